@@ -1,0 +1,71 @@
+import { hostname } from "node:os";
+
+import {
+  createCronHandler,
+  createDispatcher,
+  parseBackgroundConfig,
+  type Environment,
+} from "@evenkeel/dispatch";
+import { fieldsFirst } from "@evenkeel/events";
+import {
+  createBackgroundClient,
+  createBackgroundFunctions,
+  createEventSender,
+} from "@evenkeel/functions";
+import { createInbox } from "@evenkeel/inbox";
+import { createRunner } from "@evenkeel/jobs";
+import { createLedger, type Ledger } from "@evenkeel/ledger";
+import type { Inngest, InngestFunction } from "inngest";
+import { Pool } from "pg";
+import { pino } from "pino";
+
+/** The parts that the routes share, made once per process. */
+export interface WebHost {
+  readonly cron: (request: Request) => Promise<Response>;
+  readonly client: Inngest;
+  readonly functions: readonly InngestFunction.Any[];
+  readonly ledger: Ledger;
+}
+
+let host: WebHost | undefined;
+
+/** The process's host, made at the first call. @throws DispatchError `invalid_configuration`. */
+export function webHost(): WebHost {
+  host ??= createWebHost(process.env);
+  return host;
+}
+
+function createWebHost(environment: Environment): WebHost {
+  const config = parseBackgroundConfig(environment, {
+    now: new Date(),
+    required: ["DATABASE_URL"],
+  });
+  const owner = `${hostname()}:${process.pid}`;
+  const logger = fieldsFirst(pino({ name: "web" }));
+  const pool = new Pool({ connectionString: config.databaseUrl, max: 10 });
+  pool.on("error", (error) => logger.warn("web.connection_lost", { error: error.message }));
+  const ledger = createLedger({ pool, logger });
+  const runner = createRunner({ ledger, handlers: createInbox({ pool }).handlers, owner, logger });
+  const client = createBackgroundClient({
+    appId: "evenkeel",
+    config: config.inngest,
+    ledger,
+    owner,
+    logger,
+  });
+  const dispatcher = createDispatcher({
+    ledger,
+    send: createEventSender(client),
+    runInline: ({ budgetMs }) => runner.drain({ budgetMs }),
+    config,
+    environment: environment["INNGEST_ENV"] ?? environment["VERCEL_ENV"] ?? "production",
+    owner,
+    logger,
+  });
+  return {
+    cron: createCronHandler({ dispatcher, cronSecrets: config.cronSecrets, logger }),
+    client,
+    functions: createBackgroundFunctions({ client, ledger, runner, config, logger }),
+    ledger,
+  };
+}

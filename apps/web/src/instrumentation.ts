@@ -1,0 +1,13 @@
+/** Runs once when the server starts: a wrong variable ends it here, and not at the first tick. */
+export async function register(): Promise<void> {
+  if (process.env["NEXT_RUNTIME"] !== "nodejs") return;
+  const { EvenkeelError } = await import("@evenkeel/events");
+  const { webHost } = await import("./host.ts");
+  try {
+    webHost();
+  } catch (error) {
+    if (!(error instanceof EvenkeelError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,56 @@
+import {
+  parseBackgroundConfig,
+  type BackgroundConfig,
+  type ConfigProblem,
+  type Environment,
+} from "@evenkeel/dispatch";
+
+/** What the worker reads from its environment. */
+export interface WorkerEnvironment {
+  readonly config: BackgroundConfig & { readonly databaseUrl: string };
+  readonly host: string;
+  readonly port: number;
+  /** Where Inngest reaches this worker, when that is not the address it listens on. */
+  readonly serveOrigin: string | undefined;
+  /** How long running jobs may go on after SIGTERM, in milliseconds. */
+  readonly drainMs: number;
+  /** Settings of the sample product. */
+  readonly inbox: {
+    readonly replyDelayMs: number;
+    /** Whether drafts and mailboxes fail now and then, as the demo wants it. */
+    readonly simulatedFaults: boolean;
+  };
+}
+
+/** @throws DispatchError `invalid_configuration` with every problem at once, by name and never by value. */
+export function readEnvironment(variables: Environment): WorkerEnvironment {
+  const hostProblems: ConfigProblem[] = [];
+  const wholeNumber = (name: string, fallback: number, max: number): number => {
+    const text = variables[name] ?? "";
+    if (text === "") return fallback;
+    const value = /^\d+$/u.test(text) ? Number(text) : Number.NaN;
+    if (value <= max) return value;
+    hostProblems.push({ name, problem: `must be a whole number from 0 to ${max}` });
+    return fallback;
+  };
+  const port = wholeNumber("PORT", 3001, 65_535);
+  const drainMs = wholeNumber("WORKER_DRAIN_SECONDS", 20, 3_600) * 1_000;
+  const replyDelayMs = wholeNumber("INBOX_REPLY_DELAY_SECONDS", 60, 86_400) * 1_000;
+  const faults = variables["INBOX_SIMULATED_FAULTS"] ?? "";
+  if (!["", "true", "false"].includes(faults)) {
+    hostProblems.push({ name: "INBOX_SIMULATED_FAULTS", problem: "must be true or false" });
+  }
+  const config = parseBackgroundConfig(variables, {
+    now: new Date(),
+    required: ["DATABASE_URL"],
+    hostProblems,
+  });
+  return {
+    config: { ...config, databaseUrl: config.databaseUrl ?? "" },
+    host: variables["HOST"] ?? "0.0.0.0",
+    port,
+    serveOrigin: variables["INNGEST_SERVE_ORIGIN"],
+    drainMs,
+    inbox: { replyDelayMs, simulatedFaults: faults === "true" },
+  };
+}

@@ -1,0 +1,29 @@
+import { hostname } from "node:os";
+
+import { EvenkeelError, fieldsFirst } from "@evenkeel/events";
+import { pino } from "pino";
+
+import { readEnvironment } from "./environment.ts";
+import { startWorker } from "./worker.ts";
+
+const log = pino({ name: "worker" });
+
+try {
+  const environment = readEnvironment(process.env);
+  const worker = await startWorker({
+    environment,
+    owner: `${hostname()}:${process.pid}`,
+    logger: fieldsFirst(log),
+  });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      log.info({ signal }, "worker.stopping");
+      void worker.stop().then(() => log.info("worker.stopped"));
+    });
+  }
+} catch (error) {
+  if (!(error instanceof EvenkeelError)) throw error;
+  // One line for people; the process has nothing else to say.
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,178 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { join } from "node:path";
+
+import { createEngine, type Engine } from "@evenkeel/engine";
+import { createInbox } from "@evenkeel/inbox";
+import { readCorpus } from "@evenkeel/inbox/corpus";
+import { createLedger, type Ledger } from "@evenkeel/ledger";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+let database: TestDatabase;
+let ledger: Ledger;
+let engine: Engine;
+let engineUrl: string;
+const processes: ChildProcess[] = [];
+
+beforeEach(async () => {
+  database = await createTestDatabase();
+  ledger = createLedger({ pool: database.pool });
+  engine = createEngine();
+  engineUrl = (await engine.listen()).url;
+});
+afterEach(async () => {
+  for (const child of processes.splice(0)) child.kill("SIGKILL");
+  await engine.close();
+  await ledger.close();
+  await database.drop();
+});
+
+interface WorkerProcess {
+  readonly child: ChildProcess;
+  readonly url: string;
+  /** Resolves with the exit code. */
+  readonly ended: Promise<number | null>;
+  output(): string;
+}
+
+async function startWorker(environment: Record<string, string> = {}): Promise<WorkerProcess> {
+  const port = await freePort();
+  const child = spawn(
+    process.execPath,
+    ["--conditions=@evenkeel/source", join(import.meta.dirname, "main.ts")],
+    {
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        DATABASE_URL: database.databaseUrl,
+        INNGEST_DEV: engineUrl,
+        HOST: "127.0.0.1",
+        PORT: String(port),
+        ...environment,
+      },
+    },
+  );
+  processes.push(child);
+  const parts: string[] = [];
+  child.stdout.on("data", (part) => parts.push(String(part)));
+  child.stderr.on("data", (part) => parts.push(String(part)));
+  const ended = once(child, "exit").then(([code]) => code as number | null);
+  return { child, url: `http://127.0.0.1:${port}`, ended, output: () => parts.join("") };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" ? (address?.port ?? 0) : 0;
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  await vi.waitUntil(condition, { timeout: 100_000, interval: 20 });
+}
+
+async function isOk(url: string): Promise<boolean> {
+  return fetch(url).then(
+    ({ status }) => status === 200,
+    () => false,
+  );
+}
+
+async function isWorking(): Promise<boolean> {
+  const { running, succeeded } = await ledger.jobs.counts();
+  return running > 0 && succeeded > 0;
+}
+
+const processEvent = {
+  id: "e-1",
+  name: "background/process.requested",
+  data: {
+    source: "test",
+    requestedAt: "2026-01-01T00:00:00.000Z",
+    dispatchKey: "background-jobs|v1|global|60|2026-01-01T00:00:00.000Z",
+    correlationId: "c-1",
+    dispatchWindowStart: "2026-01-01T00:00:00.000Z",
+    dispatchWindowSeconds: 60,
+    schemaVersion: 1,
+    lane: "stable",
+    schedule: "background-jobs",
+  },
+};
+
+test("a worker at work takes no more on SIGTERM, leaves no job behind as running, and exits 0", async () => {
+  const worker = await startWorker({ INBOX_REPLY_DELAY_SECONDS: "0" });
+  await until(() => isOk(`${worker.url}/readyz`));
+  const inbox = createInbox({ pool: database.pool });
+  await inbox.ingest(await Array.fromAsync(readCorpus({ limit: 600 })));
+  await engine.register(`${worker.url}/api/inngest`);
+  await engine.send(processEvent);
+  await until(isWorking);
+  worker.child.kill("SIGTERM");
+  expect(await worker.ended).toBe(0);
+  const counts = await ledger.jobs.counts();
+  expect(counts.running).toBe(0);
+  expect(counts.due + counts.scheduled).toBeGreaterThan(0);
+  expect(await inbox.report()).toMatchObject({ doubleSent: 0, inconsistent: 0 });
+});
+
+test("what a killed worker leaves, another finishes after the lease", async () => {
+  const inbox = createInbox({ pool: database.pool });
+  const first = await startWorker({ INBOX_REPLY_DELAY_SECONDS: "0" });
+  await until(() => isOk(`${first.url}/readyz`));
+  await inbox.ingest(await Array.fromAsync(readCorpus({ limit: 400 })));
+  await engine.register(`${first.url}/api/inngest`);
+  await engine.send(processEvent);
+  await until(isWorking);
+  first.child.kill("SIGKILL");
+  await first.ended;
+  await database.pool.query(
+    `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() WHERE "state" = 'RUNNING'`,
+  );
+  const second = await startWorker({ INBOX_REPLY_DELAY_SECONDS: "0" });
+  await until(() => isOk(`${second.url}/readyz`));
+  await engine.register(`${second.url}/api/inngest`);
+  const dispatchKey = "background-jobs|v1|global|60|2026-01-01T00:01:00.000Z";
+  await engine.send({ ...processEvent, id: "e-2", data: { ...processEvent.data, dispatchKey } });
+  await until(async () => {
+    const { due, scheduled, running } = await ledger.jobs.counts();
+    return due + scheduled + running === 0;
+  });
+  const report = await inbox.report();
+  expect(report).toMatchObject({ messages: 400, unprocessed: 0, doubleSent: 0, inconsistent: 0 });
+  expect(report.sent + report.ignored).toBe(400);
+});
+
+test("without a database it ends with one line that says what was tried and what to set", async () => {
+  const worker = await startWorker({ DATABASE_URL: "postgresql://u:hunter2@127.0.0.1:1/none" });
+  expect(await worker.ended).toBe(1);
+  expect(worker.output()).toBe(
+    "No Postgres answers at 127.0.0.1:1/none. Start it, or set DATABASE_URL.\n",
+  );
+});
+
+test("wrong variables are reported all at once, by name", async () => {
+  const worker = await startWorker({
+    DATABASE_URL: "",
+    PORT: "http",
+    BACKGROUND_JOBS_INNGEST_CONCURRENCY: "0",
+    INBOX_SIMULATED_FAULTS: "some",
+  });
+  expect(await worker.ended).toBe(1);
+  expect(worker.output()).toBe(
+    "Invalid configuration: PORT must be a whole number from 0 to 65535; " +
+      "INBOX_SIMULATED_FAULTS must be true or false; DATABASE_URL is not set; " +
+      "BACKGROUND_JOBS_INNGEST_CONCURRENCY must be a whole number from 1 to 64.\n",
+  );
+});
+
+test("a worker without its database is alive and not ready", async () => {
+  const worker = await startWorker();
+  await until(() => isOk(`${worker.url}/readyz`));
+  await database.pool.query(`DROP SCHEMA "evenkeel" CASCADE`);
+  expect((await fetch(`${worker.url}/readyz`)).status).toBe(503);
+  expect((await fetch(`${worker.url}/healthz`)).status).toBe(200);
+  expect((await fetch(`${worker.url}/elsewhere`)).status).toBe(404);
+});

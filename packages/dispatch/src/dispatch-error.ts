@@ -1,0 +1,22 @@
+import { EvenkeelError, type ErrorData } from "@evenkeel/events";
+
+/** What can be wrong with a dispatch before anything is claimed. */
+export type DispatchErrorCode =
+  | "invalid_configuration"
+  | "invalid_schedule"
+  | "invalid_window"
+  | "invalid_params"
+  | "invalid_scheduled_time"
+  | "timeout";
+
+/** A dispatch that cannot be made as asked. */
+export class DispatchError extends EvenkeelError<DispatchErrorCode> {
+  constructor(
+    code: DispatchErrorCode,
+    message: string,
+    data: ErrorData = {},
+    options?: { readonly cause?: unknown },
+  ) {
+    super(code, message, data, options);
+  }
+}

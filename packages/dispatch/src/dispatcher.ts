@@ -1,0 +1,332 @@
+import { randomUUID } from "node:crypto";
+
+import {
+  encodePayload,
+  maintenanceRequested,
+  parseEvent,
+  processRequested,
+  silentLogger,
+  type DispatchEventData,
+  type JsonValue,
+  type Lane,
+  type Logger,
+} from "@evenkeel/events";
+import { isUnreachable, redactError, type ClaimOutcome, type Ledger } from "@evenkeel/ledger";
+
+import type { BackgroundConfig } from "./background-config.ts";
+import { DispatchError } from "./dispatch-error.ts";
+import { formatDispatchKey, formatEventId, scopeOf } from "./dispatch-key.ts";
+import { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
+import type { DispatchMode, Receipt } from "./receipt.ts";
+import { withTimeout } from "./timeout.ts";
+
+/** An event as it is handed to the sender: the id is deterministic, so sending it again is harmless. */
+export interface OutgoingEvent {
+  readonly id: string;
+  readonly name: string;
+  readonly data: DispatchEventData;
+}
+
+/** A request for one dispatch: a tick, or an operator. */
+export interface DispatchRequest {
+  readonly schedule: string;
+  /** When the scheduler meant the tick to be; the clock's time if absent. */
+  readonly scheduledAt?: Date;
+  readonly tenantId?: string;
+  readonly params?: Readonly<Record<string, JsonValue>>;
+  /** Who asks: `cron`, `manual`, or a product's own word. */
+  readonly source: string;
+  /** Follows this tick through logs and records; generated if absent. */
+  readonly correlationId?: string;
+}
+
+/** What inline work is told. It must end within the budget. */
+export interface InlineRequest {
+  readonly dispatchKey: string;
+  readonly schedule: string;
+  readonly tenantId?: string;
+  readonly lane: Lane;
+  readonly budgetMs: number;
+}
+
+/** What a dispatcher works with. */
+export interface DispatcherOptions {
+  /** Absent: dispatches are not recorded, and only Inngest's memory of event ids suppresses repeats. */
+  readonly ledger?: Pick<Ledger, "windows">;
+  /** Sends the events, all or none as far as it can. Rejects when they may not have arrived. */
+  readonly send: (
+    events: readonly OutgoingEvent[],
+    options: { readonly signal: AbortSignal },
+  ) => Promise<unknown>;
+  /** Runs the work inside this process, for the operator's switches; absent: they cannot be used. */
+  readonly runInline?: (request: InlineRequest) => Promise<unknown>;
+  readonly config: Pick<
+    BackgroundConfig,
+    "useInngest" | "forceInline" | "inlineFallbackUntil" | "windowSeconds"
+  >;
+  /** Part of every event id: `production`, `staging`. */
+  readonly environment: string;
+  /** Names this host in the ledger. */
+  readonly owner: string;
+  /** The cohort of this dispatcher's work, `stable` by default. */
+  readonly lane?: Lane;
+  readonly clock?: { now(): Date };
+  readonly logger?: Logger;
+  /** How long a claim is good for, 30 s by default: longer than send and ledger time-outs together. */
+  readonly leaseMs?: number;
+  /** How long a send may take, 10 s by default. */
+  readonly sendTimeoutMs?: number;
+  /** How long the ledger may take to answer before it counts as away, 5 s by default. */
+  readonly ledgerTimeoutMs?: number;
+}
+
+/** Dispatches windows. */
+export interface Dispatcher {
+  /**
+   * Claims the request's window, sends its events and records the outcome; the answer says what became of
+   * it. Only a malformed request throws.
+   *
+   * @throws DispatchError `invalid_schedule`, `invalid_window` or `invalid_params`; EventError
+   * `invalid_tenant`, `invalid_payload` or `payload_too_large`, with nothing claimed or sent.
+   */
+  dispatch(request: DispatchRequest): Promise<Receipt>;
+}
+
+/** One dispatch on its way. */
+interface Dispatch {
+  readonly request: DispatchRequest;
+  readonly window: DispatchWindow;
+  readonly dispatchKey: string;
+  readonly correlationId: string;
+  readonly events: readonly OutgoingEvent[];
+}
+
+/** A claim, or the news that the ledger is not there to ask. */
+type Claim = ClaimOutcome | { readonly outcome: "untracked" };
+
+type ReceiptDetails = Partial<Pick<Receipt, "duplicateOf" | "reason" | "inline">>;
+
+/**
+ * Creates a dispatcher.
+ *
+ * @example
+ * const dispatcher = createDispatcher({ ledger, send, config, environment: "production", owner });
+ * const receipt = await dispatcher.dispatch({ schedule: "background-jobs", source: "cron" });
+ */
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { ledger, config, environment } = options;
+  const lane = options.lane ?? "stable";
+  const clock = options.clock ?? { now: () => new Date() };
+  const logger = options.logger ?? silentLogger;
+  const leaseMs = options.leaseMs ?? 30_000;
+  const sendTimeoutMs = options.sendTimeoutMs ?? 10_000;
+  const ledgerTimeoutMs = options.ledgerTimeoutMs ?? 5_000;
+
+  function prepare(request: DispatchRequest): Dispatch {
+    const now = clock.now();
+    const { schedule, tenantId, params } = request;
+    const window = computeWindow(request.scheduledAt ?? now, config.windowSeconds);
+    const dispatchKey = formatDispatchKey({
+      schedule,
+      window,
+      ...(tenantId === undefined ? {} : { tenantId }),
+      ...(params === undefined ? {} : { params }),
+    });
+    const correlationId = request.correlationId ?? randomUUID();
+    const events = [processRequested, maintenanceRequested].map((contract) => {
+      const { name, version: schemaVersion } = contract;
+      const data = parseEvent(contract, {
+        source: request.source,
+        requestedAt: now.toISOString(),
+        dispatchKey,
+        correlationId,
+        dispatchWindowStart: window.start.toISOString(),
+        dispatchWindowSeconds: window.seconds,
+        schemaVersion,
+        lane,
+        schedule,
+        ...(tenantId === undefined ? {} : { tenantId }),
+        ...(params === undefined ? {} : { params }),
+      });
+      encodePayload(data, `event ${name}`);
+      return { id: formatEventId({ name, schemaVersion, environment, dispatchKey }), name, data };
+    });
+    return { request, window, dispatchKey, correlationId, events };
+  }
+
+  /** Asks the ledger; one that cannot answer is logged and counts as away. */
+  async function askLedger<T>(
+    what: string,
+    ask: (known: WindowLedger) => Promise<T>,
+  ): Promise<T | undefined> {
+    if (ledger === undefined) return undefined;
+    try {
+      return await withTimeout(ledgerTimeoutMs, () => ask(ledger.windows));
+    } catch (error) {
+      logger.error("dispatch.ledger_away", {
+        during: what,
+        unreachable: isUnreachable(error),
+        error: messageOf(error),
+      });
+      return undefined;
+    }
+  }
+
+  async function claim({ request, window, dispatchKey, correlationId }: Dispatch): Promise<Claim> {
+    const outcome = await askLedger("claim", (windows) =>
+      windows.claim({
+        dispatchKey,
+        schedule: request.schedule,
+        scope: scopeOf(request.tenantId),
+        ...(request.tenantId === undefined ? {} : { tenantId: request.tenantId }),
+        windowStart: window.start,
+        windowSeconds: window.seconds,
+        lane,
+        owner: options.owner,
+        correlationId,
+        leaseMs,
+      }),
+    );
+    return outcome ?? { outcome: "untracked" };
+  }
+
+  function isFallbackOn(): boolean {
+    const until = config.inlineFallbackUntil;
+    return (
+      options.runInline !== undefined &&
+      until !== undefined &&
+      clock.now().getTime() < until.getTime()
+    );
+  }
+
+  function receipt(
+    dispatch: Dispatch,
+    mode: DispatchMode,
+    tracking: boolean,
+    details: ReceiptDetails = {},
+  ): Receipt {
+    const result: Receipt = {
+      mode,
+      schedule: dispatch.request.schedule,
+      dispatchKey: dispatch.dispatchKey,
+      windowStart: dispatch.window.start.toISOString(),
+      windowSeconds: dispatch.window.seconds,
+      lane,
+      correlationId: dispatch.correlationId,
+      tracking,
+      eventIds: mode === "dispatch-only" ? dispatch.events.map(({ id }) => id) : [],
+      ...details,
+    };
+    const level = mode === "dispatch-failed" || mode === "not-configured" ? "warn" : "info";
+    logger[level](`dispatch.${mode}`, {
+      schedule: result.schedule,
+      dispatchKey: result.dispatchKey,
+      correlationId: result.correlationId,
+      tracking,
+      ...(details.reason === undefined ? {} : { reason: details.reason }),
+    });
+    return result;
+  }
+
+  async function fail(dispatch: Dispatch, held: Claim, error: unknown): Promise<Receipt> {
+    const reason = messageOf(error);
+    const recorded =
+      held.outcome === "claimed" &&
+      (await askLedger("markFailed", (windows) =>
+        windows.markFailed(dispatch.dispatchKey, held.fence, reason),
+      ));
+    return receipt(dispatch, "dispatch-failed", recorded === true, { reason });
+  }
+
+  /** Inline work needs the claim: without one, nothing keeps two hosts from doing it. */
+  async function workInline(
+    dispatch: Dispatch,
+    held: Claim,
+    mode: "inline-forced" | "inline-emergency-fallback",
+  ): Promise<Receipt> {
+    const { runInline } = options;
+    if (runInline === undefined) {
+      return fail(dispatch, held, new Error("Inline work is asked for and this host has none."));
+    }
+    if (held.outcome !== "claimed") {
+      return fail(
+        dispatch,
+        held,
+        new Error("Inline work needs the ledger, which does not answer."),
+      );
+    }
+    const { dispatchKey, request } = dispatch;
+    let report: unknown;
+    try {
+      report = await runInline({
+        dispatchKey,
+        schedule: request.schedule,
+        ...(request.tenantId === undefined ? {} : { tenantId: request.tenantId }),
+        lane,
+        // Done and recorded while the claim still holds.
+        budgetMs: Math.max(1, leaseMs - sendTimeoutMs - ledgerTimeoutMs),
+      });
+    } catch (error) {
+      return fail(dispatch, held, error);
+    }
+    const recorded = await askLedger("markInline", (windows) =>
+      windows.markInline(dispatchKey, held.fence),
+    );
+    return receipt(dispatch, mode, recorded === true, { inline: report });
+  }
+
+  async function send(dispatch: Dispatch, held: Claim): Promise<Receipt> {
+    try {
+      await withTimeout(sendTimeoutMs, (signal) => options.send(dispatch.events, { signal }));
+    } catch (error) {
+      if (!isFallbackOn()) return fail(dispatch, held, error);
+      logger.warn("dispatch.send_failed", {
+        dispatchKey: dispatch.dispatchKey,
+        error: messageOf(error),
+      });
+      return workInline(dispatch, held, "inline-emergency-fallback");
+    }
+    if (held.outcome !== "claimed") return receipt(dispatch, "dispatch-only", false);
+    const recorded = await askLedger("markEnqueued", (windows) =>
+      windows.markEnqueued(dispatch.dispatchKey, held.fence),
+    );
+    return receipt(dispatch, "dispatch-only", recorded === true);
+  }
+
+  return {
+    dispatch: async (request) => {
+      const dispatch = prepare(request);
+      const canSend = config.useInngest.enabled;
+      if (!config.forceInline && !canSend && !isFallbackOn()) {
+        return receipt(dispatch, "not-configured", false, {
+          reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
+        });
+      }
+      const held = await claim(dispatch);
+      if (held.outcome === "paused") {
+        return receipt(
+          dispatch,
+          "paused",
+          true,
+          held.reason === null ? {} : { reason: held.reason },
+        );
+      }
+      if (held.outcome === "duplicate") {
+        const { status, correlationId } = held.window;
+        return receipt(dispatch, "dispatch-duplicate-suppressed", true, {
+          duplicateOf: { status, correlationId },
+        });
+      }
+      if (config.forceInline) return workInline(dispatch, held, "inline-forced");
+      if (!canSend) return workInline(dispatch, held, "inline-emergency-fallback");
+      return send(dispatch, held);
+    },
+  };
+}
+
+type WindowLedger = Ledger["windows"];
+
+function messageOf(error: unknown): string {
+  if (error instanceof DispatchError) return error.message;
+  return redactError(error instanceof Error ? error.message : String(error)).slice(0, 500);
+}

@@ -1,0 +1,25 @@
+export {
+  parseBackgroundConfig,
+  type BackgroundConfig,
+  type ConfigOptions,
+  type ConfigProblem,
+  type Environment,
+} from "./background-config.ts";
+export { createCronHandler, type CronHandlerOptions } from "./cron-handler.ts";
+export { DispatchError, type DispatchErrorCode } from "./dispatch-error.ts";
+export {
+  formatDispatchKey,
+  formatEventId,
+  type DispatchTarget,
+  type EventIdentity,
+} from "./dispatch-key.ts";
+export { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
+export {
+  createDispatcher,
+  type Dispatcher,
+  type DispatcherOptions,
+  type DispatchRequest,
+  type InlineRequest,
+  type OutgoingEvent,
+} from "./dispatcher.ts";
+export { receiptStatus, type DispatchMode, type Receipt } from "./receipt.ts";

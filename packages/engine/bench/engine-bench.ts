@@ -1,0 +1,184 @@
+// Measures the engine against its budgets: events to a one-step function, in process, on one core.
+// Usage: node bench/engine-bench.ts [--events 10000] [--json]
+import { cpus } from "node:os";
+import { performance } from "node:perf_hooks";
+import { parseArgs } from "node:util";
+import { Inngest } from "inngest";
+import { serve } from "inngest/edge";
+import { type Clock, type Engine, createEngine, realClock, virtualClock } from "../src/index.ts";
+
+interface Measure {
+  readonly runsPerSecond: number;
+  readonly heapMb: number;
+}
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} };
+
+type Handler = (request: Request) => Promise<Response>;
+
+/** An app as the SDK serves it. Most of its time is the SDK's own. */
+function serveWithSdk(engine: Engine): Handler {
+  const inngest = new Inngest({
+    id: "bench",
+    isDev: true,
+    baseUrl: engine.url,
+    fetch: engine.fetch,
+    logger: silent,
+  });
+  const fn = inngest.createFunction(
+    { id: "one-step", triggers: [{ event: "bench/event" }] },
+    async ({ step }) => step.run("work", () => 1),
+  );
+  return serve({ client: inngest, functions: [fn] });
+}
+
+/** The same app in the protocol's bare words, as the SDK puts them: a checkpoint, and the run's end. */
+function serveBare(engine: Engine): Handler {
+  const headers = {
+    "content-type": "application/json",
+    "x-inngest-sdk": "bench:v1.0.0",
+    "x-inngest-req-version": "2",
+  };
+  const step = { op: "StepRun", id: "9f".repeat(20), name: "work", displayName: "work", data: 1 };
+  return async (request) => {
+    const body = await request.json();
+    if (request.method === "PUT") {
+      return Response.json(
+        {
+          app_id: "bench",
+          url: body.url,
+          sdk: "bench:v1.0.0",
+          framework: "bare",
+          functions: [
+            {
+              id: "bench-one-step",
+              name: "one-step",
+              triggers: [{ event: "bench/event" }],
+              steps: {
+                step: {
+                  id: "step",
+                  runtime: { type: "http", url: `${body.url}?fnId=bench-one-step&stepId=step` },
+                },
+              },
+            },
+          ],
+        },
+        { headers: { ...headers, "x-inngest-sync-kind": "in_band" } },
+      );
+    }
+    await engine.fetch(`${engine.url}/v1/checkpoint/${body.ctx.run_id}/async`, {
+      method: "POST",
+      body: JSON.stringify({
+        run_id: body.ctx.run_id,
+        fn_id: body.ctx.fn_id,
+        qi_id: body.ctx.qi_id,
+        generation_id: body.ctx.generation_id,
+        steps: [step],
+        ts: 0,
+      }),
+    });
+    return new Response(JSON.stringify([{ op: "RunComplete", id: "c0".repeat(20), data: 1 }]), {
+      status: 206,
+      headers,
+    });
+  };
+}
+
+async function measureThroughput(
+  clock: Clock,
+  events: number,
+  serveApp: (engine: Engine) => Handler,
+): Promise<Measure> {
+  const engine: Engine = createEngine({ clock, handler: (request) => handler(request) });
+  const handler = serveApp(engine);
+  await engine.send(Array.from({ length: 200 }, () => ({ name: "bench/event" })));
+  await engine.settled();
+  const startedAt = performance.now();
+  for (let sent = 0; sent < events; sent += 1_000) {
+    await engine.send(
+      Array.from({ length: Math.min(1_000, events - sent) }, () => ({ name: "bench/event" })),
+    );
+  }
+  await engine.settled();
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const completed = engine.runs({ status: "Completed" }).length;
+  if (completed < Math.min(events, 10_000)) throw new Error(`only ${completed} runs completed`);
+  await engine.close();
+  return {
+    runsPerSecond: events / seconds,
+    heapMb: process.memoryUsage().heapUsed / 1_048_576,
+  };
+}
+
+/** From sending an event to the first line of its function, one at a time. */
+async function measureStart(samples: number): Promise<number> {
+  const waits: number[] = [];
+  let sentAt = 0;
+  const engine = createEngine({ clock: realClock(), handler: (request) => handler(request) });
+  const inngest = new Inngest({
+    id: "bench",
+    isDev: true,
+    baseUrl: engine.url,
+    fetch: engine.fetch,
+    logger: silent,
+  });
+  const fn = inngest.createFunction(
+    { id: "start", triggers: [{ event: "bench/start" }] },
+    async () => void waits.push(performance.now() - sentAt),
+  );
+  const handler = serve({ client: inngest, functions: [fn] });
+  for (let sample = 0; sample < samples; sample += 1) {
+    sentAt = performance.now();
+    await engine.send({ name: "bench/start" });
+    await engine.settled();
+  }
+  await engine.close();
+  const sorted = waits.slice(samples / 10).toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length * 0.95)] ?? Number.NaN;
+}
+
+const { values } = parseArgs({
+  options: { events: { type: "string", default: "10000" }, json: { type: "boolean" } },
+});
+const events = Number(values.events);
+const real = await measureThroughput(realClock(), events, serveBare);
+const virtual = await measureThroughput(virtualClock(), events, serveBare);
+const sdkReal = await measureThroughput(realClock(), events / 5, serveWithSdk);
+const sdkVirtual = await measureThroughput(virtualClock(), events / 5, serveWithSdk);
+const startP95Ms = await measureStart(500);
+const bars = [
+  {
+    name: "runs/s, real time",
+    target: ">= 1500",
+    value: Math.round(real.runsPerSecond),
+    ok: real.runsPerSecond >= 1_500,
+  },
+  {
+    name: "runs/s, virtual time",
+    target: ">= 3000",
+    value: Math.round(virtual.runsPerSecond),
+    ok: virtual.runsPerSecond >= 3_000,
+  },
+  {
+    name: "event to start, p95 ms",
+    target: "<= 5",
+    value: Number(startP95Ms.toFixed(2)),
+    ok: startP95Ms <= 5,
+  },
+];
+const rows = [
+  { name: "events", value: events },
+  { name: "runs/s with the SDK's serve, real time", value: Math.round(sdkReal.runsPerSecond) },
+  {
+    name: "runs/s with the SDK's serve, virtual time",
+    value: Math.round(sdkVirtual.runsPerSecond),
+  },
+  { name: "heap after real time, MB", value: Math.round(real.heapMb) },
+  { name: "heap after virtual time, MB", value: Math.round(virtual.heapMb) },
+];
+const machine = { cpu: cpus()[0]?.model ?? "unknown", cores: cpus().length, node: process.version };
+for (const bar of bars) {
+  process.stdout.write(`${bar.ok ? "ok  " : "MISS"} ${bar.name}: ${bar.value} (${bar.target})\n`);
+}
+for (const row of rows) process.stdout.write(`     ${row.name}: ${row.value}\n`);
+if (values.json === true) process.stdout.write(`${JSON.stringify({ bars, rows, machine })}\n`);

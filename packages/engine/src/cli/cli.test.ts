@@ -1,0 +1,115 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { ArgumentError, readArguments } from "./arguments.ts";
+import { createLiveLog } from "./live-log.ts";
+
+const main = fileURLToPath(new URL("main.ts", import.meta.url));
+
+function start(args: readonly string[], environment: Record<string, string> = {}) {
+  return spawn(process.execPath, [main, ...args], {
+    env: { ...process.env, NODE_ENV: "development", ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+describe("evenkeel-engine", () => {
+  it("says where it listens, answers, and leaves cleanly on SIGTERM", async () => {
+    const child = start(["dev", "--port", "0", "--json"]);
+    let url = "";
+    for await (const line of createInterface({ input: child.stdout })) {
+      const entry: { event?: string; url?: string } = JSON.parse(line);
+      if (entry.event !== "engine.listening") continue;
+      url = entry.url ?? "";
+      break;
+    }
+    const answer = await fetch(`${url}/health`);
+    expect(answer.status).toBe(200);
+    child.kill("SIGTERM");
+    const [code] = await once(child, "exit");
+    expect(code).toBe(0);
+  });
+
+  it("refuses production, unless told to", async () => {
+    const child = start(["dev", "--port", "0"], { NODE_ENV: "production" });
+    let text = "";
+    child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    const [code] = await once(child, "exit");
+    expect(code).toBe(1);
+    expect(text).toContain("--allow-production");
+  });
+});
+
+describe("readArguments", () => {
+  it("reads apps, address and options", () => {
+    const args = [
+      "dev",
+      "-u",
+      "localhost:3000/api/inngest",
+      "--url",
+      "http://b/x",
+      "-p",
+      "0",
+      "-v",
+    ];
+    expect(readArguments(args)).toMatchObject({
+      urls: ["http://localhost:3000/api/inngest", "http://b/x"],
+      port: 0,
+      host: "127.0.0.1",
+      isVerbose: true,
+      pollMs: 5_000,
+    });
+  });
+
+  it("asks for help", () => {
+    expect(readArguments(["--help"])).toBeUndefined();
+  });
+
+  it.each([
+    [["start"], /the command is "dev"/],
+    [["dev", "--port", "x"], /--port takes a number/],
+    [["dev", "--url", "http://"], /--url takes a URL/],
+    [["dev", "--no-such"], /no-such/],
+  ])("refuses %j", (args, message) => {
+    expect(() => readArguments(args)).toThrow(ArgumentError);
+    expect(() => readArguments(args)).toThrow(message);
+  });
+});
+
+function setup(options: { isJson?: boolean; isVerbose?: boolean } = {}) {
+  const lines: string[] = [];
+  const log = createLiveLog({
+    write: (line) => void lines.push(line),
+    now: () => Date.UTC(2026, 0, 1, 10, 11, 12, 13),
+    isJson: false,
+    isVerbose: false,
+    ...options,
+  });
+  return { lines, log };
+}
+
+describe("live log", () => {
+  it("writes a sentence per event", () => {
+    const { lines, log } = setup();
+    log.warn("app.unreachable", { url: "http://a", reason: "Unable to reach SDK URL" });
+    log.error("run.failed", { function: "app-f", runId: "01ABCDEF", error: "Error: boom" });
+    log.debug("run.queued", {});
+    expect(lines).toEqual([
+      "10:11:12.013 ! no app at http://a: Unable to reach SDK URL",
+      "10:11:12.013 ✗ app-f failed: Error: boom [ABCDEF]",
+    ]);
+  });
+
+  it("writes JSON when asked to", () => {
+    const { lines, log } = setup({ isJson: true, isVerbose: true });
+    log.debug("run.queued", { function: "app-f" });
+    expect(JSON.parse(lines[0] ?? "")).toEqual({
+      time: "2026-01-01T10:11:12.013Z",
+      level: "debug",
+      event: "run.queued",
+      function: "app-f",
+    });
+  });
+});

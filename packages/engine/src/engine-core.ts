@@ -1,0 +1,190 @@
+import { type App, type AppRegistry, createAppRegistry } from "./app/app-registry.ts";
+import type { FunctionConfig } from "./app/function-config.ts";
+import { type EngineEvent, internalEvents } from "./event/event.ts";
+import { type EventLog, createEventLog } from "./event/event-log.ts";
+import { type Intake, createIntake } from "./event/intake.ts";
+import { type Faults, createFaults } from "./fault/faults.ts";
+import { type Journal, createJournal } from "./journal.ts";
+import type { Logger } from "./logger.ts";
+import { type Executor, createExecutor } from "./run/executor.ts";
+import { type Finalizer, createFinalizer } from "./run/finalizer.ts";
+import { createJobQueue } from "./run/job-queue.ts";
+import { createOpcodeHandler } from "./run/opcode-handler.ts";
+import { type RunStore, createRunStore } from "./run/run-store.ts";
+import { createStepSettler } from "./run/step-settler.ts";
+import { createWaitStore } from "./run/wait-store.ts";
+import { type Waiter, createWaiter } from "./run/waiter.ts";
+import { type CronSchedule, createCronSchedule } from "./schedule/cron-schedule.ts";
+import { type Scheduler, createScheduler } from "./schedule/scheduler.ts";
+import { createSingletons } from "./schedule/singletons.ts";
+import type { Clock } from "./time/clock.ts";
+import { type Random, createIdSource } from "./time/random.ts";
+import { type TimerQueue, createTimerQueue } from "./time/timer-queue.ts";
+import type { Transport } from "./transport/transport.ts";
+
+/** The engine's parts, put together. */
+export interface EngineCore {
+  readonly apps: AppRegistry;
+  readonly log: EventLog;
+  readonly intake: Intake;
+  readonly runs: RunStore;
+  readonly scheduler: Scheduler;
+  readonly crons: CronSchedule;
+  readonly executor: Executor;
+  readonly finalizer: Finalizer;
+  readonly waiter: Waiter;
+  readonly timers: TimerQueue;
+  readonly faults: Faults;
+  readonly journal: Journal;
+  readonly nextId: () => string;
+  /** Forgets everything, as a server does that is killed and keeps nothing on disk. */
+  forget(): void;
+}
+
+/** What the core needs from outside. */
+export interface EngineCoreDeps {
+  readonly clock: Clock;
+  readonly machineNow: () => number;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly transport: Transport;
+  readonly fetch: typeof fetch;
+  readonly signingKey: string | undefined;
+  readonly maxCalls: number;
+  readonly retention: { readonly runs: number; readonly events: number; readonly journal: number };
+}
+
+/** Puts the engine's parts together: events in, requests out, and time between. */
+export function createEngineCore(deps: EngineCoreDeps): EngineCore {
+  const { clock, random, transport, retention } = deps;
+  const now = () => clock.now();
+  const fromMachine = (timestampMs: number) => clock.adopt(timestampMs);
+  const nextId = createIdSource({ now, random });
+  const journal = createJournal({ logger: deps.logger, now, limit: retention.journal });
+  const timers = createTimerQueue({ clock, onDue: () => executor.pump() });
+  const faults = createFaults({ timers, now, random, journal });
+  const runs = createRunStore(retention.runs);
+  const log = createEventLog(retention.events);
+  const waits = createWaitStore();
+  const singletons = createSingletons();
+  const queue = createJobQueue({ timers, now, onReady: requestPump });
+  const settler = createStepSettler({ queue });
+  const publish = (event: EngineEvent) => void intake.publish(event);
+  const finalizer = createFinalizer({
+    queue,
+    runs,
+    waits,
+    journal,
+    now,
+    nextId,
+    publish,
+    onEnd: (run) => singletons.release(run),
+  });
+  const waiter = createWaiter({ waits, timers, settler, finalizer, journal, now });
+  const opcodes = createOpcodeHandler({
+    queue,
+    waits,
+    waiter,
+    settler,
+    finalizer,
+    now,
+    fromMachine,
+    nextId,
+    publish,
+    fetch: deps.fetch,
+  });
+  const executor: Executor = createExecutor({
+    queue,
+    timers,
+    opcodes,
+    settler,
+    finalizer,
+    waiter,
+    journal,
+    now,
+    fromMachine,
+    machineNow: deps.machineNow,
+    random,
+    nextId,
+    maxCalls: deps.maxCalls,
+    signingKey: deps.signingKey,
+    faults,
+    send: (_run, request) => transport.send(request),
+  });
+  const apps = createAppRegistry({ onChange: (app: App) => crons.sync(app) });
+  const scheduler = createScheduler({
+    apps,
+    queue,
+    runs,
+    waiter,
+    finalizer,
+    singletons,
+    timers,
+    journal,
+    now,
+    nextId,
+    publish,
+  });
+  const crons = createCronSchedule({ timers, now, random, start: startTick });
+  const intake = createIntake({
+    log,
+    journal,
+    faults,
+    now,
+    fromMachine,
+    nextId,
+    deliver(stored) {
+      scheduler.onEvent(stored);
+      waiter.onEvent(stored);
+    },
+  });
+
+  let isPumpAsked = false;
+  function requestPump(): void {
+    if (isPumpAsked) return;
+    isPumpAsked = true;
+    queueMicrotask(() => {
+      isPumpAsked = false;
+      executor.pump();
+    });
+  }
+
+  function startTick(fn: FunctionConfig, cron: string): void {
+    const id = nextId();
+    const event: EngineEvent = {
+      id,
+      name: internalEvents.timer,
+      data: { cron },
+      ts: now(),
+      user: {},
+    };
+    scheduler.onTick(fn, cron, log.add(event, id, now()));
+  }
+
+  return {
+    apps,
+    log,
+    intake,
+    runs,
+    scheduler,
+    crons,
+    executor,
+    finalizer,
+    waiter,
+    timers,
+    faults,
+    journal,
+    nextId,
+    forget() {
+      executor.abandon();
+      timers.clear();
+      queue.clear();
+      waits.clear();
+      scheduler.clear();
+      crons.clear();
+      runs.clear();
+      log.clear();
+      apps.clear();
+    },
+  };
+}

@@ -1,0 +1,74 @@
+import type { Faults } from "../fault/faults.ts";
+import type { Journal } from "../journal.ts";
+import type { Json } from "../json.ts";
+import { type EngineEvent, normalizeEvent } from "./event.ts";
+import type { EventLog, StoredEvent } from "./event-log.ts";
+import { seededId } from "./seeded-id.ts";
+
+/** The way in for events: from the event API, from tests, and from the engine itself. */
+export interface Intake {
+  /**
+   * Takes in an event from outside.
+   *
+   * @throws EventRefusedError when the event API answers 400 to it.
+   */
+  receive(
+    raw: Json,
+    origin?: { readonly seed?: string | undefined; readonly index: number },
+  ): StoredEvent;
+  /** Takes in one of the engine's own events. */
+  publish(event: EngineEvent): StoredEvent;
+  /** Why the event API refuses everything at the moment, if a fault makes it. */
+  refusal(): { readonly status: number; readonly reason: string } | undefined;
+  /** Holds events back until `release`: functions are not known yet. */
+  hold(): void;
+  release(): void;
+}
+
+/** Creates an {@link Intake}; `deliver` offers an event to functions and waiting runs. */
+export function createIntake(deps: {
+  log: EventLog;
+  journal: Journal;
+  faults: Faults;
+  now: () => number;
+  /** The engine's time for a time stamped by the machine's clock. */
+  fromMachine: (timestampMs: number) => number;
+  nextId: () => string;
+  deliver: (stored: StoredEvent) => void;
+}): Intake {
+  const { log, journal, faults, now, fromMachine, nextId, deliver } = deps;
+  let holds = 0;
+  let heldBack: StoredEvent[] = [];
+
+  function pass(stored: StoredEvent): void {
+    if (holds > 0) heldBack.push(stored);
+    else faults.deliverEvent(stored, deliver);
+  }
+
+  function store(event: EngineEvent, internalId: string): StoredEvent {
+    const stored = log.add(event, internalId, now());
+    journal.record("info", "event.received", { event: event.name, ordinal: stored.ordinal });
+    pass(stored);
+    return stored;
+  }
+
+  return {
+    receive(raw, origin) {
+      const internalId = seededId(origin?.seed, origin?.index ?? 1) ?? nextId();
+      const event = normalizeEvent(raw, internalId, now());
+      return store({ ...event, ts: fromMachine(event.ts) }, internalId);
+    },
+    publish: (event) => store(event, nextId()),
+    refusal: () => faults.eventRefusal(),
+    hold() {
+      holds += 1;
+    },
+    release() {
+      holds -= 1;
+      if (holds > 0) return;
+      const events = heldBack;
+      heldBack = [];
+      for (const stored of events) pass(stored);
+    },
+  };
+}

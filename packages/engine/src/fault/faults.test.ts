@@ -1,0 +1,114 @@
+import { describe, expect, it } from "vitest";
+import { createSdkApp } from "../testing/sdk-app.ts";
+
+const triggers: [{ event: "a" }] = [{ event: "a" }];
+
+function setup(options: { seed?: number } = {}) {
+  const ran: string[] = [];
+  const app = createSdkApp(
+    (inngest) => [
+      inngest.createFunction({ id: "f", triggers }, async ({ step, event }) => {
+        const n = String(event.data["n"] ?? "");
+        await step.run("one", () => ran.push(`one${n}`));
+        await step.sleep("nap", "10s");
+        await step.run("two", () => ran.push(`two${n}`));
+      }),
+    ],
+    options,
+  );
+  return { ...app, ran };
+}
+
+describe("faults", () => {
+  it("delivers an event twice, and the function still runs once", async () => {
+    const { engine, ran } = setup();
+    engine.faults.duplicateEvents();
+    const { ids } = await engine.send({ name: "a" });
+    await engine.advance("1m");
+    expect(ran).toEqual(["one", "two"]);
+    expect(engine.explain(ids[0] ?? "")[0]?.decisions.map((each) => each.outcome)).toEqual([
+      "started",
+      "duplicate event id",
+    ]);
+  });
+
+  it("lets events overtake each other", async () => {
+    const { engine, ran } = setup({ seed: 5 });
+    engine.faults.reorderEvents({ within: "5s", times: 3 });
+    await engine.send([1, 2, 3].map((n) => ({ name: "a", data: { n } })));
+    await engine.advance("6s");
+    expect(ran).toHaveLength(3);
+    expect(ran).not.toEqual(["one1", "one2", "one3"]);
+  });
+
+  it("loses the answer of a call that ran: checkpointed steps are not run again", async () => {
+    const { engine, ran } = setup();
+    engine.faults.dropAnswers({ function: "app-f" });
+    await engine.send({ name: "a" });
+    await engine.advance("2m");
+    expect(engine.runs()[0]?.status).toBe("Completed");
+    expect(ran).toEqual(["one", "two"]);
+  });
+
+  it("holds calls back in virtual time", async () => {
+    const { engine, ran } = setup();
+    engine.faults.delayCalls({ by: "30s" });
+    await engine.send({ name: "a" });
+    await engine.advance("29s");
+    expect(ran).toEqual([]);
+    await engine.advance("1s");
+    expect(ran).toEqual(["one"]);
+  });
+
+  it("gives one call to two workers at once and counts one result", async () => {
+    const { engine, ran } = setup();
+    engine.faults.callTwice();
+    await engine.send({ name: "a" });
+    await engine.advance("1m");
+    expect(ran.toSorted()).toEqual(["one", "one", "two"]);
+    expect(engine.runs()).toHaveLength(1);
+    expect(engine.runs()[0]?.status).toBe("Completed");
+  });
+
+  it("refuses events for a while", async () => {
+    const { engine, inngest } = setup();
+    engine.faults.refuseEvents({ for: "1m" });
+    const answer = await engine.fetch(`${engine.url}/e/key`, {
+      method: "POST",
+      body: JSON.stringify({ name: "a" }),
+    });
+    expect(answer.status).toBe(503);
+    await engine.advance("61s");
+    await expect(inngest.send({ name: "a" })).resolves.toMatchObject({ ids: [expect.any(String)] });
+  });
+
+  it("loses the server's memory and takes the app in again", async () => {
+    const { engine, ran } = setup();
+    await engine.send({ name: "a", id: "x" });
+    await engine.settled();
+    await engine.faults.restart();
+    await engine.advance("1m");
+    expect(ran).toEqual(["one"]);
+    expect(engine.runs()).toEqual([]);
+    await engine.send({ name: "a", id: "x" });
+    await engine.advance("1m");
+    expect(ran).toEqual(["one", "one", "two"]);
+  });
+});
+
+async function play(seed: number): Promise<string> {
+  const { engine } = setup({ seed });
+  engine.faults.reorderEvents({ within: "1m", times: 10 });
+  engine.faults.dropAnswers({ times: 3 });
+  await engine.send(Array.from({ length: 10 }, (_, n) => ({ name: "a", data: { n } })));
+  await engine.advance("10m");
+  return JSON.stringify(engine.journal());
+}
+
+describe("determinism", () => {
+  it("gives the same journal for the same seed, and another for another", async () => {
+    const first = await play(7);
+    expect(await play(7)).toBe(first);
+    expect(await play(8)).not.toBe(first);
+  });
+});

@@ -1,0 +1,41 @@
+import type { Logger } from "@evenkeel/events";
+import type { Runner } from "@evenkeel/jobs";
+import type { Ledger } from "@evenkeel/ledger";
+import type { Inngest, InngestFunction } from "inngest";
+
+import { createDeadLetterFunction } from "./dead-letter-function.ts";
+import { createMaintenanceFunction } from "./maintenance-function.ts";
+import { createProcessFunction, type ProcessFunctionOptions } from "./process-function.ts";
+
+/** What {@link createBackgroundFunctions} works with. */
+export interface BackgroundFunctionsOptions extends Pick<
+  ProcessFunctionOptions,
+  "stepBudgetMs" | "runBudgetMs" | "maxContinuations"
+> {
+  /** Made by `createBackgroundClient`. */
+  readonly client: Inngest;
+  readonly ledger: Pick<Ledger, "guards" | "runs" | "deadLetters">;
+  readonly runner: Pick<Runner, "drain">;
+  readonly config: {
+    /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
+    readonly concurrency: number;
+  };
+  readonly logger?: Logger;
+}
+
+/**
+ * Creates the functions that a host serves beside its own.
+ *
+ * @example
+ * serve({ client, functions: [...createBackgroundFunctions({ client, ledger, runner, config }), ...own] });
+ */
+export function createBackgroundFunctions(
+  options: BackgroundFunctionsOptions,
+): InngestFunction.Any[] {
+  const { config, ...shared } = options;
+  return [
+    createProcessFunction({ ...shared, concurrency: config.concurrency }),
+    createMaintenanceFunction(shared),
+    createDeadLetterFunction(shared),
+  ];
+}

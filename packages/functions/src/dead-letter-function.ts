@@ -1,0 +1,108 @@
+import { silentLogger, type Logger } from "@evenkeel/events";
+import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
+import type { Inngest, InngestFunction } from "inngest";
+import { z } from "zod";
+
+/** What the dead-letter function works with. */
+export interface DeadLetterFunctionOptions {
+  readonly client: Inngest;
+  readonly ledger: Pick<Ledger, "deadLetters" | "runs">;
+  readonly logger?: Logger;
+}
+
+/** The id of {@link createDeadLetterFunction}'s function within its app. */
+const deadLetterFunctionId = "file-dead-letters";
+
+/** The data of `inngest/function.failed` and `inngest/function.cancelled`, as measured on both servers. */
+const endSchema = z.object({
+  function_id: z.string(),
+  run_id: z.string(),
+  error: z
+    .object({ name: z.string().optional(), message: z.string().optional() })
+    .nullish()
+    .catch(undefined),
+  event: z
+    .object({
+      name: z.string().optional(),
+      id: z.string().optional(),
+      data: z.record(z.string(), z.unknown()).optional().catch(undefined),
+    })
+    .nullish()
+    .catch(undefined),
+});
+
+/** What a dead-letter run returns. */
+export interface DeadLetterOutcome {
+  readonly outcome: "filed" | "already_filed" | "ignored";
+  readonly deadLetterId?: string;
+}
+
+/**
+ * Creates the function that gives every failed or cancelled run of this app a place: it ends the run in the
+ * ledger, whoever last wrote it, and files a dead letter with its event, its error and its attempts.
+ */
+export function createDeadLetterFunction(options: DeadLetterFunctionOptions): InngestFunction.Any {
+  const { client, ledger } = options;
+  const logger = options.logger ?? silentLogger;
+  const ownPrefix = `${client.id}-`;
+  const ownId = `${ownPrefix}${deadLetterFunctionId}`;
+  const condition = `event.data.function_id.startsWith(${JSON.stringify(ownPrefix)})`;
+  return client.createFunction(
+    {
+      id: deadLetterFunctionId,
+      name: "File dead letters",
+      triggers: [
+        { event: "inngest/function.failed", if: condition },
+        { event: "inngest/function.cancelled", if: condition },
+      ],
+      idempotency: "event.data.run_id",
+      concurrency: [{ limit: 5 }],
+      // A dead letter is worth waiting for: about half a day of attempts.
+      retries: 12,
+      timeouts: { finish: "24h" },
+    },
+    async ({ event, step }): Promise<DeadLetterOutcome> => {
+      const end = endSchema.parse(event.data);
+      if (!end.function_id.startsWith(ownPrefix) || end.function_id === ownId) {
+        return { outcome: "ignored" };
+      }
+      const cancelled = event.name === "inngest/function.cancelled";
+      const letter = await step.run("file", async () => {
+        const { run_id: runId, function_id: functionId } = end;
+        const error =
+          end.error?.message ?? (cancelled ? "The run was cancelled." : "The run failed.");
+        await ledger.runs.finish({
+          runId,
+          functionId,
+          status: cancelled ? "CANCELLED" : "FAILED",
+          error,
+        });
+        const run = await ledger.runs.find({ runId, functionId });
+        return ledger.deadLetters.file({
+          kind: "RUN",
+          sourceId: runId,
+          name: functionId,
+          reason: cancelled ? "cancelled" : reasonOf(end.error?.name),
+          error,
+          payload: end.event ?? null,
+          history: run?.attempts ?? [],
+          ...(run?.tenantId === null || run?.tenantId === undefined
+            ? {}
+            : { tenantId: run.tenantId }),
+        });
+      });
+      logger.warn("runs.dead", {
+        runId: end.run_id,
+        functionId: end.function_id,
+        deadLetterId: letter.id,
+      });
+      return { outcome: letter.created ? "filed" : "already_filed", deadLetterId: letter.id };
+    },
+  );
+}
+
+/** The reason class of a failed run, by its error's name. */
+function reasonOf(errorName: string | undefined): DeadLetterReason {
+  if (errorName === "EventValidationError" || errorName === "EventError") return "schema";
+  return errorName === "NonRetriableError" ? "terminal" : "exhausted";
+}

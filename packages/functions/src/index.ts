@@ -1,0 +1,23 @@
+export { createBackgroundClient, type BackgroundClientOptions } from "./background-client.ts";
+export {
+  createBackgroundFunctions,
+  type BackgroundFunctionsOptions,
+} from "./background-functions.ts";
+export {
+  createDeadLetterFunction,
+  type DeadLetterFunctionOptions,
+  type DeadLetterOutcome,
+} from "./dead-letter-function.ts";
+export { createEventSender, type EventSender } from "./event-sender.ts";
+export {
+  createMaintenanceFunction,
+  type MaintenanceFunctionOptions,
+  type MaintenanceOutcome,
+} from "./maintenance-function.ts";
+export {
+  createProcessFunction,
+  type ProcessFunctionOptions,
+  type ProcessOutcome,
+} from "./process-function.ts";
+export { type SkippedDuplicate } from "./run-outcome.ts";
+export { createRunRecorder, type RunRecorderOptions } from "./run-recorder.ts";

@@ -1,0 +1,131 @@
+import { silentLogger, type Logger } from "@evenkeel/events";
+import { processRequestedEvent } from "@evenkeel/events/inngest";
+import type { DrainReport, Runner } from "@evenkeel/jobs";
+import type { Ledger } from "@evenkeel/ledger";
+import type { Inngest, InngestFunction } from "inngest";
+
+import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
+
+/** What the process function works with. */
+export interface ProcessFunctionOptions {
+  readonly client: Inngest;
+  readonly ledger: Pick<Ledger, "guards">;
+  readonly runner: Pick<Runner, "drain">;
+  /** Concurrent process runs. */
+  readonly concurrency: number;
+  /** How long one step drains, 20,000 ms by default: below the host's limit for a request. */
+  readonly stepBudgetMs?: number;
+  /** How long one run drains in all before it hands over to its continuation, 60,000 ms by default. */
+  readonly runBudgetMs?: number;
+  /** Continuations of one window, 50 by default; what is left then waits for the next window. */
+  readonly maxContinuations?: number;
+  readonly logger?: Logger;
+}
+
+type DrainCounts = Omit<DrainReport, "remaining" | "stopped" | "unknownTypes">;
+
+/** What a process run returns, and the ledger keeps as its output. */
+export type ProcessOutcome =
+  | SkippedDuplicate
+  | ({
+      /**
+       * `drained`: nothing due was left. `continued`: another run goes on. `bounded`: due work was left
+       * and the window's last continuation is spent.
+       */
+      readonly outcome: "drained" | "continued" | "bounded";
+      readonly steps: number;
+    } & DrainCounts);
+
+/** Steps of one run: a drain that keeps ending early must not fill a run with steps. */
+const maxSteps = 30;
+
+/** The id of {@link createProcessFunction}'s function within its app. */
+const processFunctionId = "process-background-jobs";
+
+/**
+ * Creates the function that drains the queue for a dispatched window. Its first step takes the guard: a
+ * second run of the same window ends as `skipped_duplicate`, however long ago the first one was. It drains
+ * in steps, and while due work is left, or when its host stops, sends itself the next continuation under a
+ * deterministic id.
+ */
+export function createProcessFunction(options: ProcessFunctionOptions): InngestFunction.Any {
+  const { client, ledger, runner, stepBudgetMs = 20_000, runBudgetMs = 60_000 } = options;
+  const maxContinuations = options.maxContinuations ?? 50;
+  const logger = options.logger ?? silentLogger;
+  const functionId = `${client.id}-${processFunctionId}`;
+  return client.createFunction(
+    {
+      id: processFunctionId,
+      name: "Process background jobs",
+      triggers: [processRequestedEvent],
+      idempotency: "event.id",
+      concurrency: [{ limit: options.concurrency }],
+      retries: 4,
+      timeouts: { start: "1h", finish: "30m" },
+    },
+    async ({ event, step, runId }): Promise<ProcessOutcome> => {
+      const { dispatchKey, continuation = 0 } = event.data;
+      const guard = await step.run("take-guard", () =>
+        ledger.guards.take({ functionId, dispatchKey, continuation, runId }),
+      );
+      if (guard.outcome === "held") return skippedDuplicate(guard.runId);
+
+      const total = {
+        claimed: 0,
+        succeeded: 0,
+        retried: 0,
+        snoozed: 0,
+        dead: 0,
+        refused: 0,
+        released: 0,
+      };
+      let spentMs = 0;
+      for (let steps = 1; ; steps += 1) {
+        const drained = await step.run(`drain-${steps}`, async () => {
+          const startedAtMs = performance.now();
+          const report = await runner.drain({ budgetMs: stepBudgetMs });
+          const durationMs = Math.round(performance.now() - startedAtMs);
+          logger.info("process.drained", {
+            runId,
+            dispatchKey,
+            continuation,
+            steps,
+            durationMs,
+            ...report,
+          });
+          return { ...report, durationMs };
+        });
+        for (const name of countNames) total[name] += drained[name];
+        spentMs += drained.durationMs;
+        if (!drained.remaining) return { outcome: "drained", steps, ...total };
+        if (spentMs < runBudgetMs && steps < maxSteps && !drained.stopped) continue;
+        if (continuation >= maxContinuations) {
+          logger.warn("process.bounded", { runId, dispatchKey, continuation });
+          return { outcome: "bounded", steps, ...total };
+        }
+        const next = continuation + 1;
+        await step.sendEvent("continue", {
+          id: `${windowEventId(event.id ?? runId)}:c${next}`,
+          name: event.name,
+          data: { ...event.data, source: "continuation", continuation: next },
+        });
+        return { outcome: "continued", steps, ...total };
+      }
+    },
+  );
+}
+
+const countNames = [
+  "claimed",
+  "succeeded",
+  "retried",
+  "snoozed",
+  "dead",
+  "refused",
+  "released",
+] as const satisfies readonly (keyof DrainCounts)[];
+
+/** The id of the event that the tick sent, without a continuation's number. */
+function windowEventId(eventId: string): string {
+  return eventId.replace(/:c\d+$/u, "");
+}

@@ -1,0 +1,71 @@
+import type { Ledger } from "@evenkeel/ledger";
+import { afterEach, expect, test } from "vitest";
+
+import { createEventSender } from "./event-sender.ts";
+import { createBackgroundApp, windowEvent, type BackgroundApp } from "./testing/background-app.ts";
+
+const open: BackgroundApp[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((app) => app.close()));
+});
+
+/** A ledger whose record of runs answers as told, while its queue and guards work. */
+function withRuns(answer: () => Promise<never>): (ledger: Ledger) => Ledger {
+  return (ledger) => ({
+    ...ledger,
+    runs: {
+      ...ledger.runs,
+      begin: answer,
+      finish: answer,
+      finishAttempt: answer,
+      heartbeat: answer,
+    },
+  });
+}
+
+test("a ledger that refuses every record costs no run", async () => {
+  let asked = 0;
+  const app = await createBackgroundApp({
+    wrapLedger: withRuns(() => {
+      asked += 1;
+      return Promise.reject(new Error("connection refused"));
+    }),
+  });
+  open.push(app);
+  await app.enqueueNotes(5);
+  const send = createEventSender(app.client);
+  await send([windowEvent()]);
+  await send([windowEvent()]);
+  await app.engine.settled();
+  expect(app.engine.runs({ status: "Completed" })).toHaveLength(2);
+  expect(app.notes).toHaveLength(5);
+  // After a failure the ledger is left alone for a while.
+  expect(asked).toBe(1);
+  expect(app.logged.filter(({ event }) => event === "runs.not_recorded")).toHaveLength(1);
+});
+
+test("a ledger that never answers costs one time-out and no run", async () => {
+  const app = await createBackgroundApp({
+    wrapLedger: withRuns(() => new Promise<never>(() => {})),
+  });
+  open.push(app);
+  await createEventSender(app.client)([windowEvent()]);
+  await app.engine.settled();
+  expect(app.engine.runs({ status: "Completed" })).toHaveLength(1);
+});
+
+test("a run taken over by another worker is no longer written by the first", async () => {
+  const app = await createBackgroundApp();
+  open.push(app);
+  const run = { runId: "r", functionId: "app-f", eventName: "e", attempt: 0 };
+  const first = await app.ledger.runs.begin({ ...run, owner: "worker-1" });
+  const again = await app.ledger.runs.begin({ ...run, owner: "worker-1" });
+  expect(again).toEqual(first);
+  const second = await app.ledger.runs.begin({ ...run, owner: "worker-2" });
+  expect(
+    await app.ledger.runs.finish({ ...run, fence: first?.fence ?? "", status: "SUCCEEDED" }),
+  ).toBe(false);
+  expect(
+    await app.ledger.runs.finish({ ...run, fence: second?.fence ?? "", status: "SUCCEEDED" }),
+  ).toBe(true);
+});

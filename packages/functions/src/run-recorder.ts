@@ -1,0 +1,134 @@
+import { eventContracts, type DispatchEventData, type Logger } from "@evenkeel/events";
+import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
+import { Middleware, type Inngest } from "inngest";
+
+import { LedgerAccess } from "./ledger-access.ts";
+import { isSkippedDuplicate } from "./run-outcome.ts";
+
+/** What {@link createRunRecorder} works with. */
+export interface RunRecorderOptions {
+  readonly runs: RunStore;
+  /** Names this host in the ledger. */
+  readonly owner: string;
+  readonly logger: Logger;
+  /** How often a request under way says that it is alive, 10,000 ms by default. */
+  readonly heartbeatMs?: number;
+  /** How long a statement may take before it is given up, 2,000 ms by default. */
+  readonly timeoutMs?: number;
+  /** How long the ledger is left alone after a failure, 5,000 ms by default. */
+  readonly restMs?: number;
+}
+
+/** A run under record: its identity and the fence that later writes must show. */
+interface Recording extends RunIdentity {
+  readonly attempt: number;
+  readonly fence: string;
+}
+
+/**
+ * Creates the middleware that records runs, attempts and heartbeats. One statement begins each request and
+ * one ends the run; a ledger that is slow or away costs at most one time-out per rest and never the run.
+ */
+export function createRunRecorder(options: RunRecorderOptions): Middleware.Class {
+  const { runs, owner, logger, heartbeatMs = 10_000 } = options;
+  const access = new LedgerAccess({
+    logger,
+    timeoutMs: options.timeoutMs ?? 2_000,
+    restMs: options.restMs ?? 5_000,
+  });
+
+  // The SDK makes one instance per request.
+  return class RunRecorder extends Middleware.BaseMiddleware {
+    readonly id = "evenkeel:runs";
+    #recording: Recording | undefined;
+    #heartbeat: NodeJS.Timeout | undefined;
+
+    // Without it, types take the constructor of the class expression for one with no arguments.
+    // oxlint-disable-next-line no-useless-constructor
+    constructor(args: { client: Inngest.Any }) {
+      super(args);
+    }
+
+    override async wrapRequest({ next }: Middleware.WrapRequestArgs): Promise<Middleware.Response> {
+      try {
+        return await next();
+      } finally {
+        clearInterval(this.#heartbeat);
+      }
+    }
+
+    override async transformFunctionInput(
+      input: Middleware.TransformFunctionInputArgs,
+    ): Promise<Middleware.TransformFunctionInputArgs> {
+      const { ctx, fn } = input;
+      const { runId, attempt } = ctx;
+      const functionId = fn.id(this.client.id);
+      const begun = await access.attempt("begin", () =>
+        runs.begin({ runId, functionId, owner, attempt, ...describeEvent(ctx.event) }),
+      );
+      if (begun !== undefined) {
+        const recording = { runId, functionId, attempt, fence: begun.fence };
+        this.#recording = recording;
+        this.#heartbeat = setInterval(() => {
+          void access.attempt("heartbeat", () => runs.heartbeat(recording));
+        }, heartbeatMs);
+        this.#heartbeat.unref();
+      }
+      return input;
+    }
+
+    override async onStepError({ error }: Middleware.OnStepErrorArgs): Promise<void> {
+      await this.#endAttempt(error.message);
+    }
+
+    override async onRunError({ error, isFinalAttempt }: Middleware.OnRunErrorArgs): Promise<void> {
+      if (!isFinalAttempt) return this.#endAttempt(error.message);
+      await this.#record("finish", (run) =>
+        runs.finish({ ...run, status: "FAILED", error: error.message }),
+      );
+    }
+
+    override async onRunComplete({ output }: Middleware.OnRunCompleteArgs): Promise<void> {
+      await this.#record("finish", (run) =>
+        isSkippedDuplicate(output)
+          ? runs.finish({ ...run, status: "SKIPPED_DUPLICATE", duplicateOf: output.duplicateOf })
+          : runs.finish({ ...run, status: "SUCCEEDED", output }),
+      );
+    }
+
+    async #endAttempt(error: string): Promise<void> {
+      await this.#record("finishAttempt", (run) => runs.finishAttempt({ ...run, error }));
+    }
+
+    async #record(what: string, call: (run: Recording) => Promise<boolean>): Promise<void> {
+      const recording = this.#recording;
+      if (recording === undefined) return;
+      const accepted = await access.attempt(what, () => call(recording));
+      if (accepted === false) {
+        const { runId, functionId } = recording;
+        logger.warn("runs.write_refused", { during: what, runId, functionId });
+      }
+    }
+  };
+}
+
+/** What a run's event says about it. Only contract events name a window. */
+function describeEvent(event: {
+  readonly name: string;
+  readonly id?: string | undefined;
+  readonly data?: unknown;
+}): Pick<RunStart, "eventName" | "eventId"> & Partial<RunStart> {
+  const base = { eventName: event.name, ...(event.id === undefined ? {} : { eventId: event.id }) };
+  const parsed = eventContracts.get(event.name)?.schema.safeParse(event.data);
+  if (parsed?.success !== true) return base;
+  const { dispatchKey, continuation, lane, tenantId, correlationId }: DispatchEventData =
+    parsed.data;
+  return {
+    ...base,
+    dispatchKey,
+    lane,
+    correlationId,
+    ...(continuation === undefined ? {} : { continuation }),
+    ...(tenantId === undefined ? {} : { tenantId }),
+  };
+}

@@ -1,0 +1,26 @@
+import { defineJob, exponential, type JobDefinition } from "@evenkeel/jobs";
+import { z } from "zod";
+
+const messagePayload: z.ZodObject<{ messageId: z.ZodString }> = z.object({
+  messageId: z.string().min(1).max(500),
+});
+
+/** A job about one message of its tenant. Bodies stay in the tables; a payload names the row. */
+export type MessageJob = JobDefinition<typeof messagePayload>;
+
+const shared = {
+  version: 1,
+  payload: messagePayload,
+  retry: exponential({ maxAttempts: 5, baseMs: 500, maxMs: 10_000 }),
+  timeoutMs: 20_000,
+  uniqueKey: ({ messageId }: { messageId: string }) => messageId,
+};
+
+/** Parses, threads and classifies a message; asks for a draft if it is to be answered. */
+export const inboundProcess: MessageJob = defineJob({ ...shared, type: "inbound.process" });
+
+/** Writes the draft of a reply, and asks for it to be sent after the reply delay. */
+export const draftCreate: MessageJob = defineJob({ ...shared, type: "draft.create" });
+
+/** Sends a drafted reply, once. */
+export const replySend: MessageJob = defineJob({ ...shared, type: "reply.send" });

@@ -1,0 +1,83 @@
+import type { Pool } from "pg";
+
+/** A lock of this product's own, held by the transaction that creates the tables. */
+const prepareLock = 7_305_416_021;
+
+const tables = `
+CREATE SCHEMA IF NOT EXISTS "inbox";
+
+CREATE TABLE IF NOT EXISTS "inbox"."message" (
+  "tenant_id" text NOT NULL,
+  "id" text NOT NULL,
+  "raw" bytea NOT NULL,
+  "received_at" timestamptz NOT NULL DEFAULT now(),
+  -- Set when the message has been processed.
+  "class" text,
+  "thread_id" text,
+  "header_id" text,
+  "references" text[],
+  "subject" text,
+  "from_name" text,
+  "from_address" text,
+  "text" text,
+  PRIMARY KEY ("tenant_id", "id")
+);
+
+CREATE TABLE IF NOT EXISTS "inbox"."draft" (
+  "tenant_id" text NOT NULL,
+  "message_id" text NOT NULL,
+  "subject" text NOT NULL,
+  "body" text NOT NULL,
+  "created_at" timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY ("tenant_id", "message_id"),
+  FOREIGN KEY ("tenant_id", "message_id") REFERENCES "inbox"."message"
+);
+
+-- One reply per message: a second one cannot be reserved, whoever tries.
+CREATE TABLE IF NOT EXISTS "inbox"."outbound" (
+  "tenant_id" text NOT NULL,
+  "message_id" text NOT NULL,
+  "recipient" text NOT NULL,
+  "subject" text NOT NULL,
+  "in_reply_to" text NOT NULL,
+  "job_id" text NOT NULL,
+  "sent_at" timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT "outbound_once" PRIMARY KEY ("tenant_id", "message_id"),
+  FOREIGN KEY ("tenant_id", "message_id") REFERENCES "inbox"."draft"
+);
+
+-- What reached the outside, appended and never constrained: two rows for a message are two e-mails.
+CREATE TABLE IF NOT EXISTS "inbox"."delivery" (
+  "id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  "tenant_id" text NOT NULL,
+  "message_id" text NOT NULL,
+  "recipient" text NOT NULL,
+  "job_id" text NOT NULL,
+  "attempt" int NOT NULL,
+  "delivered_at" timestamptz NOT NULL DEFAULT now()
+);
+
+-- Attempts of another job to send a reply that had been sent.
+CREATE TABLE IF NOT EXISTS "inbox"."double_send_attempt" (
+  "id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  "tenant_id" text NOT NULL,
+  "message_id" text NOT NULL,
+  "job_id" text NOT NULL,
+  "tried_at" timestamptz NOT NULL DEFAULT now()
+);`;
+
+/** Creates the product's tables where they are missing; any number of hosts may call it at once. */
+export async function prepareTables(pool: Pool): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query("BEGIN");
+    await client.query("SELECT pg_advisory_xact_lock($1)", [prepareLock]);
+    await client.query(tables);
+    await client.query("COMMIT");
+  } catch (error) {
+    await client.query("ROLLBACK").catch(() => {});
+    throw error;
+  } finally {
+    client.release();
+  }
+}

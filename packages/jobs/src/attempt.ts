@@ -1,0 +1,101 @@
+import type { Logger } from "@evenkeel/events";
+import type { ClaimedJob } from "@evenkeel/ledger";
+
+import type { Clock } from "./clock.ts";
+import type { JobHandler } from "./job-handler.ts";
+import { abortReasons, isAbort, type AttemptOutcome } from "./settlement-decision.ts";
+
+/** One attempt under way. It ends once, by whichever comes first; what comes later is dropped. */
+export class Attempt {
+  readonly job: ClaimedJob;
+  readonly #controller = new AbortController();
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #onEnd: (outcome: AttemptOutcome | undefined) => void;
+  #cancelTimeout: (() => void) | undefined;
+  #hasEnded = false;
+
+  constructor(deps: {
+    readonly job: ClaimedJob;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    /** `undefined`: the job is no longer held, so there is nothing to settle. */
+    readonly onEnd: (outcome: AttemptOutcome | undefined) => void;
+  }) {
+    this.job = deps.job;
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+    this.#onEnd = deps.onEnd;
+  }
+
+  /** Starts the handler. `onEnd` may be called before this returns. */
+  start(handler: JobHandler): void {
+    const { definition } = handler;
+    if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "used_up" });
+    if (this.job.version > definition.version) return this.#end({ kind: "too_new" });
+    void this.#run(handler);
+  }
+
+  /** The lease is someone else's: fires the signal and ends without a settlement. */
+  lose(): void {
+    this.#controller.abort(abortReasons.leaseLost(this.job.id));
+    this.#end(undefined);
+  }
+
+  /** Fires the signal, for the handler to stop by itself. */
+  interrupt(): void {
+    this.#controller.abort(abortReasons.drainAborted());
+  }
+
+  /** Ends an interrupted attempt whose handler goes on. */
+  abandon(): void {
+    this.#end({ kind: "overstayed" });
+  }
+
+  async #run(handler: JobHandler): Promise<void> {
+    const { timeoutMs } = handler.definition;
+    try {
+      const prepared = handler.prepare(this.job.payload);
+      if (!prepared.ok) return this.#end({ kind: "unreadable", issues: prepared.issues });
+      this.#cancelTimeout = this.#clock.setTimer(() => {
+        this.#controller.abort(abortReasons.timedOut(timeoutMs));
+        this.#end({ kind: "timed_out", timeoutMs });
+      }, timeoutMs);
+      const { id, type, tenantId, attempt, maxAttempts, correlationId } = this.job;
+      const result = await prepared.run({
+        id,
+        tenantId,
+        attempt,
+        maxAttempts,
+        correlationId: correlationId ?? undefined,
+        signal: this.#controller.signal,
+        logger: withFields(this.#logger, { jobId: id, type, tenantId, attempt }),
+      });
+      this.#end({ kind: "returned", result });
+    } catch (error) {
+      const { aborted, reason } = this.#controller.signal;
+      this.#end(
+        aborted && isAbort(error, reason) ? { kind: "interrupted" } : { kind: "threw", error },
+      );
+    }
+  }
+
+  #end(outcome: AttemptOutcome | undefined): void {
+    if (this.#hasEnded) {
+      this.#logger.info("job.late_result_dropped", { jobId: this.job.id, type: this.job.type });
+      return;
+    }
+    this.#hasEnded = true;
+    this.#cancelTimeout?.();
+    this.#onEnd(outcome);
+  }
+}
+
+function withFields(logger: Logger, bound: Readonly<Record<string, unknown>>): Logger {
+  return {
+    debug: (event, fields) => logger.debug(event, { ...fields, ...bound }),
+    info: (event, fields) => logger.info(event, { ...fields, ...bound }),
+    warn: (event, fields) => logger.warn(event, { ...fields, ...bound }),
+    error: (event, fields) => logger.error(event, { ...fields, ...bound }),
+  };
+}

@@ -1,0 +1,344 @@
+import type { Lane, Logger } from "@evenkeel/events";
+import type { ClaimedJob, ClaimResult, JobStore, Settlement } from "@evenkeel/ledger";
+
+import { Attempt } from "./attempt.ts";
+import { averageDuration, targetStock } from "./claim-size.ts";
+import { within, type Clock } from "./clock.ts";
+import { JobError } from "./job-error.ts";
+import type { JobHandler } from "./job-handler.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+import type { DrainReport } from "./runner.ts";
+import {
+  decideSettlement,
+  describeError,
+  type AttemptOutcome,
+  type Decision,
+} from "./settlement-decision.ts";
+import { SettlementQueue } from "./settlement-queue.ts";
+
+/** What every drain of a runner shares. */
+export interface DrainDeps {
+  readonly jobs: JobStore;
+  readonly handlers: ReadonlyMap<string, JobHandler>;
+  readonly owner: string;
+  readonly lane: Lane;
+  readonly concurrency: number;
+  readonly batchSize: number;
+  readonly leaseMs: number;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+}
+
+interface DrainLimits {
+  readonly budgetMs: number;
+  readonly maxJobs: number;
+  readonly abortGraceMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly stopSignal: AbortSignal | undefined;
+}
+
+interface WaitingJob {
+  readonly job: ClaimedJob;
+  readonly handler: JobHandler;
+}
+
+/** While jobs run and none was due, how often the queue is asked again, in milliseconds. */
+const pollMs = 250;
+
+const longestClaimRetryMs = 5_000;
+
+const countedAs = {
+  succeeded: "succeeded",
+  retry: "retried",
+  snooze: "snoozed",
+  released: "released",
+  dead: "dead",
+  // No handler cancels; an operator does, and then nothing is settled here.
+  cancelled: "released",
+} as const satisfies Record<Settlement["kind"], keyof DrainReport>;
+
+/**
+ * One drain. Everything happens in `#pump`, which is called whenever something changed: it starts what can
+ * start, claims what should be claimed, and ends the drain when nothing is left to wait for.
+ */
+export class Drain {
+  readonly #deps: DrainDeps;
+  readonly #limits: DrainLimits;
+  readonly #types: readonly string[];
+  readonly #leases: LeaseKeeper;
+  readonly #settlements: SettlementQueue;
+  readonly #attempts = new Map<string, Attempt>();
+  readonly #cancelTimers = new Set<() => void>();
+  readonly #waiting = new Map<string, WaitingJob>();
+  #averageMs: number | undefined;
+  #afterTenant: string | undefined;
+  #isPumping = false;
+  #isClaiming = false;
+  #isStopping = false;
+  /** Whether the last claim found nothing. */
+  #wasEmpty = false;
+  /** Whether a job ended since the last claim was sent: it may have enqueued others, or be due again. */
+  #hasChanged = false;
+  /** While the last claim found nothing, or failed: whether it is time to ask again. */
+  #mayAskAgain = false;
+  #claims = 0;
+  #claimFailures = 0;
+  #end: { resolve(): void; reject(error: unknown): void } | undefined;
+  readonly #counts = {
+    claimed: 0,
+    succeeded: 0,
+    retried: 0,
+    snoozed: 0,
+    dead: 0,
+    refused: 0,
+    released: 0,
+  };
+
+  constructor(deps: DrainDeps, limits: DrainLimits) {
+    this.#deps = deps;
+    this.#limits = limits;
+    this.#types = [...deps.handlers.keys()];
+    this.#leases = new LeaseKeeper(deps);
+    this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
+  }
+
+  async run(): Promise<DrainReport> {
+    const { signal, stopSignal, budgetMs } = this.#limits;
+    const onAbort = (): void => this.#abort();
+    const onStop = (): void => this.#stop();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#end = { resolve, reject };
+        this.#setTimer(() => this.#stop(), budgetMs);
+        signal?.addEventListener("abort", onAbort);
+        stopSignal?.addEventListener("abort", onStop);
+        if (stopSignal?.aborted === true) this.#stop();
+        if (budgetMs === 0 || signal?.aborted === true) this.#abort();
+        this.#pump();
+      });
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      stopSignal?.removeEventListener("abort", onStop);
+      for (const cancel of this.#cancelTimers) cancel();
+      this.#leases.stop();
+    }
+    return this.#report();
+  }
+
+  #pump(): void {
+    if (this.#isPumping) return;
+    this.#isPumping = true;
+    this.#startWaiting();
+    const isResting = this.#attempts.size === 0 && this.#waiting.size === 0;
+    // Nothing runs that could be settled together with what is finished.
+    if (isResting) this.#settlements.flush();
+    const limit = this.#claimLimit(isResting && this.#settlements.isIdle);
+    if (limit > 0) void this.#claim(limit);
+    else if (isResting && !this.#isClaiming && this.#settlements.isIdle && this.#isThrough()) {
+      this.#end?.resolve();
+    }
+    this.#isPumping = false;
+  }
+
+  #isThrough(): boolean {
+    if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return true;
+    return this.#wasEmpty && !this.#hasChanged && this.#claimFailures === 0;
+  }
+
+  #startWaiting(): void {
+    if (this.#isStopping) return;
+    while (this.#attempts.size < this.#deps.concurrency) {
+      const [first] = this.#waiting;
+      if (first === undefined) return;
+      this.#waiting.delete(first[0]);
+      this.#start(first[1].job, first[1].handler);
+    }
+  }
+
+  #start(job: ClaimedJob, handler: JobHandler): void {
+    const startedAtMs = this.#deps.clock.now();
+    const attempt = new Attempt({
+      job,
+      clock: this.#deps.clock,
+      logger: this.#deps.logger,
+      onEnd: (outcome) => {
+        this.#attempts.delete(job.id);
+        this.#averageMs = averageDuration(this.#averageMs, this.#deps.clock.now() - startedAtMs);
+        this.#hasChanged = true;
+        if (outcome !== undefined) this.#decide(job, handler, outcome);
+        this.#pump();
+      },
+    });
+    this.#attempts.set(job.id, attempt);
+    attempt.start(handler);
+  }
+
+  #decide(job: ClaimedJob, handler: JobHandler, outcome: AttemptOutcome): void {
+    const { attempt, maxAttempts } = job;
+    const { retry } = handler.definition;
+    const { random } = this.#deps;
+    const decision = decideSettlement({ outcome, attempt, maxAttempts, retry, random });
+    this.#settle(job, decision);
+  }
+
+  #settle(job: ClaimedJob, decision: Decision): void {
+    const { id, fence, type, tenantId, attempt } = job;
+    const deadlineMs = this.#leases.letGo(id) ?? this.#deps.clock.now();
+    this.#settlements.add({
+      settlement: { ...decision, id, fence },
+      deadlineMs,
+      onSettled: (isAccepted) => {
+        this.#counts[isAccepted ? countedAs[decision.kind] : "refused"] += 1;
+        const fields = { jobId: id, type, tenantId, attempt };
+        if (!isAccepted) this.#deps.logger.warn("job.refused", { ...fields, kind: decision.kind });
+        else if (decision.kind === "dead" || decision.kind === "retry") {
+          const { code } = decision.error;
+          const reason = decision.kind === "dead" ? decision.reason : undefined;
+          this.#deps.logger.warn(`job.${decision.kind}`, { ...fields, code, reason });
+        }
+      },
+    });
+  }
+
+  /** How many jobs to claim now; 0: none. */
+  #claimLimit(isIdle: boolean): number {
+    if (this.#isStopping || this.#isClaiming) return 0;
+    const room = this.#limits.maxJobs - this.#counts.claimed;
+    if (room <= 0) return 0;
+    const { concurrency, batchSize } = this.#deps;
+    const target = targetStock({ averageMs: this.#averageMs, concurrency, batchSize });
+    const missing = target - this.#attempts.size - this.#waiting.size;
+    const isHungry = this.#waiting.size === 0 && this.#attempts.size < concurrency;
+    if (!isHungry && missing < target / 2) return 0;
+    if (this.#claimFailures > 0 && !this.#mayAskAgain) return 0;
+    // After an empty claim: when all work has ended and may have left more, or at the poll's pace.
+    if (this.#wasEmpty && !this.#mayAskAgain && !(isIdle && this.#hasChanged)) return 0;
+    return Math.min(missing, batchSize, room);
+  }
+
+  async #claim(limit: number): Promise<void> {
+    const { clock, jobs, lane, leaseMs, owner, logger } = this.#deps;
+    this.#isClaiming = true;
+    this.#hasChanged = false;
+    this.#mayAskAgain = false;
+    const claimedAtMs = clock.now();
+    const request = {
+      lane,
+      types: this.#types,
+      limit,
+      leaseMs,
+      owner,
+      ...(this.#afterTenant === undefined ? {} : { afterTenant: this.#afterTenant }),
+    };
+    try {
+      const answer = jobs.claim(request);
+      const result = await within(clock, leaseMs / 2, answer);
+      if (result === undefined) {
+        this.#giveBackLate(answer);
+        throw new JobError("lease_lost", "The ledger did not answer a claim within half a lease.");
+      }
+      this.#claims += 1;
+      this.#claimFailures = 0;
+      this.#afterTenant = result.lastTenant ?? this.#afterTenant;
+      this.#counts.claimed += result.jobs.length;
+      this.#wasEmpty = result.jobs.length === 0;
+      for (const job of result.jobs) this.#accept(job, claimedAtMs);
+      if (this.#wasEmpty) this.#askAgainAfter(pollMs);
+    } catch (error) {
+      if (this.#claims === 0) {
+        this.#end?.reject(error);
+        return;
+      }
+      this.#claimFailures += 1;
+      const { code, message } = describeError(error);
+      logger.warn("job.claim_failed", { code, error: message, failures: this.#claimFailures });
+      this.#askAgainAfter(Math.min(longestClaimRetryMs, pollMs * 2 ** (this.#claimFailures - 1)));
+    } finally {
+      this.#isClaiming = false;
+    }
+    if (this.#isStopping) this.#releaseWaiting();
+    this.#pump();
+  }
+
+  #accept(job: ClaimedJob, claimedAtMs: number): void {
+    const handler = this.#deps.handlers.get(job.type);
+    if (handler === undefined) return;
+    this.#waiting.set(job.id, { job, handler });
+    this.#leases.hold(job.id, job.fence, claimedAtMs, () => {
+      this.#counts.refused += 1;
+      const { id: jobId, type, tenantId, attempt } = job;
+      this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
+      this.#waiting.delete(job.id);
+      this.#attempts.get(job.id)?.lose();
+      this.#pump();
+    });
+  }
+
+  /** Jobs of a claim that was given up on: nobody here will run them. */
+  #giveBackLate(answer: Promise<ClaimResult>): void {
+    const { jobs, logger } = this.#deps;
+    answer
+      .then((result) =>
+        jobs.settle(result.jobs.map(({ id, fence }) => ({ id, fence, kind: "released" }))),
+      )
+      .catch((error: unknown) => {
+        // Their leases lapse.
+        logger.warn("job.late_claim_kept", { error: describeError(error).message });
+      });
+  }
+
+  #askAgainAfter(delayMs: number): void {
+    this.#setTimer(() => {
+      this.#mayAskAgain = true;
+      this.#pump();
+    }, delayMs);
+  }
+
+  #stop(): void {
+    this.#isStopping = true;
+    this.#releaseWaiting();
+    this.#pump();
+  }
+
+  #releaseWaiting(): void {
+    for (const { job } of this.#waiting.values()) this.#settle(job, { kind: "released" });
+    this.#waiting.clear();
+  }
+
+  #abort(): void {
+    for (const attempt of this.#attempts.values()) attempt.interrupt();
+    this.#setTimer(() => {
+      for (const attempt of this.#attempts.values()) attempt.abandon();
+    }, this.#limits.abortGraceMs);
+    this.#stop();
+  }
+
+  /** A timer that ends with the drain. */
+  #setTimer(callback: () => void, delayMs: number): void {
+    const cancel = this.#deps.clock.setTimer(() => {
+      this.#cancelTimers.delete(cancel);
+      callback();
+    }, delayMs);
+    this.#cancelTimers.add(cancel);
+  }
+
+  async #report(): Promise<DrainReport> {
+    const { jobs, lane, logger } = this.#deps;
+    const { signal, stopSignal } = this.#limits;
+    const scope = { lane, types: this.#types };
+    const stopped = signal?.aborted === true || stopSignal?.aborted === true;
+    try {
+      const isThrough = this.#wasEmpty && !this.#hasChanged;
+      const [remaining, unknownTypes] = await Promise.all([
+        isThrough ? false : jobs.hasDue(scope),
+        jobs.unknownTypes(scope),
+      ]);
+      if (unknownTypes.length > 0) logger.warn("job.unknown_types", { lane, unknownTypes });
+      return { ...this.#counts, remaining, stopped, unknownTypes };
+    } catch (error) {
+      logger.warn("job.report_failed", { error: describeError(error).message });
+      return { ...this.#counts, remaining: true, stopped, unknownTypes: [] };
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+
+import { enqueue, enqueueMany } from "./enqueue.ts";
+import { defineJob } from "./job-definition.ts";
+import { countJob, openQueue, type Queue } from "./testing/queue.ts";
+
+let queue: Queue;
+beforeAll(async () => {
+  queue = await openQueue();
+});
+afterAll(() => queue.close());
+
+async function countPending(tenantId: string): Promise<number> {
+  const { rows } = await queue.database.pool.query<{ count: number }>(
+    `SELECT count(*)::int AS "count" FROM "evenkeel"."background_job" WHERE "tenant_id" = $1`,
+    [tenantId],
+  );
+  return rows[0]?.count ?? -1;
+}
+
+test("jobs of a transaction exist when it commits, and not before", async () => {
+  const client = await queue.database.pool.connect();
+  await client.query("BEGIN");
+  await enqueueMany(
+    client,
+    countJob,
+    Array.from({ length: 500 }, (_, n) => ({ tenantId: "commit", payload: { n } })),
+  );
+  expect(await countPending("commit")).toBe(0);
+  await client.query("COMMIT");
+  client.release();
+  expect(await countPending("commit")).toBe(500);
+});
+
+test("a transaction that rolls back leaves no job", async () => {
+  const client = await queue.database.pool.connect();
+  await client.query("BEGIN");
+  await enqueue(client, countJob, { tenantId: "rollback", payload: { n: 1 } });
+  await enqueueMany(
+    client,
+    countJob,
+    Array.from({ length: 500 }, (_, n) => ({ tenantId: "rollback", payload: { n } })),
+  );
+  await client.query("ROLLBACK");
+  client.release();
+  expect(await countPending("rollback")).toBe(0);
+});
+
+test("one bad input among many: nothing is written", async () => {
+  const inputs = Array.from({ length: 50 }, (_, n) => ({ tenantId: "batch", payload: { n } }));
+  inputs[30] = { tenantId: "", payload: { n: 30 } };
+  await expect(enqueueMany(queue.database.pool, countJob, inputs)).rejects.toMatchObject({
+    code: "invalid_tenant",
+  });
+  expect(await countPending("batch")).toBe(0);
+});
+
+const textJob = defineJob({
+  type: "text",
+  version: 1,
+  payload: z.object({ text: z.string() }),
+  uniqueKey: ({ text }) => (text === "free" ? undefined : text),
+});
+
+test.each([
+  ["a payload over 512 KiB", { payload: { text: "x".repeat(512 * 1024) } }, "payload_too_large"],
+  ["another shape", { payload: { text: 1 } }, "invalid_payload"],
+  ["no payload", { payload: undefined }, "invalid_payload"],
+  ["NUL", { payload: { text: "a\u0000b" } }, "invalid_payload"],
+  ["half a character", { payload: { text: "\ud800" } }, "invalid_payload"],
+  ["an empty tenant", { tenantId: "" }, "invalid_tenant"],
+  ["a tenant over 200 characters", { tenantId: "x".repeat(201) }, "invalid_tenant"],
+  ["an empty unique key", { uniqueKey: "" }, "invalid_options"],
+  ["a delay below nothing", { delayMs: -1 }, "invalid_options"],
+  ["two due times", { delayMs: 1, runAt: new Date() }, "invalid_options"],
+  ["an invalid time", { runAt: new Date(Number.NaN) }, "invalid_options"],
+])("%s is refused with a typed error and nothing is written", async (_case, change, code) => {
+  const input = { tenantId: "bad", payload: { text: "free" }, ...change };
+  await expect(
+    enqueue(queue.database.pool, textJob, input as { tenantId: string; payload: { text: string } }),
+  ).rejects.toMatchObject({ name: "JobError", code });
+  expect(await countPending("bad")).toBe(0);
+});
+
+test("a unique key admits one unsettled job per tenant, also under concurrency", async () => {
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, () =>
+      enqueue(queue.database.pool, textJob, { tenantId: "u1", payload: { text: "once" } }),
+    ),
+  );
+  expect(answers.filter(({ created }) => created)).toHaveLength(1);
+  expect(new Set(answers.map(({ id }) => id)).size).toBe(1);
+  const other = await enqueue(queue.database.pool, textJob, {
+    tenantId: "u2",
+    payload: { text: "once" },
+  });
+  expect(other.created).toBe(true);
+  const many = await enqueueMany(
+    queue.database.pool,
+    textJob,
+    ["a", "once", "a", "free", "free"].map((text) => ({ tenantId: "u1", payload: { text } })),
+  );
+  expect(many.map(({ created }) => created)).toEqual([true, false, false, true, true]);
+});
+
+test.each([
+  { type: "" },
+  { type: "1st" },
+  { type: "with space" },
+  { version: 0 },
+  { timeoutMs: 0 },
+])("the definition %j is refused", (change) => {
+  const options = { type: "x", version: 1, payload: z.object({}), ...change };
+  expect(() => defineJob(options)).toThrow(expect.objectContaining({ code: "invalid_definition" }));
+});

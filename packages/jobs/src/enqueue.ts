@@ -1,0 +1,181 @@
+import {
+  describeIssues,
+  encodePayload,
+  EventError,
+  parseTenantId,
+  type Lane,
+} from "@evenkeel/events";
+import {
+  insertJobs,
+  isStorableJson,
+  toSqlClient,
+  type InsertedJob,
+  type NewJob,
+  type TransactionClient,
+} from "@evenkeel/ledger";
+import type { z } from "zod";
+
+import { maxDelayMs } from "./attempt-error.ts";
+import type { JobDefinition } from "./job-definition.ts";
+import { JobError } from "./job-error.ts";
+
+/** One job to be enqueued. */
+export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
+  readonly tenantId: string;
+  readonly payload: z.input<Schema>;
+  /** When it is due; at once if both this and `delayMs` are absent. */
+  readonly runAt?: Date;
+  /** Due this many milliseconds from now, by the database's clock. Not beside `runAt`. */
+  readonly delayMs?: number;
+  /** `stable` by default. */
+  readonly lane?: Lane;
+  /** In place of the definition's own key, 1 to 400 characters. */
+  readonly uniqueKey?: string;
+  /** Handed to the handler, 1 to 200 characters. */
+  readonly correlationId?: string;
+}
+
+/** The most that one call may carry, in characters of JSON: 64 Mi. */
+const maxBatchLength = 64 * 1024 * 1024;
+
+/**
+ * Enqueues a job inside the caller's transaction: it exists if and when that transaction commits.
+ *
+ * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once.
+ * @returns The job's id; `created: false` with the id of the unsettled job that holds the unique key.
+ * @throws JobError `invalid_tenant`, `invalid_payload`, `payload_too_large` or `invalid_options`, before
+ * anything is written. Database errors pass through, and the transaction is then to be rolled back.
+ */
+export async function enqueue<Schema extends z.ZodType>(
+  tx: TransactionClient,
+  definition: JobDefinition<Schema>,
+  input: EnqueueInput<Schema>,
+): Promise<InsertedJob> {
+  const [job] = await enqueueMany(tx, definition, [input]);
+  if (job === undefined) throw new Error("An insert of one job came back without an answer.");
+  return job;
+}
+
+/**
+ * Enqueues jobs of one kind in one statement, all or none. Answers in the order given; see {@link enqueue}.
+ * Two inputs with one unique key make one job.
+ */
+export async function enqueueMany<Schema extends z.ZodType>(
+  tx: TransactionClient,
+  definition: JobDefinition<Schema>,
+  inputs: readonly EnqueueInput<Schema>[],
+): Promise<InsertedJob[]> {
+  const jobs = inputs.map((input) => prepareJob(definition, input));
+  const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
+  if (length > maxBatchLength) {
+    throw new JobError(
+      "payload_too_large",
+      `${jobs.length} jobs ${definition.type} carry ${length} characters of payload; one call takes ${maxBatchLength}. Enqueue them in parts.`,
+      { type: definition.type, length, limit: maxBatchLength },
+    );
+  }
+  return insertJobs(toSqlClient(tx), jobs);
+}
+
+/** Checks an input against its definition. Nothing is written when any of a batch is refused. */
+function prepareJob<Schema extends z.ZodType>(
+  definition: JobDefinition<Schema>,
+  input: EnqueueInput<Schema>,
+): NewJob {
+  const { type, version } = definition;
+  const tenantId = checkTenantId(input.tenantId);
+  const { text, payload } = encodeChecked(definition, input.payload);
+  const uniqueKey = input.uniqueKey ?? definition.uniqueKey?.(payload);
+  checkText(type, "uniqueKey", uniqueKey, 400);
+  checkText(type, "correlationId", input.correlationId, 200);
+  checkDueTime(type, input);
+  return {
+    tenantId,
+    type,
+    version,
+    payloadText: text,
+    lane: input.lane ?? "stable",
+    maxAttempts: definition.retry.maxAttempts,
+    ...(input.runAt === undefined ? {} : { runAt: input.runAt }),
+    ...(input.delayMs === undefined ? {} : { delayMs: input.delayMs }),
+    ...(uniqueKey === undefined ? {} : { uniqueKey }),
+    ...(input.correlationId === undefined ? {} : { correlationId: input.correlationId }),
+  };
+}
+
+function checkTenantId(value: unknown): string {
+  try {
+    const tenantId = parseTenantId(value);
+    if (tenantId.isWellFormed()) return tenantId;
+  } catch (error) {
+    throw asJobError(error);
+  }
+  throw new JobError("invalid_tenant", "A tenant id must be well-formed Unicode text.", {});
+}
+
+/**
+ * The payload as it will be stored, and as the handler will see it. It is parsed from its JSON form, so
+ * that what is accepted here is accepted there: a Date, say, becomes a string on the way.
+ */
+function encodeChecked<Schema extends z.ZodType>(
+  { type, payload: schema }: JobDefinition<Schema>,
+  value: unknown,
+): { readonly text: string; readonly payload: z.output<Schema> } {
+  let text: string;
+  try {
+    text = encodePayload(value, `job ${type}`);
+  } catch (error) {
+    throw asJobError(error);
+  }
+  if (!isStorableJson(text)) {
+    throw new JobError(
+      "invalid_payload",
+      `The payload of job ${type} holds a NUL character or half of a surrogate pair, which Postgres cannot store. Clean the text first.`,
+      { type },
+    );
+  }
+  const result = schema.safeParse(JSON.parse(text));
+  if (result.success) return { text, payload: result.data };
+  const issues = describeIssues(result.error);
+  throw new JobError(
+    "invalid_payload",
+    `The payload of job ${type} does not match its schema: ${issues.join("; ")}`,
+    { type, issues },
+  );
+}
+
+function asJobError(error: unknown): unknown {
+  if (!(error instanceof EventError)) return error;
+  return new JobError(error.code, error.message, error.data, { cause: error });
+}
+
+function checkText(type: string, field: string, value: string | undefined, limit: number): void {
+  if (value === undefined) return;
+  const isText = typeof value === "string" && value.isWellFormed() && !value.includes("\u0000");
+  if (isText && value.length >= 1 && value.length <= limit) return;
+  throw new JobError(
+    "invalid_options",
+    `The ${field} of job ${type} must have 1 to ${limit} characters and no NUL.`,
+    { type, field },
+  );
+}
+
+function checkDueTime(
+  type: string,
+  { runAt, delayMs }: { readonly runAt?: Date; readonly delayMs?: number },
+): void {
+  const problem =
+    runAt !== undefined && delayMs !== undefined
+      ? "takes runAt or delayMs, not both"
+      : runAt !== undefined && !/^\d{4}-/u.test(toIsoText(runAt))
+        ? "has an invalid runAt"
+        : delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)
+          ? `has a delayMs outside 0 to ${maxDelayMs}`
+          : undefined;
+  if (problem === undefined) return;
+  throw new JobError("invalid_options", `Job ${type} ${problem}.`, { type });
+}
+
+function toIsoText(date: Date): string {
+  return Number.isNaN(date.getTime()) ? "" : date.toISOString();
+}

@@ -1,0 +1,25 @@
+export {
+  RetryAfterError,
+  SnoozeError,
+  TerminalError,
+  type AttemptErrorCode,
+} from "./attempt-error.ts";
+export { systemClock, type Clock } from "./clock.ts";
+export { enqueue, enqueueMany, type EnqueueInput } from "./enqueue.ts";
+export { defineJob, type JobDefinition, type JobOptions } from "./job-definition.ts";
+export { JobError, type JobErrorCode } from "./job-error.ts";
+export {
+  handleJob,
+  type AttemptContext,
+  type JobContext,
+  type JobHandler,
+  type PreparedAttempt,
+} from "./job-handler.ts";
+export { exponential, type ExponentialOptions, type RetryPolicy } from "./retry-policy.ts";
+export {
+  createRunner,
+  type DrainOptions,
+  type DrainReport,
+  type Runner,
+  type RunnerOptions,
+} from "./runner.ts";

@@ -1,0 +1,74 @@
+import type { z } from "zod";
+
+import { JobError } from "./job-error.ts";
+import { checkMaxAttempts, exponential, type RetryPolicy } from "./retry-policy.ts";
+
+/** The longest time-out, in milliseconds: 24 hours. */
+const maxTimeoutMs = 24 * 60 * 60 * 1_000;
+
+/** Settings of {@link defineJob}. */
+export interface JobOptions<Schema extends z.ZodType> {
+  /** Its name in the queue: up to 100 letters, digits, `.`, `_`, `-`, beginning with a letter. Never renamed lightly: queued jobs carry it. */
+  readonly type: string;
+  /** The version of the payload's schema, from 1. Raise it when older code could not read a new payload. */
+  readonly version: number;
+  /** What the job needs to know. It is stored as JSON, so it must accept its own value after a trip through JSON. Synchronous. */
+  readonly payload: Schema;
+  /** {@link exponential} with its defaults if absent. */
+  readonly retry?: RetryPolicy;
+  /** How long one attempt may take, in milliseconds: 30,000 by default, at most 24 hours. */
+  readonly timeoutMs?: number;
+  /** At most one unsettled job per tenant, type and key. `undefined`: no such limit for this payload. */
+  readonly uniqueKey?: (payload: z.output<Schema>) => string | undefined;
+}
+
+/** A kind of job, shared by those who enqueue it and those who handle it. */
+export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
+  readonly type: string;
+  readonly version: number;
+  readonly payload: Schema;
+  readonly retry: RetryPolicy;
+  readonly timeoutMs: number;
+  readonly uniqueKey: ((payload: z.output<Schema>) => string | undefined) | undefined;
+}
+
+/**
+ * Defines a kind of job.
+ *
+ * @example
+ * const sendReply = defineJob({
+ *   type: "reply.send",
+ *   version: 1,
+ *   payload: z.object({ draftId: z.string() }),
+ *   uniqueKey: ({ draftId }) => draftId,
+ * });
+ * @throws JobError `invalid_definition`.
+ */
+export function defineJob<Schema extends z.ZodType>(
+  options: JobOptions<Schema>,
+): JobDefinition<Schema> {
+  const { type, version, payload, retry = exponential(), timeoutMs = 30_000, uniqueKey } = options;
+  if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
+    throw new JobError(
+      "invalid_definition",
+      `A job type has up to 100 letters, digits, ".", "_" or "-" and begins with a letter; got ${JSON.stringify(type)}.`,
+      { field: "type", type },
+    );
+  }
+  if (!Number.isInteger(version) || version < 1 || version > 1_000_000) {
+    throw new JobError(
+      "invalid_definition",
+      `The version of job ${type} must be a whole number from 1; got ${version}.`,
+      { field: "version", type, value: version },
+    );
+  }
+  if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || timeoutMs > maxTimeoutMs) {
+    throw new JobError(
+      "invalid_definition",
+      `The timeoutMs of job ${type} must be 1 to ${maxTimeoutMs}; got ${timeoutMs}.`,
+      { field: "timeoutMs", type, value: timeoutMs },
+    );
+  }
+  checkMaxAttempts(retry.maxAttempts);
+  return Object.freeze({ type, version, payload, retry, timeoutMs, uniqueKey });
+}

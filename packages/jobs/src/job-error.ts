@@ -1,0 +1,28 @@
+import { EvenkeelError, type ErrorData } from "@evenkeel/events";
+
+/** What can be wrong with a definition, an enqueue call or a running job. */
+export type JobErrorCode =
+  | "invalid_definition"
+  | "duplicate_definition"
+  | "invalid_options"
+  | "invalid_payload"
+  | "payload_too_large"
+  | "invalid_tenant"
+  | "timed_out"
+  | "lease_lost"
+  | "drain_aborted";
+
+/**
+ * A refused definition or call, or the reason of a job's `AbortSignal` (`timed_out`, `lease_lost`,
+ * `drain_aborted`). `data` names the job's type and the offending field, never a payload.
+ */
+export class JobError extends EvenkeelError<JobErrorCode> {
+  constructor(
+    code: JobErrorCode,
+    message: string,
+    data: ErrorData = {},
+    options?: { readonly cause?: unknown },
+  ) {
+    super(code, message, data, options);
+  }
+}

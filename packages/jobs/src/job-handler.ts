@@ -1,0 +1,68 @@
+import { describeIssues, type Logger } from "@evenkeel/events";
+import type { z } from "zod";
+
+import type { JobDefinition } from "./job-definition.ts";
+
+/** What a handler is given beside its payload. */
+export interface AttemptContext {
+  /** The job's id in the ledger. */
+  readonly id: string;
+  readonly tenantId: string;
+  /** 1 for the first attempt. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  /** Follows the work that this job is part of, when it was enqueued with one. */
+  readonly correlationId: string | undefined;
+  /**
+   * Fires when the attempt should end: its time-out passed, its lease was lost, or the drain was aborted.
+   * `reason` is a `JobError` that says which. Pass it on to whatever the handler awaits.
+   */
+  readonly signal: AbortSignal;
+  /** The runner's logger, with the job's id, type, tenant and attempt in every event. */
+  readonly logger: Logger;
+}
+
+/** What a handler is given. */
+export interface JobContext<Payload> extends AttemptContext {
+  readonly payload: Payload;
+}
+
+/** The outcome of {@link JobHandler.prepare}. */
+export type PreparedAttempt =
+  | { readonly ok: true; run(context: AttemptContext): Promise<unknown> }
+  /** One line per problem, without values. */
+  | { readonly ok: false; readonly issues: readonly string[] };
+
+/** A definition with the code that runs it, as the runner takes it. Made by {@link handleJob}. */
+export interface JobHandler {
+  readonly definition: Pick<JobDefinition, "type" | "version" | "retry" | "timeoutMs">;
+  /** Parses a stored payload and binds it to the handler. */
+  prepare(payload: unknown): PreparedAttempt;
+}
+
+/**
+ * Binds a definition to the code that runs it. What it returns is kept in the job's history if it is JSON
+ * of at most 64 KiB; otherwise it is dropped and the job has succeeded all the same.
+ *
+ * A job can run more than once (a worker may die before it settles): let its effects be idempotent, or
+ * write them under a unique constraint.
+ *
+ * @example
+ * const sendReplies = handleJob(sendReply, async ({ payload, signal }) => {
+ *   await mailer.send(payload.draftId, { signal });
+ * });
+ */
+export function handleJob<Schema extends z.ZodType>(
+  definition: JobDefinition<Schema>,
+  run: (context: JobContext<z.output<Schema>>) => Promise<unknown>,
+): JobHandler {
+  return {
+    definition,
+    prepare: (stored) => {
+      const parsed = definition.payload.safeParse(stored);
+      if (!parsed.success) return { ok: false, issues: describeIssues(parsed.error) };
+      const payload = parsed.data;
+      return { ok: true, run: async (context) => run({ ...context, payload }) };
+    },
+  };
+}

@@ -1,0 +1,317 @@
+import type { Logger } from "@evenkeel/events";
+import { createLedger } from "@evenkeel/ledger";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { RetryAfterError, SnoozeError, TerminalError } from "./attempt-error.ts";
+import { enqueue, enqueueMany } from "./enqueue.ts";
+import { handleJob, type JobHandler } from "./job-handler.ts";
+import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
+import { countJob, openQueue, type Queue } from "./testing/queue.ts";
+
+let queue: Queue;
+beforeEach(async () => {
+  queue = await openQueue();
+});
+afterEach(() => queue.close());
+
+function runnerOf(handler: JobHandler, options: Partial<RunnerOptions> = {}): Runner {
+  return createRunner({ ledger: queue.ledger, handlers: [handler], owner: "r", ...options });
+}
+
+async function enqueueCounts(count: number, tenantId = "t"): Promise<void> {
+  const inputs = Array.from({ length: count }, (_, n) => ({ tenantId, payload: { n } }));
+  await enqueueMany(queue.database.pool, countJob, inputs);
+}
+
+const budget = { budgetMs: 60_000 };
+
+test("every due job is run once and settled once, by several runners at once", async () => {
+  await enqueueCounts(1_000);
+  const seen: number[] = [];
+  const handler = handleJob(countJob, async ({ payload }) => {
+    seen.push(payload.n);
+    return payload.n;
+  });
+  const runners = [1, 2, 3].map((n) =>
+    runnerOf(handler, {
+      ledger: createLedger({ pool: queue.database.connect() }),
+      owner: `r-${n}`,
+    }),
+  );
+  const reports = await Promise.all(runners.map((runner) => runner.drain(budget)));
+  expect(seen.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 1_000 }, (_, n) => n));
+  expect(reports.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(1_000);
+  expect(reports.every(({ remaining, refused }) => !remaining && refused === 0)).toBe(true);
+  const history = await queue.history();
+  expect(history).toHaveLength(1_000);
+  expect(history[7]).toMatchObject({ outcome: "SUCCEEDED", attempt: 1, result: 7 });
+});
+
+test("a failure is retried until its attempts are used up, and is then a dead letter", async () => {
+  await enqueueCounts(1);
+  const runner = runnerOf(
+    handleJob(countJob, async ({ attempt }) => {
+      throw new Error(`attempt ${attempt} failed`);
+    }),
+  );
+  expect(await runner.drain(budget)).toMatchObject({ claimed: 1, retried: 1, dead: 0 });
+  expect(await runner.drain(budget)).toMatchObject({ claimed: 0, remaining: false });
+  await queue.makeDue();
+  expect(await runner.drain(budget)).toMatchObject({ retried: 1 });
+  await queue.makeDue();
+  expect(await runner.drain(budget)).toMatchObject({ dead: 1 });
+  expect(await queue.deadLetters()).toMatchObject([
+    { reason: "exhausted", error: expect.stringContaining("attempt 3 failed") },
+  ]);
+  expect(await queue.history()).toMatchObject([
+    { outcome: "DEAD", attempt: 3, errors: [{ attempt: 1 }, { attempt: 2 }, { attempt: 3 }] },
+  ]);
+});
+
+test("a terminal error is final, a snooze costs no attempt, a retry-after sets the delay", async () => {
+  await enqueueCounts(3);
+  const snoozed: number[] = [];
+  const runner = runnerOf(
+    handleJob(countJob, async ({ payload, attempt }) => {
+      if (payload.n === 0) throw new TerminalError("closed");
+      if (payload.n === 1) throw new RetryAfterError(3_600_000);
+      snoozed.push(attempt);
+      if (snoozed.length < 4) throw new SnoozeError(3_600_000);
+    }),
+  );
+  expect(await runner.drain(budget)).toMatchObject({ dead: 1, retried: 1, snoozed: 1 });
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "terminal" }]);
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 2 });
+  for (let round = 0; round < 3; round += 1) {
+    await queue.database.pool.query(
+      `UPDATE "evenkeel"."background_job" SET "run_at" = now() WHERE "payload"->>'n' = '2'`,
+    );
+    await runner.drain(budget);
+  }
+  expect(snoozed).toEqual([1, 1, 1, 1]);
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ succeeded: 1, scheduled: 1 });
+});
+
+test("a job that takes too long is told to stop, and its late result is dropped", async () => {
+  await enqueueCounts(1);
+  const late = Promise.withResolvers<undefined>();
+  let reason: unknown;
+  const runner = runnerOf(
+    handleJob({ ...countJob, timeoutMs: 20 }, async ({ signal }) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      reason = signal.reason;
+      await late.promise;
+    }),
+  );
+  expect(await runner.drain(budget)).toMatchObject({ retried: 1, succeeded: 0 });
+  expect(reason).toMatchObject({ code: "timed_out" });
+  late.resolve(undefined);
+  expect(await queue.history()).toEqual([]);
+});
+
+test("a payload that the schema refuses is dead at once", async () => {
+  await enqueueCounts(1);
+  await queue.database.pool.query(
+    `UPDATE "evenkeel"."background_job" SET "payload" = '{"n": "x"}'`,
+  );
+  const runner = runnerOf(handleJob(countJob, async () => {}));
+  expect(await runner.drain(budget)).toMatchObject({ dead: 1 });
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "schema" }]);
+});
+
+test("unknown types stay pending, untouched, and are reported", async () => {
+  const stranger = { ...countJob, type: "stranger" };
+  await enqueue(queue.database.pool, stranger, { tenantId: "t", payload: { n: 1 } });
+  const report = await runnerOf(handleJob(countJob, async () => {})).drain(budget);
+  expect(report).toMatchObject({
+    claimed: 0,
+    remaining: false,
+    unknownTypes: [{ type: "stranger", count: 1 }],
+  });
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 1 });
+});
+
+test("a job of a newer version is put off and not killed", async () => {
+  await enqueue(
+    queue.database.pool,
+    { ...countJob, version: 2 },
+    { tenantId: "t", payload: { n: 1 } },
+  );
+  expect(await runnerOf(handleJob(countJob, async () => {})).drain(budget)).toMatchObject({
+    snoozed: 1,
+    dead: 0,
+  });
+});
+
+test("never more jobs at once than the concurrency", async () => {
+  await enqueueCounts(60);
+  let running = 0;
+  let most = 0;
+  const runner = runnerOf(
+    handleJob(countJob, async () => {
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+    }),
+    { concurrency: 7 },
+  );
+  expect(await runner.drain(budget)).toMatchObject({ succeeded: 60 });
+  expect(most).toBe(7);
+});
+
+/** A handler that says when it was entered and waits to be let go. */
+function heldHandler(): {
+  readonly handler: JobHandler;
+  readonly entered: Promise<undefined>;
+  release(): void;
+  readonly aborted: () => boolean;
+} {
+  const entered = Promise.withResolvers<undefined>();
+  const release = Promise.withResolvers<undefined>();
+  let signal: AbortSignal | undefined;
+  return {
+    entered: entered.promise,
+    release: () => release.resolve(undefined),
+    aborted: () => signal?.aborted === true,
+    handler: handleJob(countJob, async (context) => {
+      ({ signal } = context);
+      entered.resolve(undefined);
+      await release.promise;
+      return "late";
+    }),
+  };
+}
+
+test("a lapsed lease is claimed by another, and the first owner's settlement is refused", async () => {
+  await enqueueCounts(1);
+  const first = heldHandler();
+  const refusals: string[] = [];
+  const warn = (event: string): void => void refusals.push(event);
+  const logger: Logger = { debug() {}, info() {}, error() {}, warn };
+  const slow = runnerOf(first.handler, { logger }).drain(budget);
+  await first.entered;
+  await queue.lapseLeases();
+  const second = runnerOf(handleJob(countJob, async () => "in time"));
+  expect(await second.drain(budget)).toMatchObject({ claimed: 1, succeeded: 1 });
+  first.release();
+  expect(await slow).toMatchObject({ succeeded: 0, refused: 1 });
+  expect(refusals).toContain("job.refused");
+  expect(await queue.history()).toMatchObject([
+    { outcome: "SUCCEEDED", attempt: 2, result: "in time", errors: [{ code: "lease_lapsed" }] },
+  ]);
+});
+
+test("a job whose workers always die is dead after its attempts, and is not started again", async () => {
+  await enqueueCounts(1);
+  const types = [countJob.type];
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    const { jobs } = await queue.ledger.jobs.claim({
+      lane: "stable",
+      types,
+      limit: 1,
+      leaseMs: 30_000,
+      owner: `dead-${attempt}`,
+    });
+    expect(jobs[0]?.attempt).toBe(attempt);
+    await queue.lapseLeases();
+  }
+  let starts = 0;
+  const runner = runnerOf(
+    handleJob(countJob, async () => {
+      starts += 1;
+    }),
+  );
+  expect(await runner.drain(budget)).toMatchObject({ dead: 1 });
+  expect(starts).toBe(0);
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "exhausted" }]);
+});
+
+test("a gentle stop lets what runs end; an abort gives back what stops for it", async () => {
+  await enqueueCounts(5);
+  const held = heldHandler();
+  const stop = new AbortController();
+  const drain = runnerOf(held.handler, { concurrency: 1 }).drain({
+    ...budget,
+    stopSignal: stop.signal,
+  });
+  await held.entered;
+  stop.abort();
+  expect(held.aborted()).toBe(false);
+  held.release();
+  expect(await drain).toMatchObject({ succeeded: 1, stopped: true, remaining: true });
+
+  const abort = new AbortController();
+  const entered = Promise.withResolvers<undefined>();
+  const obedient = handleJob(countJob, async ({ signal }) => {
+    entered.resolve(undefined);
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    signal.throwIfAborted();
+  });
+  const aborted = runnerOf(obedient).drain({ ...budget, signal: abort.signal });
+  await entered.promise;
+  abort.abort();
+  const report = await aborted;
+  expect(report).toMatchObject({ succeeded: 0, retried: 0, refused: 0, stopped: true });
+  // A claim under way may take a job up once more that was just given back, and gives it back too.
+  expect(report.released).toBe(report.claimed);
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, succeeded: 1 });
+});
+
+test("a small tenant behind another's backlog waits for two claims at most", async () => {
+  await enqueueCounts(5_000, "big");
+  await enqueueCounts(1, "small");
+  const claimed: string[][] = [];
+  for (let claim = 0; claim < 2; claim += 1) {
+    const { jobs } = await queue.ledger.jobs.claim({
+      lane: "stable",
+      types: [countJob.type],
+      limit: 10,
+      leaseMs: 30_000,
+      owner: "r",
+    });
+    claimed.push(jobs.map(({ tenantId }) => tenantId));
+  }
+  expect(claimed.flat()).toContain("small");
+  expect(claimed.every((tenants) => tenants.length === 10)).toBe(true);
+});
+
+test("connections cut in mid-drain lose no job and settle none twice", async () => {
+  await enqueueCounts(300);
+  const ran = new Map<number, number>();
+  const pool = queue.database.connect(4);
+  const runner = runnerOf(
+    handleJob(countJob, async ({ payload }) => {
+      ran.set(payload.n, (ran.get(payload.n) ?? 0) + 1);
+      if (payload.n % 50 === 25) {
+        await queue.database.pool.query(
+          `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
+           WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
+        );
+      }
+    }),
+    { ledger: createLedger({ pool }) },
+  );
+  for (let round = 0; round < 20; round += 1) {
+    await runner.drain(budget).catch(() => {});
+    await queue.lapseLeases();
+    await queue.makeDue();
+    const { due, running } = await queue.ledger.jobs.counts();
+    if (due + running === 0) break;
+  }
+  const history = await queue.history();
+  expect(history).toHaveLength(300);
+  expect(history.every(({ outcome }) => outcome === "SUCCEEDED")).toBe(true);
+  expect(ran.size).toBe(300);
+});
+
+test("two handlers of one type, or options out of range, are refused", () => {
+  const handler = handleJob(countJob, async () => {});
+  const { ledger } = queue;
+  expect(() => createRunner({ ledger, handlers: [handler, handler], owner: "r" })).toThrow(
+    expect.objectContaining({ code: "duplicate_definition" }),
+  );
+  expect(() => createRunner({ ledger, handlers: [], owner: "r", concurrency: 0 })).toThrow(
+    expect.objectContaining({ code: "invalid_options" }),
+  );
+});

@@ -1,0 +1,139 @@
+import { silentLogger, type Lane, type Logger } from "@evenkeel/events";
+import type { JobStore, TypeCount } from "@evenkeel/ledger";
+
+import { systemClock, type Clock } from "./clock.ts";
+import { Drain } from "./drain.ts";
+import { JobError } from "./job-error.ts";
+import type { JobHandler } from "./job-handler.ts";
+
+/** What {@link createRunner} needs. */
+export interface RunnerOptions {
+  /** The ledger, of which only the job store is used. */
+  readonly ledger: { readonly jobs: JobStore };
+  /** One handler per type. Jobs of other types are never touched. */
+  readonly handlers: readonly JobHandler[];
+  /** Names this host for people, in the ledger and the logs; it is no fence. */
+  readonly owner: string;
+  /** The lane whose jobs it runs, `stable` by default. */
+  readonly lane?: Lane;
+  /** Jobs running at a time in one drain, 1 to 1,000; 10 by default. */
+  readonly concurrency?: number;
+  /**
+   * Most jobs claimed at once, 1 to 10,000; 500 by default. The runner begins with `concurrency` and grows
+   * towards this only while jobs pass quickly.
+   */
+  readonly batchSize?: number;
+  /** How long a dead runner's jobs wait for another, in milliseconds; 30,000 by default, at least 1,000. */
+  readonly leaseMs?: number;
+  readonly clock?: Clock;
+  /** For the jitter of retries; `Math.random` by default. */
+  readonly random?: () => number;
+  readonly logger?: Logger;
+}
+
+/** How far a drain goes. */
+export interface DrainOptions {
+  /**
+   * No job starts after so many milliseconds; those running may end, each within its own time-out. Jobs
+   * claimed and not started are given back at once.
+   */
+  readonly budgetMs: number;
+  /** Most jobs claimed; no limit by default. */
+  readonly maxJobs?: number;
+  /** Ends the drain early and gently: nothing starts any more, and what runs may end. */
+  readonly stopSignal?: AbortSignal;
+  /**
+   * Ends the drain early: nothing starts any more, the signals of running jobs fire, and what does not
+   * stop within `abortGraceMs` is settled as a failed attempt.
+   */
+  readonly signal?: AbortSignal;
+  /** 5,000 ms by default. */
+  readonly abortGraceMs?: number;
+}
+
+/** What a drain did. Only settlements that the ledger accepted count as such. */
+export interface DrainReport {
+  readonly claimed: number;
+  readonly succeeded: number;
+  readonly retried: number;
+  readonly snoozed: number;
+  readonly dead: number;
+  /** Results dropped because the job was no longer held, or could not be settled while it was. */
+  readonly refused: number;
+  /** Claimed and given back without an attempt being counted. */
+  readonly released: number;
+  /** Due work of known types is left. `true` as well when that could not be found out. */
+  readonly remaining: boolean;
+  /** One of its signals ended it. */
+  readonly stopped: boolean;
+  /** Pending jobs in this lane that no handler here knows. */
+  readonly unknownTypes: readonly TypeCount[];
+}
+
+/** Runs due jobs. */
+export interface Runner {
+  /**
+   * Claims and runs due jobs until none is left or the budget ends. Drains may overlap, in one process or
+   * in many.
+   *
+   * @throws whatever the ledger threw, when not even the first claim succeeded. Nothing is held then.
+   */
+  drain(options: DrainOptions): Promise<DrainReport>;
+}
+
+/**
+ * Creates a runner.
+ *
+ * @throws JobError `duplicate_definition` when two handlers have one type; `invalid_options`.
+ */
+export function createRunner(options: RunnerOptions): Runner {
+  const { concurrency = 10, batchSize = 500, leaseMs = 30_000 } = options;
+  checkRange("concurrency", concurrency, 1, 1_000);
+  checkRange("batchSize", batchSize, 1, 10_000);
+  checkRange("leaseMs", leaseMs, 1_000, 3_600_000);
+  const handlers = new Map<string, JobHandler>();
+  for (const handler of options.handlers) {
+    const { type } = handler.definition;
+    if (handlers.has(type)) {
+      throw new JobError("duplicate_definition", `Two handlers were given for job ${type}.`, {
+        type,
+      });
+    }
+    handlers.set(type, handler);
+  }
+  const deps = {
+    jobs: options.ledger.jobs,
+    handlers,
+    owner: options.owner,
+    lane: options.lane ?? "stable",
+    concurrency,
+    batchSize,
+    leaseMs,
+    clock: options.clock ?? systemClock,
+    random: options.random ?? Math.random,
+    logger: options.logger ?? silentLogger,
+  };
+  return {
+    drain: (drainOptions) => {
+      const { budgetMs, maxJobs = Number.MAX_SAFE_INTEGER, abortGraceMs = 5_000 } = drainOptions;
+      checkRange("budgetMs", budgetMs, 0, 86_400_000);
+      checkRange("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
+      checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
+      return new Drain(deps, {
+        budgetMs,
+        maxJobs,
+        abortGraceMs,
+        signal: drainOptions.signal,
+        stopSignal: drainOptions.stopSignal,
+      }).run();
+    },
+  };
+}
+
+function checkRange(field: string, value: number, min: number, max: number): void {
+  if (Number.isFinite(value) && value >= min && value <= max) return;
+  throw new JobError("invalid_options", `${field} must be ${min} to ${max}; got ${value}.`, {
+    field,
+    value,
+  });
+}

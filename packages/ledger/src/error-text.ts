@@ -1,0 +1,20 @@
+/** The longest error text kept in a row, in characters. */
+const maxErrorLength = 4_000;
+
+const secrets: readonly (readonly [RegExp, string])[] = [
+  // Credentials inside a URL, as connection strings carry them.
+  [/([a-z][a-z0-9+.-]*:\/\/)[^\s/@:]+(?::[^\s@]*)?@/giu, "$1[redacted]@"],
+  [/\b(bearer|basic)\s+[\w.~+/=-]+/giu, "$1 [redacted]"],
+  [/\b(signkey-[a-z]+-)[\w-]+/giu, "$1[redacted]"],
+  [
+    /((?:api[-_]?key|secret|password|passwd|token|authorization)["']?\s*[:=]\s*["']?)[^\s"',;&]+/giu,
+    "$1[redacted]",
+  ],
+];
+
+/** An error's text fit for a row or a log line: without credentials or NUL, and bounded. */
+export function redactError(text: string): string {
+  let clean = text.slice(0, maxErrorLength * 2).replaceAll("\u0000", "\uFFFD");
+  for (const [pattern, replacement] of secrets) clean = clean.replace(pattern, replacement);
+  return clean.slice(0, maxErrorLength).toWellFormed();
+}

@@ -1,0 +1,42 @@
+export {
+  toSqlClient,
+  type PgQueryable,
+  type PrismaRawClient,
+  type SqlClient,
+  type SqlValue,
+  type TransactionClient,
+} from "./database.ts";
+export type {
+  DeadLetterKind,
+  DeadLetterReason,
+  DeadLetterStore,
+  NewDeadLetter,
+} from "./dead-letters.ts";
+export { redactError } from "./error-text.ts";
+export type { GuardOutcome, GuardRequest, GuardStore } from "./guards.ts";
+export type { JobCounts, TypeCount } from "./job-store-counts.ts";
+export { insertJobs } from "./job-store-insert.ts";
+export { jobTransitions, type JobStatus } from "./job-store-lifecycle.ts";
+export { isStorableJson } from "./job-store-record.ts";
+export type {
+  AttemptError,
+  ClaimedJob,
+  ClaimRequest,
+  ClaimResult,
+  InsertedJob,
+  JobClaim,
+  JobDeathReason,
+  JobStore,
+  NewJob,
+  RecordedAttemptError,
+  Settlement,
+} from "./job-store.ts";
+export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
+export { isUnreachable, LedgerError, type LedgerErrorCode } from "./ledger-error.ts";
+export type { MigrationResult } from "./migrate.ts";
+export type { LedgerReport } from "./report.ts";
+export { runTransitions, type FinishedRunStatus, type RunStatus } from "./run-lifecycle.ts";
+export type { AttemptEnd, RunEnd, RunIdentity, RunRecord, RunStart, RunStore } from "./runs.ts";
+export type { ScheduleRecord, ScheduleStore } from "./schedules.ts";
+export { windowTransitions, type WindowStatus } from "./window-lifecycle.ts";
+export type { ClaimOutcome, WindowClaim, WindowRecord, WindowStore } from "./windows.ts";

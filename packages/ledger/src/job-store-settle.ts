@@ -1,0 +1,145 @@
+import { encodeResult, recordAttemptError } from "./job-store-record.ts";
+import type { SqlClient } from "./database.ts";
+import type { JobClaim, Settlement } from "./job-store.ts";
+
+/**
+ * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats
+ * do, so that the two cannot deadlock. A row whose fence or state moved on is left out of `held`, hence of
+ * everything else, and of the answer.
+ */
+const settleStatement = `
+WITH
+  input AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS (
+      id bigint, fence bigint, kind text, delay_ms float8, result jsonb, reason text, error jsonb
+    )
+  ),
+  held AS MATERIALIZED (
+    SELECT job.id, job.attempt, input.kind, input.delay_ms, input.result, input.reason,
+      -- The attempt's error, with what only the database knows.
+      CASE WHEN input.error IS NOT NULL THEN input.error || jsonb_build_object(
+        'attempt', job.attempt,
+        'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+      ) END AS error
+    FROM input
+    JOIN evenkeel.background_job AS job ON job.id = input.id
+    WHERE job.state = 'RUNNING' AND job.fence = input.fence
+    ORDER BY job.id
+    FOR UPDATE OF job
+  ),
+  rescheduled AS (
+    UPDATE evenkeel.background_job AS job
+    SET state = 'PENDING',
+      attempt = job.attempt - (held.kind <> 'retry')::int,
+      run_at = CASE WHEN held.kind = 'released' THEN job.run_at
+        ELSE date_trunc('milliseconds', now() + held.delay_ms * interval '1 millisecond') END,
+      lease_expires_at = NULL,
+      owner = NULL,
+      errors = CASE WHEN held.error IS NULL THEN job.errors
+        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
+        ELSE job.errors || held.error END
+    FROM held
+    WHERE job.id = held.id AND held.kind IN ('retry', 'snooze', 'released')
+  ),
+  finished AS (
+    DELETE FROM evenkeel.background_job AS job
+    USING held
+    WHERE job.id = held.id AND held.kind IN ('succeeded', 'dead', 'cancelled')
+    RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.run_at,
+      job.attempt, job.unique_key, job.correlation_id, job.created_at,
+      held.kind, held.result, held.reason, held.error,
+      CASE WHEN held.error IS NULL THEN job.errors
+        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
+        ELSE job.errors || held.error END AS errors
+  ),
+  history AS (
+    INSERT INTO evenkeel.background_job_history (
+      id, tenant_id, type, version, payload, lane, outcome, run_at, attempt, unique_key, result, errors,
+      correlation_id, created_at
+    )
+    SELECT id, tenant_id, type, version, payload, lane, upper(kind)::evenkeel.job_outcome, run_at,
+      attempt, unique_key, result, errors, correlation_id, created_at
+    FROM finished
+  ),
+  letters AS (
+    INSERT INTO evenkeel.background_dead_letter (
+      kind, source_id, tenant_id, name, reason, error, payload, history
+    )
+    SELECT 'JOB', id::text, tenant_id, type, reason, error ->> 'message', payload, errors
+    FROM finished
+    WHERE kind = 'dead'
+    ON CONFLICT (kind, source_id) DO NOTHING
+  )
+SELECT id::text FROM held`;
+
+/** See {@link JobStore.settle}. */
+export async function settleJobs(
+  sql: SqlClient,
+  settlements: readonly Settlement[],
+): Promise<Set<string>> {
+  if (settlements.length === 0) return new Set();
+  const text = `[${settlements.map(encodeSettlement).join(",")}]`;
+  const rows = await sql.query<{ id: string }>(settleStatement, [text]);
+  return new Set(rows.map((row) => row.id));
+}
+
+function encodeSettlement(settlement: Settlement): string {
+  const { id, fence, kind } = settlement;
+  switch (kind) {
+    case "succeeded": {
+      const result = encodeResult(settlement.result);
+      const fields = JSON.stringify({ id, fence, kind });
+      return result === undefined ? fields : `${fields.slice(0, -1)},"result":${result}}`;
+    }
+    case "retry":
+      return JSON.stringify({
+        id,
+        fence,
+        kind,
+        delay_ms: settlement.delayMs,
+        error: recordAttemptError(settlement.error),
+      });
+    case "snooze":
+      return JSON.stringify({ id, fence, kind, delay_ms: settlement.delayMs });
+    case "dead":
+      return JSON.stringify({
+        id,
+        fence,
+        kind,
+        reason: settlement.reason,
+        error: recordAttemptError(settlement.error),
+      });
+    case "released":
+    case "cancelled":
+      return JSON.stringify({ id, fence, kind });
+  }
+}
+
+const heartbeatStatement = `
+WITH held AS MATERIALIZED (
+  SELECT job.id
+  FROM jsonb_to_recordset($1::jsonb) AS input (id bigint, fence bigint)
+  JOIN evenkeel.background_job AS job ON job.id = input.id
+  WHERE job.state = 'RUNNING' AND job.fence = input.fence
+  ORDER BY job.id
+  FOR UPDATE OF job
+)
+UPDATE evenkeel.background_job AS job
+SET lease_expires_at = now() + $2::int * interval '1 millisecond'
+FROM held
+WHERE job.id = held.id
+RETURNING job.id::text`;
+
+/** See {@link JobStore.heartbeat}. A lease that lapsed and that nobody took over is renewed as well. */
+export async function renewLeases(
+  sql: SqlClient,
+  claims: readonly JobClaim[],
+  leaseMs: number,
+): Promise<Set<string>> {
+  if (claims.length === 0) return new Set();
+  const rows = await sql.query<{ id: string }>(heartbeatStatement, [
+    JSON.stringify(claims.map(({ id, fence }) => ({ id, fence }))),
+    leaseMs,
+  ]);
+  return new Set(rows.map((row) => row.id));
+}

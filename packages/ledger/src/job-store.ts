@@ -1,0 +1,152 @@
+import type { Lane } from "@evenkeel/events";
+
+import { claimJobs, hasDueJobs } from "./job-store-claim.ts";
+import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
+import { insertJobs } from "./job-store-insert.ts";
+import { renewLeases, settleJobs } from "./job-store-settle.ts";
+import type { SqlClient } from "./database.ts";
+
+/** A job to be stored. Its fields have been checked by the caller (`@evenkeel/jobs`). */
+export interface NewJob {
+  readonly tenantId: string;
+  readonly type: string;
+  readonly version: number;
+  /** The payload as JSON text, so that it is encoded once. No NUL and no lone surrogate. */
+  readonly payloadText: string;
+  readonly lane: Lane;
+  /** When it is due; at once if absent. */
+  readonly runAt?: Date;
+  /** Due this many milliseconds from now, by the database's clock. Ignored beside `runAt`. */
+  readonly delayMs?: number;
+  readonly maxAttempts: number;
+  /** At most one unsettled job per tenant, type and unique key. */
+  readonly uniqueKey?: string;
+  readonly correlationId?: string;
+}
+
+/** The answer to one stored job, in the order asked. */
+export interface InsertedJob {
+  readonly id: string;
+  /** `false`: an unsettled job holds the unique key; `id` is that job's. */
+  readonly created: boolean;
+}
+
+/** Why and where an attempt failed. The store keeps the last 20 of a job, each within 4 KiB. */
+export interface AttemptError {
+  /** A closed set's code, an errno, or the error's name. */
+  readonly code: string;
+  readonly message: string;
+  readonly stack?: string;
+}
+
+/** An {@link AttemptError} as recorded. */
+export interface RecordedAttemptError extends AttemptError {
+  readonly attempt: number;
+  /** ISO 8601, the database's clock. */
+  readonly at: string;
+}
+
+/** A job under a lease. */
+export interface ClaimedJob {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly type: string;
+  readonly version: number;
+  readonly payload: unknown;
+  /** 1 for the first attempt. Above `maxAttempts`: its workers died, and no attempt is left to start. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  /** Every later write under this claim must show it. */
+  readonly fence: string;
+  readonly runAt: Date;
+  readonly leaseExpiresAt: Date;
+  readonly correlationId: string | null;
+  readonly uniqueKey: string | null;
+  readonly errors: readonly RecordedAttemptError[];
+}
+
+/** What to claim. */
+export interface ClaimRequest {
+  readonly lane: Lane;
+  /** Only jobs of these types; others stay as they are. */
+  readonly types: readonly string[];
+  /** Most jobs claimed, 1 to 10,000. */
+  readonly limit: number;
+  readonly leaseMs: number;
+  readonly owner: string;
+  /**
+   * Goes on behind this tenant. Absent: behind the tenant where the lane's shared rotation stands, which
+   * moves on, so that short-lived runners take turns over all tenants too.
+   */
+  readonly afterTenant?: string;
+}
+
+/** The claimed jobs, interleaved by tenant, and where the rotation goes on. */
+export interface ClaimResult {
+  readonly jobs: ClaimedJob[];
+  readonly lastTenant?: string;
+}
+
+/** One held job, for a heartbeat. */
+export interface JobClaim {
+  readonly id: string;
+  readonly fence: string;
+}
+
+/** Why a job went to the dead letters. */
+export type JobDeathReason = "terminal" | "exhausted" | "timeout" | "schema";
+
+/** How an attempt ended. */
+export type Settlement = JobClaim &
+  (
+    | { readonly kind: "succeeded"; readonly result?: unknown }
+    /** Tried again after the delay; the attempt counts. */
+    | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
+    /** Put off without a failure; the attempt is given back. */
+    | { readonly kind: "snooze"; readonly delayMs: number }
+    /** Claimed and not run; due as before, the attempt is given back. */
+    | { readonly kind: "released" }
+    | { readonly kind: "dead"; readonly reason: JobDeathReason; readonly error: AttemptError }
+    | { readonly kind: "cancelled" }
+  );
+
+/**
+ * The queue in Postgres. Every method is one statement (repeated only where a concurrent writer got in
+ * between); the database's clock decides what is due and which lease has lapsed.
+ */
+export interface JobStore {
+  /**
+   * Stores jobs, all or none, in one statement.
+   *
+   * @param client The caller's transaction; `undefined` commits at once.
+   */
+  insert(client: SqlClient | undefined, jobs: readonly NewJob[]): Promise<InsertedJob[]>;
+  /** Claims due jobs and jobs whose lease lapsed, in turn over the tenants, under a new fence each. */
+  claim(request: ClaimRequest): Promise<ClaimResult>;
+  /** Renews leases. Answers the ids still held; the others belong to someone else or are settled. */
+  heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
+  /** Ends attempts. Answers the ids accepted; a refused one's fence is no longer held. */
+  settle(settlements: readonly Settlement[]): Promise<Set<string>>;
+  /** Whether any job of these types could be claimed now. */
+  hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
+  /** Numbers over the whole queue and its history, for reports: it reads both tables. */
+  counts(): Promise<JobCounts>;
+  /** Types of pending jobs that are not among `types`, with at most 10,000 counted each. */
+  unknownTypes(request: {
+    readonly lane: Lane;
+    readonly types: readonly string[];
+  }): Promise<TypeCount[]>;
+}
+
+/** The job store on a connection pool. */
+export function createJobStore(sql: SqlClient): JobStore {
+  return {
+    insert: (client, jobs) => insertJobs(client ?? sql, jobs),
+    claim: (request) => claimJobs(sql, request),
+    heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
+    settle: (settlements) => settleJobs(sql, settlements),
+    hasDue: (request) => hasDueJobs(sql, request),
+    counts: () => countJobs(sql),
+    unknownTypes: (request) => findUnknownTypes(sql, request),
+  };
+}

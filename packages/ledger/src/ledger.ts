@@ -1,0 +1,112 @@
+import { silentLogger, type Logger } from "@evenkeel/events";
+import { PrismaPg } from "@prisma/adapter-pg";
+import type pg from "pg";
+
+import { describeTarget, openPool, toSqlClient } from "./database.ts";
+import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters.ts";
+import { PrismaClient } from "./generated/prisma/client.ts";
+import { createGuardStore, type GuardStore } from "./guards.ts";
+import { createJobStore, type JobStore } from "./job-store.ts";
+import { isUnreachable, LedgerError } from "./ledger-error.ts";
+import { migrate, type MigrationResult } from "./migrate.ts";
+import { readReport, type LedgerReport } from "./report.ts";
+import { createRunStore, type RunStore } from "./runs.ts";
+import { createScheduleStore, type ScheduleStore } from "./schedules.ts";
+import { createWindowStore, type WindowStore } from "./windows.ts";
+
+/** Where the ledger's database is: a connection string, or the host's own pool. */
+export type LedgerOptions = { readonly logger?: Logger } & (
+  | {
+      readonly databaseUrl: string;
+      /** Most connections of the ledger's own pool, 10 by default. */
+      readonly maxConnections?: number;
+    }
+  | {
+      /** The host's pool. The ledger never closes it. */
+      readonly pool: pg.Pool;
+    }
+);
+
+/** The durable record of background work. */
+export interface Ledger {
+  readonly windows: WindowStore;
+  readonly guards: GuardStore;
+  readonly runs: RunStore;
+  readonly jobs: JobStore;
+  readonly deadLetters: DeadLetterStore;
+  readonly schedules: ScheduleStore;
+  /** Numbers over the whole ledger. */
+  report(): Promise<LedgerReport>;
+  /** Brings the database to this build's schema; safe to call from every host at every start. */
+  migrate(): Promise<MigrationResult>;
+  /**
+   * Asks the database for a sign of life and for the ledger's tables.
+   *
+   * @throws LedgerError `unreachable` or `not_migrated`.
+   */
+  ping(): Promise<void>;
+  /** Ends the ledger's own connections. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a ledger. Nothing is connected before the first call.
+ *
+ * @throws LedgerError `invalid_database_url`.
+ *
+ * @example
+ * const ledger = createLedger({ databaseUrl: env.DATABASE_URL });
+ * await ledger.migrate();
+ */
+export function createLedger(options: LedgerOptions): Ledger {
+  const logger = options.logger ?? silentLogger;
+  const ownsPool = !("pool" in options);
+  const pool = ownsPool
+    ? openPool(options.databaseUrl, options.maxConnections ?? 10)
+    : options.pool;
+  if (ownsPool) {
+    // An idle connection that the server cut is replaced at the next query.
+    pool.on("error", (error) => logger.warn("ledger.connection_lost", { error: error.message }));
+  }
+  const sql = toSqlClient(pool);
+  const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
+  return {
+    windows: createWindowStore(sql),
+    guards: createGuardStore(sql),
+    runs: createRunStore(sql),
+    jobs: createJobStore(sql),
+    deadLetters: createDeadLetterStore(sql),
+    schedules: createScheduleStore(sql),
+    report: () => readReport(prisma, sql),
+    migrate: () => migrate(pool, logger),
+    ping: () => ping(pool),
+    close: async () => {
+      await prisma.$disconnect();
+      if (ownsPool && !pool.ended) await pool.end();
+    },
+  };
+}
+
+async function ping(pool: pg.Pool): Promise<void> {
+  const target = describeTarget(pool);
+  const { rows } = await pool
+    .query<{ migrated: boolean }>(
+      `SELECT to_regclass('evenkeel.background_dispatch_window') IS NOT NULL AS "migrated"`,
+    )
+    .catch((cause: unknown) => {
+      if (!isUnreachable(cause)) throw cause;
+      throw new LedgerError(
+        "unreachable",
+        `No Postgres answers at ${target}. Start it, or set DATABASE_URL.`,
+        { target },
+        { cause },
+      );
+    });
+  if (rows[0]?.migrated !== true) {
+    throw new LedgerError(
+      "not_migrated",
+      `The database at ${target} has no Evenkeel tables. Call ledger.migrate(), or run "pnpm db:push".`,
+      { target },
+    );
+  }
+}

@@ -1,0 +1,209 @@
+import { randomUUID } from "node:crypto";
+
+import type { Lane } from "@evenkeel/events";
+
+import type { SqlClient, SqlValue } from "./database.ts";
+import { redactError } from "./error-text.ts";
+import type { WindowStatus } from "./window-lifecycle.ts";
+
+/** The window that a tick asks to dispatch. */
+export interface WindowClaim {
+  readonly dispatchKey: string;
+  readonly schedule: string;
+  /** `global` or `tenant:<id>`. */
+  readonly scope: string;
+  readonly tenantId?: string;
+  readonly windowStart: Date;
+  readonly windowSeconds: number;
+  readonly lane: Lane;
+  /** Names the claiming host for people; it is no fence. */
+  readonly owner: string;
+  readonly correlationId: string;
+  /** How long the claim is good for, in milliseconds of the database's clock. */
+  readonly leaseMs: number;
+}
+
+/** The answer to a claim. */
+export type ClaimOutcome =
+  | { readonly outcome: "claimed"; readonly fence: string; readonly claimCount: number }
+  | { readonly outcome: "duplicate"; readonly window: WindowRecord }
+  | { readonly outcome: "paused"; readonly reason: string | null };
+
+/** A window as recorded. */
+export interface WindowRecord {
+  readonly dispatchKey: string;
+  readonly schedule: string;
+  readonly scope: string;
+  readonly tenantId: string | null;
+  readonly windowStart: Date;
+  readonly windowSeconds: number;
+  readonly lane: Lane;
+  readonly status: WindowStatus;
+  readonly owner: string;
+  readonly correlationId: string;
+  /** How often it was claimed: more than once after a failed send or a dead host. */
+  readonly claimCount: number;
+  /** How many ticks found it dispatched or being dispatched. */
+  readonly duplicateCount: number;
+  /** How many sends failed. */
+  readonly failureCount: number;
+  readonly lastError: string | null;
+  readonly leaseExpiresAt: Date | null;
+  readonly enqueuedAt: Date | null;
+}
+
+/** The record of dispatch windows. Each method is one statement; the database's clock decides. */
+export interface WindowStore {
+  /**
+   * Claims a window under a new fence: a new one, one whose send failed, or one whose claim lapsed.
+   * Otherwise counts a duplicate and answers what is recorded. A paused schedule is not claimed.
+   */
+  claim(claim: WindowClaim): Promise<ClaimOutcome>;
+  /** Records that the events were sent. `false`: the fence no longer holds; nothing was written. */
+  markEnqueued(dispatchKey: string, fence: string): Promise<boolean>;
+  /** Records that the send failed; the next tick may claim at once. `false`: the fence no longer holds. */
+  markFailed(dispatchKey: string, fence: string, error: string): Promise<boolean>;
+  /** Records that the work ran inline. `false`: the fence no longer holds. */
+  markInline(dispatchKey: string, fence: string): Promise<boolean>;
+  find(dispatchKey: string): Promise<WindowRecord | undefined>;
+}
+
+// A tick that finds the window claimable takes it under its own fence; any other counts as a duplicate.
+// The conflicting row is locked by the update, so of many concurrent ticks one sees it claimable.
+const claimStatement = `
+WITH "paused" AS (
+  SELECT "pause_reason" FROM "evenkeel"."background_schedule" WHERE "id" = $2 AND "paused"
+), "claim" AS (
+  INSERT INTO "evenkeel"."background_dispatch_window" AS "w" (
+    "dispatch_key", "schedule", "scope", "tenant_id", "window_start", "window_seconds", "lane",
+    "owner", "correlation_id", "fence", "status", "lease_expires_at"
+  )
+  SELECT $1, $2, $3, $4, $5::timestamptz, $6::int, $7::"evenkeel"."lane", $8, $9, $10::uuid, 'DISPATCHING',
+    clock_timestamp() + $11::double precision * interval '1 millisecond'
+  WHERE NOT EXISTS (SELECT 1 FROM "paused")
+  ON CONFLICT ("dispatch_key") DO UPDATE SET
+    ("status", "fence", "owner", "correlation_id", "lease_expires_at", "claim_count", "duplicate_count", "updated_at") = (
+      SELECT
+        CASE WHEN "free" THEN 'DISPATCHING'::"evenkeel"."window_status" ELSE "w"."status" END,
+        CASE WHEN "free" THEN excluded."fence" ELSE "w"."fence" END,
+        CASE WHEN "free" THEN excluded."owner" ELSE "w"."owner" END,
+        CASE WHEN "free" THEN excluded."correlation_id" ELSE "w"."correlation_id" END,
+        CASE WHEN "free" THEN excluded."lease_expires_at" ELSE "w"."lease_expires_at" END,
+        "w"."claim_count" + "free"::int,
+        "w"."duplicate_count" + (NOT "free")::int,
+        clock_timestamp()
+      FROM (
+        SELECT "w"."status" = 'ENQUEUE_FAILED'
+          OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()) AS "free"
+      ) AS "decision"
+    )
+  RETURNING "w".*
+)
+SELECT "claim".*, "claim"."fence" = $10::uuid AS "claimed", "paused"."pause_reason",
+  "claim"."dispatch_key" IS NULL AS "is_paused"
+FROM (SELECT 1) AS "one"
+LEFT JOIN "claim" ON true
+LEFT JOIN "paused" ON true`;
+
+/** The window store on a connection pool. */
+export function createWindowStore(sql: SqlClient): WindowStore {
+  const settle = async (assignment: string, values: readonly SqlValue[]): Promise<boolean> => {
+    const rows = await sql.query(
+      `UPDATE "evenkeel"."background_dispatch_window"
+       SET ${assignment}, "lease_expires_at" = NULL, "updated_at" = clock_timestamp()
+       WHERE "dispatch_key" = $1 AND "fence" = $2::uuid AND "status" = 'DISPATCHING'
+       RETURNING "dispatch_key"`,
+      values,
+    );
+    return rows.length === 1;
+  };
+  return {
+    claim: async (claim) => {
+      const [row] = await sql.query<ClaimRow>(claimStatement, [
+        claim.dispatchKey,
+        claim.schedule,
+        claim.scope,
+        claim.tenantId ?? null,
+        claim.windowStart.toISOString(),
+        claim.windowSeconds,
+        claim.lane,
+        claim.owner,
+        claim.correlationId,
+        randomUUID(),
+        claim.leaseMs,
+      ]);
+      if (row === undefined || row.is_paused) {
+        return { outcome: "paused", reason: row?.pause_reason ?? null };
+      }
+      return row.claimed
+        ? { outcome: "claimed", fence: row.fence, claimCount: row.claim_count }
+        : { outcome: "duplicate", window: toRecord(row) };
+    },
+    markEnqueued: (dispatchKey, fence) =>
+      settle(`"status" = 'ENQUEUED', "enqueued_at" = clock_timestamp(), "last_error" = NULL`, [
+        dispatchKey,
+        fence,
+      ]),
+    markFailed: (dispatchKey, fence, error) =>
+      settle(
+        `"status" = 'ENQUEUE_FAILED', "failure_count" = "failure_count" + 1, "last_error" = $3`,
+        [dispatchKey, fence, redactError(error)],
+      ),
+    markInline: (dispatchKey, fence) =>
+      settle(`"status" = 'INLINE_EMERGENCY'`, [dispatchKey, fence]),
+    find: async (dispatchKey) => {
+      const [row] = await sql.query<WindowRow>(
+        `SELECT * FROM "evenkeel"."background_dispatch_window" WHERE "dispatch_key" = $1`,
+        [dispatchKey],
+      );
+      return row === undefined ? undefined : toRecord(row);
+    },
+  };
+}
+
+interface WindowRow {
+  readonly dispatch_key: string;
+  readonly schedule: string;
+  readonly scope: string;
+  readonly tenant_id: string | null;
+  readonly window_start: Date;
+  readonly window_seconds: number;
+  readonly lane: Lane;
+  readonly status: WindowStatus;
+  readonly owner: string;
+  readonly fence: string;
+  readonly correlation_id: string;
+  readonly claim_count: number;
+  readonly duplicate_count: number;
+  readonly failure_count: number;
+  readonly last_error: string | null;
+  readonly lease_expires_at: Date | null;
+  readonly enqueued_at: Date | null;
+}
+
+interface ClaimRow extends WindowRow {
+  readonly claimed: boolean;
+  readonly is_paused: boolean;
+  readonly pause_reason: string | null;
+}
+
+function toRecord(row: WindowRow): WindowRecord {
+  return {
+    dispatchKey: row.dispatch_key,
+    schedule: row.schedule,
+    scope: row.scope,
+    tenantId: row.tenant_id,
+    windowStart: row.window_start,
+    windowSeconds: row.window_seconds,
+    lane: row.lane,
+    status: row.status,
+    owner: row.owner,
+    correlationId: row.correlation_id,
+    claimCount: row.claim_count,
+    duplicateCount: row.duplicate_count,
+    failureCount: row.failure_count,
+    lastError: row.last_error,
+    leaseExpiresAt: row.lease_expires_at,
+    enqueuedAt: row.enqueued_at,
+  };
+}

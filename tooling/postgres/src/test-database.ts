@@ -1,0 +1,72 @@
+import { randomUUID } from "node:crypto";
+
+import { Client, Pool } from "pg";
+import { inject } from "vitest";
+
+/** What the test run's set-up provides to test files. */
+export interface TestCluster {
+  /** Connection string of the cluster, with rights to create databases. */
+  readonly url: string;
+  /** Name of the migrated database that test databases are cloned from. */
+  readonly template: string;
+}
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    postgres: TestCluster;
+  }
+}
+
+/** A database of a test's own. */
+export interface TestDatabase {
+  readonly databaseUrl: string;
+  readonly pool: Pool;
+  /** Another pool on the same database, closed by `drop`: a second host, so to speak. */
+  connect(maxConnections?: number): Pool;
+  /** Closes the pools and removes the database. */
+  drop(): Promise<void>;
+}
+
+/**
+ * Clones the migrated template of this test run into a new database.
+ *
+ * @param options.migrated `false` gives an empty database, for tests of the migrations themselves.
+ */
+export async function createTestDatabase(
+  options: { readonly migrated?: boolean } = {},
+): Promise<TestDatabase> {
+  const cluster = inject("postgres");
+  const name = `test_${randomUUID().replaceAll("-", "")}`;
+  const template = options.migrated === false ? "template0" : cluster.template;
+  await administer(cluster.url, `CREATE DATABASE "${name}" TEMPLATE "${template}"`);
+
+  const url = new URL(cluster.url);
+  url.pathname = `/${name}`;
+  const pools: Pool[] = [];
+  const connect = (maxConnections = 10): Pool => {
+    const pool = new Pool({ connectionString: url.href, max: maxConnections });
+    // A dropped database cuts idle connections; that is the end of a test, not a failure.
+    pool.on("error", () => {});
+    pools.push(pool);
+    return pool;
+  };
+  return {
+    databaseUrl: url.href,
+    pool: connect(),
+    connect,
+    drop: async () => {
+      await Promise.all(pools.map(async (pool) => (pool.ended ? undefined : pool.end())));
+      await administer(cluster.url, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`);
+    },
+  };
+}
+
+async function administer(url: string, statement: string): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    await client.query(statement);
+  } finally {
+    await client.end();
+  }
+}
