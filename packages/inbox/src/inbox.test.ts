@@ -1,3 +1,5 @@
+import { once } from "node:events";
+
 import { createRunner, enqueue, type DrainReport } from "@evenkeel/jobs";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
@@ -8,6 +10,7 @@ import type { DraftRequest } from "./drafter.ts";
 import { createInbox, type Inbox, type InboxOptions } from "./inbox.ts";
 import { ingestInTransaction, type InboundMessage } from "./ingest.ts";
 import { replySend } from "./jobs.ts";
+import { inTransaction } from "./transaction.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;
@@ -146,6 +149,20 @@ test("a reply greets its sender, quotes the message and stays in the thread", as
   expect(rows[0].body).toContain("Hello Ann,");
   expect(rows[0].body).toContain("> Can you help?");
   expect(rows[0].body).not.toContain("quoted before");
+});
+
+test("a connection cut between two statements of a transaction fails it, and nothing else", async () => {
+  const messages = [plain("1", "a")];
+  const cut = inTransaction(database.pool, async (tx) => {
+    await ingestInTransaction(tx, messages);
+    const { rows } = await tx.query<{ pid: number }>(`SELECT pg_backend_pid() AS "pid"`);
+    const gone = once(tx, "error");
+    await database.connect(1).query("SELECT pg_terminate_backend($1)", [rows[0]?.pid]);
+    await gone;
+  });
+  await expect(cut).rejects.toThrow(/connection/iu);
+  expect(await inbox.report()).toMatchObject({ messages: 0 });
+  expect(await inbox.ingest(messages)).toEqual({ stored: 1, known: 0 });
 });
 
 test("any number of hosts may create the tables at once", async () => {

@@ -1,5 +1,7 @@
 import type { Pool } from "pg";
 
+import { inTransaction } from "./transaction.ts";
+
 /** A lock of this product's own, held by the transaction that creates the tables. */
 const prepareLock = 7_305_416_021;
 
@@ -67,17 +69,9 @@ CREATE TABLE IF NOT EXISTS "inbox"."double_send_attempt" (
 );`;
 
 /** Creates the product's tables where they are missing; any number of hosts may call it at once. */
-export async function prepareTables(pool: Pool): Promise<void> {
-  const client = await pool.connect();
-  try {
-    await client.query("BEGIN");
-    await client.query("SELECT pg_advisory_xact_lock($1)", [prepareLock]);
-    await client.query(tables);
-    await client.query("COMMIT");
-  } catch (error) {
-    await client.query("ROLLBACK").catch(() => {});
-    throw error;
-  } finally {
-    client.release();
-  }
+export function prepareTables(pool: Pool): Promise<void> {
+  return inTransaction(pool, async (tx) => {
+    await tx.query("SELECT pg_advisory_xact_lock($1)", [prepareLock]);
+    await tx.query(tables);
+  });
 }

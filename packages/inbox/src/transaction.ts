@@ -7,18 +7,22 @@ export async function inTransaction<T>(
 ): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
+  // A cut connection rejects the statement under way. The event that comes with it would end the process.
+  const noteBroken = (error: Error): void => {
+    broken = error;
+  };
+  client.on("error", noteBroken);
   try {
     await client.query("BEGIN");
     const result = await work(client);
     await client.query("COMMIT");
     return result;
   } catch (error) {
-    await client.query("ROLLBACK").catch((failure: Error) => {
-      broken = failure;
-    });
+    await client.query("ROLLBACK").catch(noteBroken);
     throw error;
   } finally {
-    // A connection that could not roll back is not given to anyone else.
+    client.off("error", noteBroken);
+    // A connection in an unknown state is not given to anyone else.
     client.release(broken);
   }
 }

@@ -57,6 +57,9 @@ export async function migrate(
       { cause },
     );
   });
+  // A cut connection rejects the statement under way. The event that comes with it would end the process.
+  const ignore = (): void => {};
+  client.on("error", ignore);
   try {
     await client.query("BEGIN");
     // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
@@ -73,6 +76,7 @@ export async function migrate(
     await client.query("ROLLBACK").catch(() => {});
     throw error;
   } finally {
+    client.off("error", ignore);
     client.release();
   }
 }

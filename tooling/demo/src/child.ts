@@ -1,5 +1,4 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 
 /** A process of the demo. */
 export interface Child {
@@ -8,12 +7,13 @@ export interface Child {
   /** The last lines that it wrote, for the day it fails. */
   lastLines(): string;
   readonly hasEnded: boolean;
+  /** Resolves with the exit code; `null` after a signal. */
+  readonly ended: Promise<number | null>;
   kill(signal: NodeJS.Signals): void;
   /** Asks it to end, and makes it end after five seconds. */
   stop(): Promise<void>;
 }
 
-const keptLines = 20;
 const patienceMs = 5_000;
 
 /** Starts a process with nothing of this one's environment but what a program needs to run. */
@@ -23,12 +23,14 @@ export function startChild({
   args,
   cwd,
   environment,
+  keptLines = 20,
 }: {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
   readonly cwd: string;
   readonly environment: Readonly<Record<string, string>>;
+  readonly keptLines?: number;
 }): Child {
   const { PATH = "", HOME = "", TMPDIR } = process.env;
   const child = spawn(command, args, {
@@ -48,7 +50,13 @@ export function startChild({
   };
   child.stdout.on("data", keep);
   child.stderr.on("data", keep);
-  child.on("error", (error) => lines.push(error.message));
+  const ended = new Promise<number | null>((resolve) => {
+    child.once("exit", resolve);
+    child.once("error", (error) => {
+      lines.push(error.message);
+      resolve(1);
+    });
+  });
   return {
     name,
     pid: child.pid ?? -1,
@@ -56,10 +64,10 @@ export function startChild({
     get hasEnded() {
       return hasEnded(child);
     },
+    ended,
     kill: (signal) => void child.kill(signal),
     stop: async () => {
       if (hasEnded(child)) return;
-      const ended = once(child, "exit");
       child.kill("SIGTERM");
       const timer = setTimeout(() => child.kill("SIGKILL"), patienceMs);
       await ended;

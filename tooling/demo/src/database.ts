@@ -18,15 +18,16 @@ export interface DemoDatabase {
  *
  * @throws Error with one line that says what was tried and what to set.
  */
-export async function openDatabase(teardown: Teardown): Promise<DemoDatabase> {
+export async function openDatabase(teardown: Teardown, signal: AbortSignal): Promise<DemoDatabase> {
   const given = process.env["DATABASE_URL"] ?? "";
   if (given === "") {
-    const cluster = await startPostgres({ durable: true });
+    const cluster = await startPostgres({ durable: true, signal });
     teardown.add("Postgres", () => cluster.stop());
     return { url: cluster.url(), description: "embedded Postgres" };
   }
   const target = describe(given);
   const client = new Client({ connectionString: given });
+  client.on("error", () => {});
   try {
     await client.connect();
   } catch (error) {

@@ -33,7 +33,7 @@ export interface DemoRun {
 const windowSeconds = 15;
 const tickEveryMs = 2_500;
 /** Windows after whose ticks something happens. */
-const script = { inngestGone: 4, inngestBack: 7, workerKilled: 10, lastIngest: 12 };
+const script = { inngestGone: 3, inngestBack: 5, workerKilled: 7, lastIngest: 12 };
 const ingestParts = 6;
 const finishWithinMs = 100_000;
 
@@ -51,7 +51,7 @@ export async function runDemo({
 }): Promise<DemoRun> {
   const startedAtMs = performance.now();
   progress.say("Starting Postgres, an Inngest server, web and worker");
-  const database = await openDatabase(teardown);
+  const database = await openDatabase(teardown, signal);
   signal.throwIfAborted();
   const pool = new Pool({ connectionString: database.url, max: 6 });
   pool.on("error", () => {});

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 
-import { runDemo } from "./demo.ts";
+import { findStarters, isRunning } from "./ancestors.ts";
+import { buildEverything } from "./build.ts";
 import { readOptions, usage } from "./options.ts";
 import { createProgress } from "./progress.ts";
 import { conclude, formatResult } from "./result.ts";
@@ -14,10 +15,10 @@ function listenForTheEnd(): void {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => interruption.abort(new Error(`Stopped by ${signal}.`)));
   }
-  const parent = process.ppid;
+  const starters = findStarters();
   setInterval(() => {
-    if (process.ppid !== parent) interruption.abort(new Error("The starting process is gone."));
-  }, 1_000).unref();
+    if (!starters.every(isRunning)) interruption.abort(new Error("The starting process is gone."));
+  }, 500).unref();
 }
 
 async function main(): Promise<number> {
@@ -29,6 +30,10 @@ async function main(): Promise<number> {
   listenForTheEnd();
   const progress = createProgress(options.json ? process.stderr : process.stdout);
   const { signal } = interruption;
+  progress.say("Building");
+  await buildEverything(teardown, signal);
+  // It imports what was just built.
+  const { runDemo } = await import("./demo.ts");
   const run = await runDemo({ mails: options.mails, progress, teardown, signal });
   progress.end();
   const result = conclude(run);

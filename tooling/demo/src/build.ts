@@ -1,0 +1,21 @@
+import { join } from "node:path";
+
+import { startChild } from "./child.ts";
+import { root } from "./paths.ts";
+import type { Teardown } from "./teardown.ts";
+
+/** Builds what the demo runs; nothing is done where nothing changed. */
+export async function buildEverything(teardown: Teardown, signal: AbortSignal): Promise<void> {
+  const turbo = startChild({
+    name: "the build",
+    command: join(root, "node_modules", ".bin", "turbo"),
+    args: ["run", "build", "--log-order=grouped", "--output-logs=errors-only"],
+    cwd: root,
+    environment: { NEXT_TELEMETRY_DISABLED: "1", TURBO_TELEMETRY_DISABLED: "1" },
+    keptLines: 200,
+  });
+  teardown.add("the build", () => turbo.stop());
+  const code = await turbo.ended;
+  signal.throwIfAborted();
+  if (code !== 0) throw new Error(`The build failed:\n${turbo.lastLines()}`);
+}
