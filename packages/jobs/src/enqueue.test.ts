@@ -1,6 +1,9 @@
+import { PrismaPg } from "@prisma/adapter-pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 
+// A product generates a client of its own; any generated client serves as one.
+import { PrismaClient } from "../../ledger/src/generated/prisma/client.ts";
 import { enqueue, enqueueMany } from "./enqueue.ts";
 import { defineJob } from "./job-definition.ts";
 import { countJob, openQueue, type Queue } from "./testing/queue.ts";
@@ -45,6 +48,26 @@ test("a transaction that rolls back leaves no job", async () => {
   await client.query("ROLLBACK");
   client.release();
   expect(await countPending("rollback")).toBe(0);
+});
+
+test("in a Prisma transaction: jobs exist when it commits, and none is left when it fails", async () => {
+  const prisma = new PrismaClient({ adapter: new PrismaPg(queue.database.pool) });
+  const inputs = Array.from({ length: 200 }, (_, n) => ({ tenantId: "prisma", payload: { n } }));
+  const failed = prisma.$transaction(async (tx) => {
+    await enqueueMany(tx, countJob, inputs);
+    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
+    throw new Error("The product changed its mind.");
+  });
+  await expect(failed).rejects.toThrow("changed its mind");
+  expect(await countPending("prisma")).toBe(0);
+
+  const answers = await prisma.$transaction(async (tx) => {
+    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
+    return enqueueMany(tx, countJob, [...inputs, { ...inputs[0]!, uniqueKey: "k" }]);
+  });
+  expect(await countPending("prisma")).toBe(201);
+  expect(answers.at(-1)).toMatchObject({ created: false });
+  await prisma.$disconnect();
 });
 
 test("one bad input among many: nothing is written", async () => {
