@@ -264,6 +264,12 @@ export class Drain {
   #accept(job: ClaimedJob, claimedAtMs: number): void {
     const handler = this.#deps.handlers.get(job.type);
     if (handler === undefined) return;
+    const older = this.#attempts.get(job.id);
+    if (older !== undefined) {
+      // Its lease lapsed unnoticed, and this very drain claimed it again.
+      this.#counts.refused += 1;
+      older.lose();
+    }
     this.#waiting.set(job.id, { job, handler });
     this.#leases.hold(job.id, job.fence, claimedAtMs, () => {
       this.#counts.refused += 1;

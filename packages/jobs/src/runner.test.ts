@@ -189,7 +189,7 @@ test("a lapsed lease is claimed by another, and the first owner's settlement is 
   const refusals: string[] = [];
   const warn = (event: string): void => void refusals.push(event);
   const logger: Logger = { debug() {}, info() {}, error() {}, warn };
-  const slow = runnerOf(first.handler, { logger }).drain(budget);
+  const slow = runnerOf(first.handler, { logger }).drain({ ...budget, maxJobs: 1 });
   await first.entered;
   await queue.lapseLeases();
   const second = runnerOf(handleJob(countJob, async () => "in time"));
@@ -199,6 +199,28 @@ test("a lapsed lease is claimed by another, and the first owner's settlement is 
   expect(refusals).toContain("job.refused");
   expect(await queue.history()).toMatchObject([
     { outcome: "SUCCEEDED", attempt: 2, result: "in time", errors: [{ code: "lease_lapsed" }] },
+  ]);
+});
+
+test("a drain that claims its own lapsed job again runs it once more, and drops the older attempt", async () => {
+  await enqueueCounts(1);
+  const entered = Promise.withResolvers<undefined>();
+  let olderSignal: AbortSignal | undefined;
+  const drain = runnerOf(
+    handleJob(countJob, async ({ attempt, signal }) => {
+      if (attempt === 2) return "second";
+      olderSignal = signal;
+      entered.resolve(undefined);
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      return "first";
+    }),
+  ).drain(budget);
+  await entered.promise;
+  await queue.lapseLeases();
+  expect(await drain).toMatchObject({ claimed: 2, succeeded: 1, refused: 1 });
+  expect(olderSignal?.reason).toMatchObject({ code: "lease_lost" });
+  expect(await queue.history()).toMatchObject([
+    { outcome: "SUCCEEDED", attempt: 2, result: "second" },
   ]);
 });
 

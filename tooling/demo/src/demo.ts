@@ -33,7 +33,7 @@ export interface DemoRun {
 const windowSeconds = 15;
 const tickEveryMs = 2_500;
 /** Windows after whose ticks something happens. */
-const script = { inngestGone: 3, inngestBack: 6, workerKilled: 8, lastIngest: 12 };
+const script = { workerKilled: 4, inngestGone: 7, inngestBack: 10, lastIngest: 12 };
 const ingestParts = 6;
 const finishWithinMs = 100_000;
 

@@ -18,8 +18,6 @@ export interface Observation {
   readonly settledTwice: number;
   /** Jobs that were running when their worker died, and were run again. */
   readonly recovered: number;
-  /** Workers that the runs name. */
-  readonly workers: number;
 }
 
 const unaccountedStatement = `
@@ -43,9 +41,7 @@ SELECT
          SELECT FROM "evenkeel"."background_job_history" GROUP BY "id" HAVING count(*) > 1) AS "twice")
     AS "settledTwice",
   (SELECT count(*)::int FROM "evenkeel"."background_job_history"
-   WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered",
-  (SELECT count(DISTINCT "owner")::int FROM "evenkeel"."background_function_run"
-   WHERE "event_name" = 'background/process.requested') AS "workers"`;
+   WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered"`;
 
 /** Reads the tables as an outsider: it shares no code with what wrote them. */
 export class Observer {
@@ -96,7 +92,6 @@ export class Observer {
         enqueued: number;
         settledTwice: number;
         recovered: number;
-        workers: number;
       }>(jobsStatement),
     ]);
     const [row] = numbers.rows;
@@ -108,7 +103,6 @@ export class Observer {
       enqueued: row?.enqueued ?? -1,
       settledTwice: row?.settledTwice ?? -1,
       recovered: row?.recovered ?? -1,
-      workers: row?.workers ?? -1,
     };
   }
 }
