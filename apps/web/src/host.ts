@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import {
   createCronHandler,
   createDispatcher,
+  createReconciler,
   parseBackgroundConfig,
   type Environment,
 } from "@evenkeel/dispatch";
@@ -58,14 +59,15 @@ function createWebHost(environment: Environment): WebHost {
     send: createEventSender(client),
     runInline: ({ budgetMs }) => runner.drain({ budgetMs }),
     config,
-    environment: environment["INNGEST_ENV"] ?? environment["VERCEL_ENV"] ?? "production",
+    environment: config.environment,
     owner,
     logger,
   });
+  const reconciler = createReconciler({ ledger, dispatcher, owner, logger });
   return {
     cron: createCronHandler({ dispatcher, cronSecrets: config.cronSecrets, logger }),
     client,
-    functions: createBackgroundFunctions({ client, ledger, runner, config, logger }),
+    functions: createBackgroundFunctions({ client, ledger, runner, reconciler, config, logger }),
     ledger,
   };
 }

@@ -14,6 +14,10 @@ export interface WorkerEnvironment {
   readonly serveOrigin: string | undefined;
   /** How long running jobs may go on after SIGTERM, in milliseconds. */
   readonly drainMs: number;
+  /** How long a sent window may wait for its run before it is sent again, in milliseconds. */
+  readonly neverStartedAfterMs: number;
+  /** How long a run may be silent before another takes its window over, in milliseconds. */
+  readonly staleAfterMs: number;
   /** Settings of the sample product. */
   readonly inbox: {
     readonly replyDelayMs: number;
@@ -35,6 +39,8 @@ export function readEnvironment(variables: Environment): WorkerEnvironment {
   };
   const port = wholeNumber("PORT", 3001, 65_535);
   const drainMs = wholeNumber("WORKER_DRAIN_SECONDS", 20, 3_600) * 1_000;
+  const neverStartedAfterMs = wholeNumber("WORKER_REPAIR_AFTER_SECONDS", 120, 86_400) * 1_000;
+  const staleAfterMs = wholeNumber("WORKER_STALE_AFTER_SECONDS", 1_200, 86_400) * 1_000;
   const replyDelayMs = wholeNumber("INBOX_REPLY_DELAY_SECONDS", 60, 86_400) * 1_000;
   const faults = variables["INBOX_SIMULATED_FAULTS"] ?? "";
   if (!["", "true", "false"].includes(faults)) {
@@ -51,6 +57,8 @@ export function readEnvironment(variables: Environment): WorkerEnvironment {
     port,
     serveOrigin: variables["INNGEST_SERVE_ORIGIN"],
     drainMs,
+    neverStartedAfterMs,
+    staleAfterMs,
     inbox: { replyDelayMs, simulatedFaults: faults === "true" },
   };
 }

@@ -1,8 +1,13 @@
 import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 
+import { createDispatcher, createReconciler } from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
-import { createBackgroundClient, createBackgroundFunctions } from "@evenkeel/functions";
+import {
+  createBackgroundClient,
+  createBackgroundFunctions,
+  createEventSender,
+} from "@evenkeel/functions";
 import { createInbox } from "@evenkeel/inbox";
 import { createRunner } from "@evenkeel/jobs";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
@@ -62,9 +67,27 @@ export async function startWorker({
     owner,
     logger,
   });
+  const dispatcher = createDispatcher({
+    ledger,
+    send: createEventSender(client),
+    config,
+    environment: config.environment,
+    owner,
+    logger,
+  });
+  const { neverStartedAfterMs, staleAfterMs } = environment;
+  const reconciler = createReconciler({
+    ledger,
+    dispatcher,
+    owner,
+    neverStartedAfterMs,
+    staleAfterMs,
+    logger,
+  });
   const functions = createBackgroundFunctions({
     client,
     ledger,
+    reconciler,
     runner: {
       drain: (options) =>
         runner.drain({ ...options, stopSignal: stopping.signal, signal: aborting.signal }),

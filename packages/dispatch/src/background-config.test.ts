@@ -32,6 +32,7 @@ test("nothing set: closed endpoint, Inngest off, no inline work, windows of a mi
     forceInline: false,
     windowSeconds: 60,
     concurrency: 4,
+    environment: "production",
     inngest: { dev: false },
   });
 });

@@ -22,6 +22,11 @@ export interface BackgroundConfig {
   readonly windowSeconds: number;
   /** Concurrent process runs. */
   readonly concurrency: number;
+  /**
+   * Part of every event id, so that environments that share an Inngest account stay apart: `INNGEST_ENV`,
+   * or `production`. Every host of an environment must see the same.
+   */
+  readonly environment: string;
   /** Where Postgres is. */
   readonly databaseUrl?: string;
   readonly inngest: {
@@ -159,6 +164,7 @@ export function parseBackgroundConfig(
       : {}),
     windowSeconds: values.BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS,
     concurrency: values.BACKGROUND_JOBS_INNGEST_CONCURRENCY,
+    environment: values.INNGEST_ENV ?? "production",
     ...(values.DATABASE_URL === undefined ? {} : { databaseUrl: values.DATABASE_URL }),
     inngest: {
       ...dev,

@@ -22,7 +22,7 @@ function dispatcherThat(send: () => Promise<unknown> = () => Promise.resolve()):
 }
 
 function handlerWith(
-  dispatcher: Dispatcher,
+  dispatcher: Pick<Dispatcher, "dispatch">,
   cronSecrets: readonly string[] = ["current", "previous"],
 ): (request: Request) => Promise<Response> {
   return createCronHandler({ dispatcher, cronSecrets, clock: { now: () => now } });
@@ -142,6 +142,7 @@ test.each([
   ["inline-emergency-fallback", 200],
   ["inline-forced", 200],
   ["paused", 200],
+  ["skipped-overlap", 200],
   ["not-configured", 503],
 ] as const)("a receipt of mode %s is answered %i", async (mode, status) => {
   const dispatcher = dispatcherThat();

@@ -8,7 +8,7 @@ import { receiptStatus } from "./receipt.ts";
 
 /** What a cron handler works with. */
 export interface CronHandlerOptions {
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: Pick<Dispatcher, "dispatch">;
   /** Secrets that authenticate a tick, the current one first; none closes the endpoint. */
   readonly cronSecrets: readonly string[];
   /** The schedule that this route dispatches, `background-jobs` by default. */

@@ -11,7 +11,13 @@ import {
   type Lane,
   type Logger,
 } from "@evenkeel/events";
-import { isUnreachable, redactError, type ClaimOutcome, type Ledger } from "@evenkeel/ledger";
+import {
+  isUnreachable,
+  redactError,
+  type ClaimOutcome,
+  type Ledger,
+  type WindowRepair,
+} from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "./background-config.ts";
 import { DispatchError } from "./dispatch-error.ts";
@@ -90,6 +96,12 @@ export interface Dispatcher {
    * `invalid_tenant`, `invalid_payload` or `payload_too_large`, with nothing claimed or sent.
    */
   dispatch(request: DispatchRequest): Promise<Receipt>;
+  /**
+   * Sends a window's events again, for a repair that the ledger has claimed, and records the outcome under
+   * the repair's fence. A run that fell silent, or a second repair, gets ids of its own: Inngest remembers
+   * the first ones, and the guard sees to it that one run works.
+   */
+  repair(repair: WindowRepair): Promise<Receipt>;
 }
 
 /** One dispatch on its way. */
@@ -122,10 +134,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const sendTimeoutMs = options.sendTimeoutMs ?? 10_000;
   const ledgerTimeoutMs = options.ledgerTimeoutMs ?? 5_000;
 
-  function prepare(request: DispatchRequest): Dispatch {
+  function prepare(
+    request: DispatchRequest,
+    window: DispatchWindow,
+    workLane: Lane = lane,
+    idSuffix = "",
+  ): Dispatch {
     const now = clock.now();
     const { schedule, tenantId, params } = request;
-    const window = computeWindow(request.scheduledAt ?? now, config.windowSeconds);
     const dispatchKey = formatDispatchKey({
       schedule,
       window,
@@ -143,13 +159,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         dispatchWindowStart: window.start.toISOString(),
         dispatchWindowSeconds: window.seconds,
         schemaVersion,
-        lane,
+        lane: workLane,
         schedule,
         ...(tenantId === undefined ? {} : { tenantId }),
         ...(params === undefined ? {} : { params }),
       });
       encodePayload(data, `event ${name}`);
-      return { id: formatEventId({ name, schemaVersion, environment, dispatchKey }), name, data };
+      const id = formatEventId({ name, schemaVersion, environment, dispatchKey });
+      return { id: `${id}${idSuffix}`, name, data };
     });
     return { request, window, dispatchKey, correlationId, events };
   }
@@ -172,6 +189,23 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
   }
 
+  function prepareRepair({ reason, window }: WindowRepair): Dispatch {
+    const { schedule, windowStart, windowSeconds, tenantId, params, correlationId } = window;
+    const needsNewIds = reason === "stale" || window.repairCount > 1;
+    return prepare(
+      {
+        schedule,
+        source: "reconciler",
+        correlationId,
+        ...(tenantId === null ? {} : { tenantId }),
+        ...(params === null ? {} : { params }),
+      },
+      { start: windowStart, seconds: windowSeconds },
+      window.lane,
+      needsNewIds ? `:r${window.repairCount}` : "",
+    );
+  }
+
   async function claim({ request, window, dispatchKey, correlationId }: Dispatch): Promise<Claim> {
     const outcome = await askLedger("claim", (windows) =>
       windows.claim({
@@ -179,6 +213,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         schedule: request.schedule,
         scope: scopeOf(request.tenantId),
         ...(request.tenantId === undefined ? {} : { tenantId: request.tenantId }),
+        ...(request.params === undefined ? {} : { params: request.params }),
         windowStart: window.start,
         windowSeconds: window.seconds,
         lane,
@@ -295,7 +330,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   return {
     dispatch: async (request) => {
-      const dispatch = prepare(request);
+      const at = request.scheduledAt ?? clock.now();
+      const dispatch = prepare(request, computeWindow(at, config.windowSeconds));
       const canSend = config.useInngest.enabled;
       if (!config.forceInline && !canSend && !isFallbackOn()) {
         return receipt(dispatch, "not-configured", false, {
@@ -311,6 +347,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           held.reason === null ? {} : { reason: held.reason },
         );
       }
+      if (held.outcome === "overlap") {
+        return receipt(dispatch, "skipped-overlap", true, {
+          reason: "A run of an earlier window is under way.",
+        });
+      }
       if (held.outcome === "duplicate") {
         const { status, correlationId } = held.window;
         return receipt(dispatch, "dispatch-duplicate-suppressed", true, {
@@ -321,6 +362,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (!canSend) return workInline(dispatch, held, "inline-emergency-fallback");
       return send(dispatch, held);
     },
+    repair: (repair) =>
+      send(prepareRepair(repair), {
+        outcome: "claimed",
+        fence: repair.fence,
+        claimCount: repair.window.claimCount,
+      }),
   };
 }
 

@@ -22,4 +22,10 @@ export {
   type InlineRequest,
   type OutgoingEvent,
 } from "./dispatcher.ts";
+export {
+  createReconciler,
+  type Reconciler,
+  type ReconcileReport,
+  type ReconcilerOptions,
+} from "./reconciler.ts";
 export { receiptStatus, type DispatchMode, type Receipt } from "./receipt.ts";

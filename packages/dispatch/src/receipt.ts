@@ -8,6 +8,7 @@ export type DispatchMode =
   | "inline-emergency-fallback"
   | "inline-forced"
   | "paused"
+  | "skipped-overlap"
   | "not-configured";
 
 /** The recorded answer to a tick. It is also the body of the HTTP answer. */
@@ -39,6 +40,7 @@ const statuses: Readonly<Record<DispatchMode, number>> = {
   "inline-emergency-fallback": 200,
   "inline-forced": 200,
   paused: 200,
+  "skipped-overlap": 200,
   "not-configured": 503,
 };
 

@@ -1,3 +1,4 @@
+import type { Reconciler } from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
 import type { Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
@@ -16,6 +17,8 @@ export interface BackgroundFunctionsOptions extends Pick<
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "guards" | "runs" | "deadLetters">;
   readonly runner: Pick<Runner, "drain">;
+  /** Made by `createReconciler` of `@evenkeel/dispatch`. */
+  readonly reconciler: Reconciler;
   readonly config: {
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;
@@ -27,7 +30,7 @@ export interface BackgroundFunctionsOptions extends Pick<
  * Creates the functions that a host serves beside its own.
  *
  * @example
- * serve({ client, functions: [...createBackgroundFunctions({ client, ledger, runner, config }), ...own] });
+ * serve({ client, functions: [...createBackgroundFunctions({ client, ledger, runner, reconciler, config }), ...own] });
  */
 export function createBackgroundFunctions(
   options: BackgroundFunctionsOptions,

@@ -147,7 +147,10 @@ test("maintenance marks runs that fell silent", async () => {
   await createEventSender(app.client)([windowEvent(maintenanceRequested)]);
   await app.engine.settled();
   expect(app.engine.runs({ function: "app-background-maintenance" })).toMatchObject([
-    { status: "Completed", output: { outcome: "maintained", staleRuns: 1 } },
+    {
+      status: "Completed",
+      output: { outcome: "maintained", staleRuns: 1, repaired: 0, breaches: 0 },
+    },
   ]);
   expect(await app.ledger.runs.find(silent)).toMatchObject({ status: "STALE" });
   expect(await app.ledger.runs.find({ ...silent, runId: "alive" })).toMatchObject({

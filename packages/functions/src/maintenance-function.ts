@@ -1,3 +1,4 @@
+import type { Reconciler, ReconcileReport } from "@evenkeel/dispatch";
 import { silentLogger, type Logger } from "@evenkeel/events";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger } from "@evenkeel/ledger";
@@ -8,31 +9,25 @@ import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 /** What the maintenance function works with. */
 export interface MaintenanceFunctionOptions {
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "guards" | "runs">;
-  /**
-   * How long a run may be silent before it counts as stale, 20 minutes by default: longer than the pauses
-   * that Inngest makes between the attempts of a step.
-   */
-  readonly staleAfterMs?: number;
+  readonly ledger: Pick<Ledger, "guards">;
+  /** Repairs what the dispatch path left undone. */
+  readonly reconciler: Reconciler;
   readonly logger?: Logger;
 }
 
 /** What a maintenance run returns. */
 export type MaintenanceOutcome =
   | SkippedDuplicate
-  | { readonly outcome: "maintained"; readonly staleRuns: number };
+  | ({ readonly outcome: "maintained" } & ReconcileReport);
 
 /** The id of {@link createMaintenanceFunction}'s function within its app. */
 const maintenanceFunctionId = "background-maintenance";
-
-/** Most runs marked stale in one statement. */
-const staleBatch = 500;
 
 /** Creates the function that keeps the ledger in order, once per dispatched window. */
 export function createMaintenanceFunction(
   options: MaintenanceFunctionOptions,
 ): InngestFunction.Any {
-  const { client, ledger, staleAfterMs = 20 * 60_000 } = options;
+  const { client, ledger, reconciler } = options;
   const logger = options.logger ?? silentLogger;
   const functionId = `${client.id}-${maintenanceFunctionId}`;
   return client.createFunction(
@@ -52,12 +47,9 @@ export function createMaintenanceFunction(
       );
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
-      const staleRuns = await step.run("mark-stale-runs", async () => {
-        const marked = await ledger.runs.markStale({ silentMs: staleAfterMs, limit: staleBatch });
-        for (const run of marked) logger.warn("runs.stale", { ...run });
-        return marked.length;
-      });
-      return { outcome: "maintained", staleRuns };
+      const report = await step.run("reconcile", () => reconciler.run());
+      logger.info("maintenance.done", { runId, dispatchKey, ...report });
+      return { outcome: "maintained", ...report };
     },
   );
 }

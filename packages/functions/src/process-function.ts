@@ -82,6 +82,9 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       let spentMs = 0;
       for (let steps = 1; ; steps += 1) {
         const drained = await step.run(`drain-${steps}`, async () => {
+          // A run that was silent too long has been replaced: what it would still do is left to the other.
+          const held = await ledger.guards.take({ functionId, dispatchKey, continuation, runId });
+          if (held.outcome === "held") return { replacedBy: held.runId };
           const startedAtMs = performance.now();
           const report = await runner.drain({ budgetMs: stepBudgetMs });
           const durationMs = Math.round(performance.now() - startedAtMs);
@@ -95,6 +98,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
           });
           return { ...report, durationMs };
         });
+        if ("replacedBy" in drained) return skippedDuplicate(drained.replacedBy);
         for (const name of countNames) total[name] += drained[name];
         spentMs += drained.durationMs;
         if (!drained.remaining) return { outcome: "drained", steps, ...total };

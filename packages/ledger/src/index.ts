@@ -34,6 +34,13 @@ export type {
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export { isUnreachable, LedgerError, type LedgerErrorCode } from "./ledger-error.ts";
 export type { MigrationResult } from "./migrate.ts";
+export type {
+  Reconciliation,
+  ReconcileRequest,
+  RepairReason,
+  WindowBreach,
+  WindowRepair,
+} from "./reconciliation.ts";
 export type { LedgerReport } from "./report.ts";
 export { runTransitions, type FinishedRunStatus, type RunStatus } from "./run-lifecycle.ts";
 export type { AttemptEnd, RunEnd, RunIdentity, RunRecord, RunStart, RunStore } from "./runs.ts";

@@ -9,6 +9,7 @@ import { createGuardStore, type GuardStore } from "./guards.ts";
 import { createJobStore, type JobStore } from "./job-store.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
 import { migrate, type MigrationResult } from "./migrate.ts";
+import { reconcile, type Reconciliation, type ReconcileRequest } from "./reconciliation.ts";
 import { readReport, type LedgerReport } from "./report.ts";
 import { createRunStore, type RunStore } from "./runs.ts";
 import { createScheduleStore, type ScheduleStore } from "./schedules.ts";
@@ -35,6 +36,11 @@ export interface Ledger {
   readonly jobs: JobStore;
   readonly deadLetters: DeadLetterStore;
   readonly schedules: ScheduleStore;
+  /**
+   * Finds what the dispatch path left undone, claims its repair, marks silent runs as stale, and reports
+   * windows that ran twice. Bounded; any number of hosts may call it at once.
+   */
+  reconcile(request: ReconcileRequest): Promise<Reconciliation>;
   /** Numbers over the whole ledger. */
   report(): Promise<LedgerReport>;
   /** Brings the database to this build's schema; safe to call from every host at every start. */
@@ -70,13 +76,15 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
   const sql = toSqlClient(pool);
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
+  const runs = createRunStore(sql);
   return {
     windows: createWindowStore(sql),
     guards: createGuardStore(sql),
-    runs: createRunStore(sql),
+    runs,
     jobs: createJobStore(sql),
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
+    reconcile: (request) => reconcile(sql, runs.markStale, request),
     report: () => readReport(prisma, sql),
     migrate: () => migrate(pool, logger),
     ping: () => ping(pool),

@@ -102,7 +102,12 @@ WITH "run" AS (
       WHEN "r"."status" = 'STALE' OR "r"."owner" <> excluded."owner" THEN gen_random_uuid()
       ELSE "r"."fence"
     END
-  WHERE "r"."status" IN ('RUNNING', 'STALE')
+  WHERE "r"."status" = 'RUNNING' OR ("r"."status" = 'STALE' AND NOT EXISTS (
+    -- Another run has taken its window over.
+    SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
+    WHERE "g"."function_id" = "r"."function_id" AND "g"."dispatch_key" = "r"."dispatch_key"
+      AND "g"."continuation" = "r"."continuation" AND "g"."run_id" <> "r"."run_id"
+  ))
   RETURNING "id", "fence"
 ), "attempt" AS (
   INSERT INTO "evenkeel"."background_function_attempt" ("run_row_id", "attempt", "owner")

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import type { Lane } from "@evenkeel/events";
+import type { JsonValue, Lane } from "@evenkeel/events";
 
 import type { SqlClient, SqlValue } from "./database.ts";
 import { redactError } from "./error-text.ts";
@@ -16,6 +16,10 @@ export interface WindowClaim {
   readonly windowStart: Date;
   readonly windowSeconds: number;
   readonly lane: Lane;
+  /** The parameters that are part of the key. */
+  readonly params?: Readonly<Record<string, JsonValue>>;
+  /** Skip the window while a run of an earlier one of this schedule and scope is under way. */
+  readonly skipOnOverlap?: boolean;
   /** Names the claiming host for people; it is no fence. */
   readonly owner: string;
   readonly correlationId: string;
@@ -27,7 +31,9 @@ export interface WindowClaim {
 export type ClaimOutcome =
   | { readonly outcome: "claimed"; readonly fence: string; readonly claimCount: number }
   | { readonly outcome: "duplicate"; readonly window: WindowRecord }
-  | { readonly outcome: "paused"; readonly reason: string | null };
+  | { readonly outcome: "paused"; readonly reason: string | null }
+  /** An earlier window's run is under way; the window is on record as left out. */
+  | { readonly outcome: "overlap"; readonly window: WindowRecord };
 
 /** A window as recorded. */
 export interface WindowRecord {
@@ -50,13 +56,16 @@ export interface WindowRecord {
   readonly lastError: string | null;
   readonly leaseExpiresAt: Date | null;
   readonly enqueuedAt: Date | null;
+  readonly params: Readonly<Record<string, JsonValue>> | null;
+  /** How often a repair has sent it again. */
+  readonly repairCount: number;
 }
 
 /** The record of dispatch windows. Each method is one statement; the database's clock decides. */
 export interface WindowStore {
   /**
-   * Claims a window under a new fence: a new one, one whose send failed, or one whose claim lapsed.
-   * Otherwise counts a duplicate and answers what is recorded. A paused schedule is not claimed.
+   * Claims a window under a new fence: a new one, one whose send failed, one whose claim lapsed, or one
+   * that was missed. Otherwise counts a duplicate and answers what is recorded. A paused schedule is not claimed.
    */
   claim(claim: WindowClaim): Promise<ClaimOutcome>;
   /** Records that the events were sent. `false`: the fence no longer holds; nothing was written. */
@@ -73,13 +82,23 @@ export interface WindowStore {
 const claimStatement = `
 WITH "paused" AS (
   SELECT "pause_reason" FROM "evenkeel"."background_schedule" WHERE "id" = $2 AND "paused"
+), "overlapping" AS (
+  SELECT FROM "evenkeel"."background_function_run" AS "r"
+  JOIN "evenkeel"."background_dispatch_window" AS "o" ON "o"."dispatch_key" = "r"."dispatch_key"
+  WHERE $13::boolean AND "r"."status" = 'RUNNING' AND "r"."event_name" = 'background/process.requested'
+    AND "o"."schedule" = $2 AND "o"."scope" = $3 AND "o"."window_start" < $5::timestamptz
+  LIMIT 1
 ), "claim" AS (
   INSERT INTO "evenkeel"."background_dispatch_window" AS "w" (
     "dispatch_key", "schedule", "scope", "tenant_id", "window_start", "window_seconds", "lane",
-    "owner", "correlation_id", "fence", "status", "lease_expires_at"
+    "owner", "correlation_id", "fence", "status", "lease_expires_at", "params"
   )
-  SELECT $1, $2, $3, $4, $5::timestamptz, $6::int, $7::"evenkeel"."lane", $8, $9, $10::uuid, 'DISPATCHING',
-    clock_timestamp() + $11::double precision * interval '1 millisecond'
+  SELECT $1, $2, $3, $4, $5::timestamptz, $6::int, $7::"evenkeel"."lane", $8, $9, $10::uuid,
+    CASE WHEN EXISTS (SELECT FROM "overlapping") THEN 'SKIPPED_OVERLAP'::"evenkeel"."window_status"
+      ELSE 'DISPATCHING' END,
+    CASE WHEN NOT EXISTS (SELECT FROM "overlapping")
+      THEN clock_timestamp() + $11::double precision * interval '1 millisecond' END,
+    $12::jsonb
   WHERE NOT EXISTS (SELECT 1 FROM "paused")
   ON CONFLICT ("dispatch_key") DO UPDATE SET
     ("status", "fence", "owner", "correlation_id", "lease_expires_at", "claim_count", "duplicate_count", "updated_at") = (
@@ -93,7 +112,7 @@ WITH "paused" AS (
         "w"."duplicate_count" + (NOT "free")::int,
         clock_timestamp()
       FROM (
-        SELECT "w"."status" = 'ENQUEUE_FAILED'
+        SELECT "w"."status" IN ('ENQUEUE_FAILED', 'MISSED')
           OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()) AS "free"
       ) AS "decision"
     )
@@ -131,9 +150,14 @@ export function createWindowStore(sql: SqlClient): WindowStore {
         claim.correlationId,
         randomUUID(),
         claim.leaseMs,
+        claim.params === undefined ? null : JSON.stringify(claim.params),
+        claim.skipOnOverlap ?? false,
       ]);
       if (row === undefined || row.is_paused) {
         return { outcome: "paused", reason: row?.pause_reason ?? null };
+      }
+      if (row.claimed && row.status === "SKIPPED_OVERLAP") {
+        return { outcome: "overlap", window: toRecord(row) };
       }
       return row.claimed
         ? { outcome: "claimed", fence: row.fence, claimCount: row.claim_count }
@@ -161,7 +185,8 @@ export function createWindowStore(sql: SqlClient): WindowStore {
   };
 }
 
-interface WindowRow {
+/** A row of the table. */
+export interface WindowRow {
   readonly dispatch_key: string;
   readonly schedule: string;
   readonly scope: string;
@@ -179,6 +204,8 @@ interface WindowRow {
   readonly last_error: string | null;
   readonly lease_expires_at: Date | null;
   readonly enqueued_at: Date | null;
+  readonly params: Readonly<Record<string, JsonValue>> | null;
+  readonly repair_count: number;
 }
 
 interface ClaimRow extends WindowRow {
@@ -187,7 +214,8 @@ interface ClaimRow extends WindowRow {
   readonly pause_reason: string | null;
 }
 
-function toRecord(row: WindowRow): WindowRecord {
+/** A row as {@link WindowRecord}. */
+export function toRecord(row: WindowRow): WindowRecord {
   return {
     dispatchKey: row.dispatch_key,
     schedule: row.schedule,
@@ -205,5 +233,7 @@ function toRecord(row: WindowRow): WindowRecord {
     lastError: row.last_error,
     leaseExpiresAt: row.lease_expires_at,
     enqueuedAt: row.enqueued_at,
+    params: row.params,
+    repairCount: row.repair_count,
   };
 }

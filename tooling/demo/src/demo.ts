@@ -10,7 +10,7 @@ import { Pool } from "pg";
 import { startChild, waitUntilUp, type Child } from "./child.ts";
 import { openDatabase } from "./database.ts";
 import { createGate, freePort } from "./gate.ts";
-import { startInngestServer } from "./inngest-server.ts";
+import { startInngestServer, type InngestServer } from "./inngest-server.ts";
 import { root } from "./paths.ts";
 import { Observer, type Observation } from "./observer.ts";
 import type { Progress } from "./progress.ts";
@@ -33,8 +33,8 @@ export interface DemoRun {
 const windowSeconds = 15;
 const tickEveryMs = 2_500;
 /** Windows after whose ticks something happens. */
-const script = { workerKilled: 4, inngestGone: 7, inngestBack: 10, lastIngest: 12 };
-const ingestParts = 6;
+const script = { workerKilled: 3, memoryLost: 6, inngestGone: 9, inngestBack: 12, lastIngest: 13 };
+const ingestParts = 7;
 const finishWithinMs = 100_000;
 
 /** Runs the demo: starts everything, ticks, breaks things, and waits until all work is done. */
@@ -63,9 +63,14 @@ export async function runDemo({
 
   const [webPort, workerPort] = [await freePort(), await freePort()];
   const workerUrl = `http://127.0.0.1:${workerPort}`;
-  const server = await startInngestServer(`${workerUrl}/api/inngest`, signal);
-  teardown.add("the Inngest server", () => server.child.stop());
-  const gate = await createGate(server.port);
+  const inngestPort = await freePort();
+  const startServer = async (): Promise<InngestServer> => {
+    const started = await startInngestServer(`${workerUrl}/api/inngest`, signal, inngestPort);
+    teardown.add("the Inngest server", () => started.child.stop());
+    return started;
+  };
+  const server = await startServer();
+  const gate = await createGate(inngestPort);
   teardown.add("the gate", () => gate.close());
   progress.say(`Inngest server: ${server.engine}; database: ${database.description}`);
 
@@ -88,6 +93,9 @@ export async function runDemo({
         HOST: "127.0.0.1",
         PORT: String(workerPort),
         INBOX_REPLY_DELAY_SECONDS: "3",
+        // Shortened to fit: minutes in production.
+        WORKER_REPAIR_AFTER_SECONDS: "8",
+        WORKER_STALE_AFTER_SECONDS: "20",
         INBOX_SIMULATED_FAULTS: "true",
       },
     });
@@ -151,6 +159,14 @@ export async function runDemo({
       const next = startWorker();
       workersUsed += 1;
       await waitUntilUp(next, `${workerUrl}/readyz`, signal);
+    }
+    if (window === script.memoryLost) {
+      await ingestPart();
+      await waitUntilBusy(observer, signal);
+      server.child.kill("SIGKILL");
+      progress.say("The Inngest server was killed and starts again with its memory lost");
+      await waitUntilGone(server.child, signal);
+      await startServer();
     }
     if (window <= script.lastIngest && window % 2 === 0) await ingestPart();
     const untilMs = performance.now() + tickEveryMs;

@@ -2,7 +2,6 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { freePort } from "./gate.ts";
 import { startChild, waitUntilUp, type Child } from "./child.ts";
 import { root } from "./paths.ts";
 
@@ -10,7 +9,6 @@ import { root } from "./paths.ts";
 export interface InngestServer {
   /** What it is, in words. */
   readonly engine: string;
-  readonly port: number;
   readonly child: Child;
 }
 
@@ -27,9 +25,9 @@ interface Program {
 export async function startInngestServer(
   appUrl: string,
   signal: AbortSignal,
+  port: number,
 ): Promise<InngestServer> {
   const { engine, command, args } = findProgram();
-  const port = await freePort();
   const child = startChild({
     name: "the Inngest server",
     command,
@@ -38,7 +36,7 @@ export async function startInngestServer(
     environment: { DO_NOT_TRACK: "1" },
   });
   await waitUntilUp(child, `http://127.0.0.1:${port}/dev`, signal);
-  return { engine, port, child };
+  return { engine, child };
 }
 
 function findProgram(): Program {

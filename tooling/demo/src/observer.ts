@@ -16,6 +16,10 @@ export interface Observation {
   readonly unaccounted: number;
   /** Jobs with more than one row of history, or in the queue and in the history at once. */
   readonly settledTwice: number;
+  /** Windows that the reconciler sent again. */
+  readonly repaired: number;
+  /** Windows whose every process run fell silent: nothing took them over. */
+  readonly abandoned: number;
   /** Jobs that were running when their worker died, and were run again. */
   readonly recovered: number;
 }
@@ -41,7 +45,12 @@ SELECT
          SELECT FROM "evenkeel"."background_job_history" GROUP BY "id" HAVING count(*) > 1) AS "twice")
     AS "settledTwice",
   (SELECT count(*)::int FROM "evenkeel"."background_job_history"
-   WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered"`;
+   WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered",
+  (SELECT count(*)::int FROM "evenkeel"."background_dispatch_window" WHERE "repair_count" > 0) AS "repaired",
+  (SELECT count(*)::int FROM (
+     SELECT FROM "evenkeel"."background_function_run"
+     WHERE "event_name" = 'background/process.requested'
+     GROUP BY "dispatch_key" HAVING bool_and("status" = 'STALE')) AS "silent") AS "abandoned"`;
 
 /** Reads the tables as an outsider: it shares no code with what wrote them. */
 export class Observer {
@@ -79,7 +88,8 @@ export class Observer {
          OR EXISTS (SELECT FROM "evenkeel"."background_function_run" WHERE "status" = 'RUNNING') AS "busy"`,
     );
     if (rows[0]?.busy !== false) return false;
-    return (await this.#ledger.report()).windows.neverStarted === 0;
+    const { abandoned } = await this.conclude();
+    return abandoned === 0 && (await this.#ledger.report()).windows.neverStarted === 0;
   }
 
   async conclude(): Promise<Observation> {
@@ -92,6 +102,8 @@ export class Observer {
         enqueued: number;
         settledTwice: number;
         recovered: number;
+        repaired: number;
+        abandoned: number;
       }>(jobsStatement),
     ]);
     const [row] = numbers.rows;
@@ -103,6 +115,8 @@ export class Observer {
       enqueued: row?.enqueued ?? -1,
       settledTwice: row?.settledTwice ?? -1,
       recovered: row?.recovered ?? -1,
+      repaired: row?.repaired ?? -1,
+      abandoned: row?.abandoned ?? -1,
     };
   }
 }

@@ -48,7 +48,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
         `jobs due ${jobs.due}, scheduled ${jobs.scheduled}, running ${jobs.running}, done ${jobs.succeeded}, retried ${jobs.retried}, dead ${jobs.dead}`,
       ].join("  ");
       if (isTerminal) {
-        const fitted = line.slice(0, Math.max(20, stream.columns - 1));
+        const fitted = line.slice(0, (stream.columns || 120) - 1);
         stream.write(`\r\u001B[2K${fitted}`);
         hasOpenLine = true;
       } else if (performance.now() - lastPlainMs > plainEveryMs) {

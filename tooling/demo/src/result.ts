@@ -42,7 +42,7 @@ export function conclude(run: DemoRun): DemoResult {
   const lostWindows = windows.length - enqueuedWindows + ledger.windows.neverStarted;
   const failedRuns = ledger.runs.byStatus.FAILED ?? 0;
   const cancelledRuns = ledger.runs.byStatus.CANCELLED ?? 0;
-  const openRuns = (ledger.runs.byStatus.RUNNING ?? 0) + (ledger.runs.byStatus.STALE ?? 0);
+  const openRuns = ledger.runs.byStatus.RUNNING ?? 0;
   const oftenDispatched = windows.filter(({ dispatched }) => dispatched !== 1).length;
   const unexpected = windows.flatMap((window) => window.unexpected);
 
@@ -79,6 +79,11 @@ export function conclude(run: DemoRun): DemoResult {
       name: "every run ended and is on record",
       ok: openRuns === 0 && failedRuns === 0 && cancelledRuns === 0 && ledger.runs.total > 0,
       detail: `${ledger.runs.byStatus.SUCCEEDED ?? 0} succeeded, ${failedRuns} failed, ${openRuns} open`,
+    },
+    {
+      name: "the Inngest server lost its memory, and every window was repaired",
+      ok: observation.repaired > 0 && observation.abandoned === 0,
+      detail: `${observation.repaired} windows sent again, ${ledger.runs.byStatus.STALE ?? 0} silent runs, ${observation.abandoned} windows not taken over`,
     },
     {
       name: "no job was lost and none settled twice",

@@ -1,6 +1,13 @@
 import { randomUUID } from "node:crypto";
 
-import { formatDispatchKey, formatEventId, type OutgoingEvent } from "@evenkeel/dispatch";
+import {
+  createDispatcher,
+  createReconciler,
+  formatDispatchKey,
+  formatEventId,
+  type Dispatcher,
+  type OutgoingEvent,
+} from "@evenkeel/dispatch";
 import { createEngine, virtualClock, type Engine } from "@evenkeel/engine";
 import { processRequested, type EventContract, type Logger } from "@evenkeel/events";
 import {
@@ -18,6 +25,7 @@ import type { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
 
+import { createEventSender } from "../event-sender.ts";
 import { createBackgroundClient } from "../background-client.ts";
 import {
   createBackgroundFunctions,
@@ -39,6 +47,7 @@ export interface BackgroundApp {
   readonly ledger: Ledger;
   readonly engine: Engine;
   readonly client: Inngest;
+  readonly dispatcher: Dispatcher;
   /** The notes that jobs wrote, in order. */
   readonly notes: string[];
   /** Events of the log, by name. */
@@ -85,11 +94,25 @@ export async function createBackgroundApp(
     logger,
     fetch: engine.fetch,
   });
+  const dispatcher = createDispatcher({
+    ledger: real,
+    send: createEventSender(client),
+    config: {
+      useInngest: { enabled: true, because: "test" },
+      forceInline: false,
+      windowSeconds: 60,
+    },
+    environment: "test",
+    owner: "worker-1",
+    clock: { now: () => new Date(engine.now()) },
+    logger,
+  });
   const functions = createBackgroundFunctions({
     ...options,
     client,
     ledger,
     runner: options.wrapRunner?.(runner) ?? runner,
+    reconciler: createReconciler({ ledger: real, dispatcher, owner: "worker-1", logger }),
     config: { concurrency: 4 },
     logger,
   });
@@ -99,6 +122,7 @@ export async function createBackgroundApp(
     ledger: real,
     engine,
     client,
+    dispatcher,
     notes,
     logged,
     enqueueNotes: async (count) => {

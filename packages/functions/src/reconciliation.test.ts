@@ -1,0 +1,38 @@
+import { afterEach, expect, test } from "vitest";
+
+import { createBackgroundApp, type BackgroundApp } from "./testing/background-app.ts";
+
+const open: BackgroundApp[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((app) => app.close()));
+});
+
+test("an Inngest server that lost its memory: the next window's maintenance repairs the lost ones", async () => {
+  const app = await createBackgroundApp();
+  open.push(app);
+  await app.dispatcher.dispatch({ schedule: "background-jobs", source: "cron" });
+  await app.engine.advance("1m");
+  app.engine.pause("process-background-jobs");
+  app.engine.pause("background-maintenance");
+  await app.enqueueNotes(5);
+  const lost = await app.dispatcher.dispatch({ schedule: "background-jobs", source: "cron" });
+  await app.engine.faults.restart();
+  await app.engine.settled();
+  app.engine.resume("process-background-jobs");
+  app.engine.resume("background-maintenance");
+  expect((await app.ledger.report()).windows.neverStarted).toBe(1);
+  await app.database.pool.query(
+    `UPDATE "evenkeel"."background_dispatch_window" SET "enqueued_at" = now() - interval '3 minutes'`,
+  );
+
+  await app.engine.advance("1m");
+  await app.dispatcher.dispatch({ schedule: "background-jobs", source: "cron" });
+  await app.engine.settled();
+  expect((await app.ledger.report()).windows.neverStarted).toBe(0);
+  expect(await app.ledger.windows.find(lost.dispatchKey)).toMatchObject({
+    status: "ENQUEUED",
+    repairCount: 1,
+  });
+  expect(app.notes).toHaveLength(5);
+  expect((await app.ledger.report()).runs.duplicateForWindow).toBe(0);
+});

@@ -1,0 +1,133 @@
+import { randomUUID } from "node:crypto";
+
+import type { SqlClient } from "./database.ts";
+import type { RunIdentity } from "./runs.ts";
+import { toRecord, type WindowRecord, type WindowRow } from "./windows.ts";
+
+/** What to look for, and how far to go in one call. */
+export interface ReconcileRequest {
+  /** Names the repairing host. */
+  readonly owner: string;
+  /** How long the claims of repairs are good for, in milliseconds. */
+  readonly leaseMs: number;
+  /** How long a sent window may wait for its run before it is sent again, in milliseconds. */
+  readonly neverStartedAfterMs: number;
+  /** How old a window may be to be sent again, in milliseconds; older ones are left to operators. */
+  readonly maxAgeMs: number;
+  /** How long a run may be silent before it is stale, in milliseconds. */
+  readonly staleAfterMs: number;
+  /** Most windows and most runs taken up in one call. */
+  readonly limit: number;
+}
+
+/** Why a window has to be sent again. */
+export type RepairReason = "lapsed" | "send_failed" | "never_started" | "stale";
+
+/** A window claimed for a repair: its events are to be sent again, and the outcome recorded under the fence. */
+export interface WindowRepair {
+  readonly reason: RepairReason;
+  readonly fence: string;
+  readonly window: WindowRecord;
+}
+
+/** More than one run did the work of one window: promise P1 was broken. */
+export interface WindowBreach {
+  readonly functionId: string;
+  readonly dispatchKey: string;
+  readonly continuation: number;
+  readonly runIds: readonly string[];
+}
+
+/** What a reconciliation found. */
+export interface Reconciliation {
+  readonly repairs: readonly WindowRepair[];
+  /** Runs that were marked as stale now. */
+  readonly stale: readonly RunIdentity[];
+  readonly breaches: readonly WindowBreach[];
+}
+
+// Rows that another host is working on are skipped, so that many hosts can reconcile at once.
+const repairStatement = `
+WITH "undispatched" AS MATERIALIZED (
+  SELECT "w"."dispatch_key",
+    CASE "w"."status" WHEN 'DISPATCHING' THEN 'lapsed' ELSE 'send_failed' END AS "reason"
+  FROM "evenkeel"."background_dispatch_window" AS "w"
+  WHERE ("w"."status" = 'ENQUEUE_FAILED'
+      OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()))
+    AND "w"."window_start" > clock_timestamp() - $5::double precision * interval '1 millisecond'
+  ORDER BY "w"."lease_expires_at"
+  LIMIT $4::int
+  FOR UPDATE SKIP LOCKED
+), "unstarted" AS MATERIALIZED (
+  SELECT "w"."dispatch_key",
+    CASE WHEN EXISTS (
+      SELECT FROM "evenkeel"."background_function_run" AS "r"
+      WHERE "r"."dispatch_key" = "w"."dispatch_key" AND "r"."event_name" = 'background/process.requested'
+    ) THEN 'stale' ELSE 'never_started' END AS "reason"
+  FROM "evenkeel"."background_dispatch_window" AS "w"
+  WHERE "w"."status" = 'ENQUEUED'
+    AND "w"."enqueued_at" < clock_timestamp() - $6::double precision * interval '1 millisecond'
+    AND "w"."enqueued_at" > clock_timestamp() - $5::double precision * interval '1 millisecond'
+    AND NOT EXISTS (
+      SELECT FROM "evenkeel"."background_function_run" AS "r"
+      WHERE "r"."dispatch_key" = "w"."dispatch_key"
+        AND "r"."event_name" = 'background/process.requested' AND "r"."status" <> 'STALE'
+    )
+  ORDER BY "w"."enqueued_at"
+  LIMIT $4::int
+  FOR UPDATE SKIP LOCKED
+), "found" AS (
+  SELECT * FROM "undispatched" UNION ALL SELECT * FROM "unstarted"
+)
+UPDATE "evenkeel"."background_dispatch_window" AS "w" SET
+  "status" = 'DISPATCHING', "fence" = $1::uuid, "owner" = $2,
+  "lease_expires_at" = clock_timestamp() + $3::double precision * interval '1 millisecond',
+  "claim_count" = "w"."claim_count" + 1, "repair_count" = "w"."repair_count" + 1,
+  "updated_at" = clock_timestamp()
+FROM "found"
+WHERE "w"."dispatch_key" = "found"."dispatch_key" AND NOT EXISTS (
+  SELECT FROM "evenkeel"."background_schedule" AS "s" WHERE "s"."id" = "w"."schedule" AND "s"."paused"
+)
+RETURNING "w".*, "found"."reason"`;
+
+const breachStatement = `
+SELECT "function_id" AS "functionId", "dispatch_key" AS "dispatchKey", "continuation",
+  array_agg("run_id" ORDER BY "started_at") AS "runIds"
+FROM "evenkeel"."background_function_run"
+WHERE "dispatch_key" IS NOT NULL AND "status" IN ('RUNNING', 'SUCCEEDED')
+  AND "started_at" > clock_timestamp() - $1::double precision * interval '1 millisecond'
+GROUP BY "function_id", "dispatch_key", "continuation"
+HAVING count(*) > 1
+LIMIT $2::int`;
+
+/**
+ * Finds what the dispatch path left undone and claims its repair: windows whose host died or whose send
+ * failed, windows that were sent and whose run never started, or started and fell silent; and reports
+ * windows that ran twice. Bounded by `limit`; any number of hosts may call it at once.
+ */
+export async function reconcile(
+  sql: SqlClient,
+  markStale: (request: {
+    readonly silentMs: number;
+    readonly limit: number;
+  }) => Promise<RunIdentity[]>,
+  request: ReconcileRequest,
+): Promise<Reconciliation> {
+  const { owner, leaseMs, limit, maxAgeMs, neverStartedAfterMs, staleAfterMs } = request;
+  const stale = await markStale({ silentMs: staleAfterMs, limit });
+  const fence = randomUUID();
+  const rows = await sql.query<WindowRow & { readonly reason: RepairReason }>(repairStatement, [
+    fence,
+    owner,
+    leaseMs,
+    limit,
+    maxAgeMs,
+    neverStartedAfterMs,
+  ]);
+  const breaches = await sql.query<WindowBreach>(breachStatement, [maxAgeMs, limit]);
+  return {
+    repairs: rows.map((row) => ({ reason: row.reason, fence, window: toRecord(row) })),
+    stale,
+    breaches,
+  };
+}
