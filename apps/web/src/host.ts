@@ -3,7 +3,9 @@ import { hostname } from "node:os";
 import {
   createCronHandler,
   createDispatcher,
+  createReceiptHandler,
   createReconciler,
+  defineSchedule,
   parseBackgroundConfig,
   type Environment,
 } from "@evenkeel/dispatch";
@@ -23,10 +25,16 @@ import { pino } from "pino";
 /** The parts that the routes share, made once per process. */
 export interface WebHost {
   readonly cron: (request: Request) => Promise<Response>;
+  /** Ticks of the other schedules, by the last segment of the path. */
+  readonly cronOfSchedule: (request: Request) => Promise<Response>;
+  readonly receipts: (request: Request) => Promise<Response>;
   readonly client: Inngest;
   readonly functions: readonly InngestFunction.Any[];
   readonly ledger: Ledger;
 }
+
+/** Schedules beside `background-jobs`, whose windows have the configured length. */
+const schedules = [defineSchedule({ id: "followups", every: 3_600, overlap: "skip" })];
 
 let host: WebHost | undefined;
 
@@ -59,13 +67,17 @@ function createWebHost(environment: Environment): WebHost {
     send: createEventSender(client),
     runInline: ({ budgetMs }) => runner.drain({ budgetMs }),
     config,
+    schedules,
     environment: config.environment,
     owner,
     logger,
   });
+  const { cronSecrets } = config;
   const reconciler = createReconciler({ ledger, dispatcher, owner, logger });
   return {
-    cron: createCronHandler({ dispatcher, cronSecrets: config.cronSecrets, logger }),
+    cron: createCronHandler({ dispatcher, cronSecrets, logger }),
+    cronOfSchedule: createCronHandler({ dispatcher, cronSecrets, schedules, logger }),
+    receipts: createReceiptHandler({ ledger, cronSecrets, logger }),
     client,
     functions: createBackgroundFunctions({ client, ledger, runner, reconciler, config, logger }),
     ledger,

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
 import { createCronHandler } from "./cron-handler.ts";
+import { defineSchedule } from "./schedule.ts";
 import { createDispatcher, type DispatchRequest, type Dispatcher } from "./dispatcher.ts";
 
 const now = new Date("2026-01-01T00:10:30Z");
@@ -133,6 +134,57 @@ test("an unforeseen failure is answered 500 and tells nothing", async () => {
   const response = await handler(tick());
   expect(response.status).toBe(500);
   expect(await response.json()).toEqual({ error: "internal" });
+});
+
+const nightly = defineSchedule({ id: "nightly", cron: "0 3 * * *", params: ["region"] });
+const digest = defineSchedule({ id: "digest", every: 3_600, scope: "tenant" });
+
+function scheduleHandler(): (request: Request) => Promise<Response> {
+  const schedules = [nightly, digest];
+  const dispatcher = createDispatcher({
+    send: () => Promise.resolve(),
+    config: {
+      useInngest: { enabled: true, because: "test" },
+      forceInline: false,
+      windowSeconds: 60,
+    },
+    environment: "test",
+    owner: "host-1",
+    clock: { now: () => now },
+    schedules,
+  });
+  return createCronHandler({ dispatcher, cronSecrets: ["current"], schedules });
+}
+
+test.each([
+  ["nightly", 202, "nightly|v1|global|86400|2025-12-31T03:00:00.000Z"],
+  ["digest?tenant=acme", 202, "digest|v1|tenant:acme|3600|2026-01-01T00:00:00.000Z"],
+  ["nightly?region=eu", 202, expect.stringContaining("|86400|2025-12-31T03:00:00.000Z|")],
+])("the schedule %s is dispatched by the windows of its own", async (path, status, dispatchKey) => {
+  const response = await scheduleHandler()(
+    new Request(`http://127.0.0.1/api/cron/${path}`, {
+      headers: { authorization: "Bearer current" },
+    }),
+  );
+  expect(response.status).toBe(status);
+  expect(await response.json()).toMatchObject({ dispatchKey });
+});
+
+test.each([
+  ["unheard-of", 404, "unknown_schedule"],
+  ["nightly?tenant=acme", 400, "invalid_scope"],
+  ["digest", 400, "invalid_scope"],
+  ["digest?tenant=", 400, "invalid_tenant"],
+  ["nightly?color=red", 400, "invalid_params"],
+  ["nightly?region=eu&region=us", 400, "invalid_params"],
+])("the tick for %s is answered %i", async (path, status, error) => {
+  const response = await scheduleHandler()(
+    new Request(`http://127.0.0.1/api/cron/${path}`, {
+      headers: { authorization: "Bearer current" },
+    }),
+  );
+  expect(response.status).toBe(status);
+  expect(await response.json()).toMatchObject({ error });
 });
 
 test.each([

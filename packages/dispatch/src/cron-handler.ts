@@ -3,16 +3,23 @@ import { EvenkeelError, silentLogger, type Logger } from "@evenkeel/events";
 import { authenticate } from "./cron-authentication.ts";
 import { DispatchError } from "./dispatch-error.ts";
 import { parseScheduleId } from "./dispatch-key.ts";
-import type { Dispatcher } from "./dispatcher.ts";
+import type { Dispatcher, DispatchRequest } from "./dispatcher.ts";
 import { receiptStatus } from "./receipt.ts";
+import type { Schedule } from "./schedule.ts";
 
 /** What a cron handler works with. */
 export interface CronHandlerOptions {
   readonly dispatcher: Pick<Dispatcher, "dispatch">;
   /** Secrets that authenticate a tick, the current one first; none closes the endpoint. */
   readonly cronSecrets: readonly string[];
-  /** The schedule that this route dispatches, `background-jobs` by default. */
+  /** The one schedule that this route dispatches, `background-jobs` by default. */
   readonly schedule?: string;
+  /**
+   * In place of `schedule`: the schedules that this route dispatches, by the last segment of its path
+   * (`/api/cron/[schedule]`). A tick may carry the parameters that its schedule lists as query parameters,
+   * and `tenant` where the schedule's scope is `tenant`.
+   */
+  readonly schedules?: readonly Schedule[];
   readonly clock?: { now(): Date };
   readonly logger?: Logger;
 }
@@ -42,7 +49,9 @@ export function createCronHandler(
   options: CronHandlerOptions,
 ): (request: Request) => Promise<Response> {
   const { dispatcher, cronSecrets } = options;
-  const schedule = parseScheduleId(options.schedule ?? "background-jobs");
+  const fixedSchedule = parseScheduleId(options.schedule ?? "background-jobs");
+  const schedules =
+    options.schedules && new Map(options.schedules.map((schedule) => [schedule.id, schedule]));
   const clock = options.clock ?? { now: () => new Date() };
   const logger = options.logger ?? silentLogger;
 
@@ -56,6 +65,11 @@ export function createCronHandler(
       return answer(503, { mode: "not-configured", reason: "This endpoint is not configured." });
     }
     if (authentication === "refused") return answer(401, { error: "unauthorized" });
+    const url = new URL(request.url);
+    const schedule = schedules === undefined ? fixedSchedule : lastSegment(url);
+    if (schedules !== undefined && !schedules.has(schedule)) {
+      return answer(404, { error: "unknown_schedule" });
+    }
     try {
       const scheduledAt = parseScheduledAt(
         request.headers.get("x-evenkeel-scheduled-at"),
@@ -65,6 +79,7 @@ export function createCronHandler(
       const receipt = await dispatcher.dispatch({
         schedule,
         source: "cron",
+        ...(schedules === undefined ? {} : readQuery(url)),
         ...(scheduledAt === undefined ? {} : { scheduledAt }),
         ...(correlationId === undefined ? {} : { correlationId }),
       });
@@ -72,7 +87,7 @@ export function createCronHandler(
       if (receipt.mode === "dispatch-failed") headers["retry-after"] = String(retryAfterSeconds);
       return answer(receiptStatus(receipt), receipt, headers);
     } catch (error) {
-      if (error instanceof DispatchError && error.code === "invalid_scheduled_time") {
+      if (error instanceof EvenkeelError && callersFault.has(error.code)) {
         return answer(400, { error: error.code, reason: error.message });
       }
       logger.error("cron.failed", {
@@ -81,6 +96,30 @@ export function createCronHandler(
       });
       return answer(500, { error: "internal" });
     }
+  };
+}
+
+/** Errors that a caller can mend, by what it sent. */
+const callersFault: ReadonlySet<string> = new Set([
+  "invalid_scheduled_time",
+  "invalid_params",
+  "invalid_scope",
+  "invalid_tenant",
+]);
+
+function lastSegment(url: URL): string {
+  return url.pathname.split("/").findLast((segment) => segment !== "") ?? "";
+}
+
+/** @throws DispatchError `invalid_params` when a parameter comes twice. */
+function readQuery(url: URL): Pick<DispatchRequest, "tenantId" | "params"> {
+  const { tenant, ...params } = Object.fromEntries(url.searchParams);
+  if (url.searchParams.size > Object.keys(params).length + (tenant === undefined ? 0 : 1)) {
+    throw new DispatchError("invalid_params", "A parameter comes twice.");
+  }
+  return {
+    ...(tenant === undefined ? {} : { tenantId: tenant }),
+    ...(Object.keys(params).length === 0 ? {} : { params }),
   };
 }
 

@@ -6,6 +6,7 @@ export type DispatchErrorCode =
   | "invalid_schedule"
   | "invalid_window"
   | "invalid_params"
+  | "invalid_scope"
   | "invalid_scheduled_time"
   | "timeout";
 

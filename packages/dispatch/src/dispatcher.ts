@@ -24,6 +24,7 @@ import { DispatchError } from "./dispatch-error.ts";
 import { formatDispatchKey, formatEventId, scopeOf } from "./dispatch-key.ts";
 import { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
+import type { Schedule } from "./schedule.ts";
 import { withTimeout } from "./timeout.ts";
 
 /** An event as it is handed to the sender: the id is deterministic, so sending it again is harmless. */
@@ -70,6 +71,11 @@ export interface DispatcherOptions {
     BackgroundConfig,
     "useInngest" | "forceInline" | "inlineFallbackUntil" | "windowSeconds"
   >;
+  /**
+   * Schedules with windows of their own. One that is not among them has windows of `config.windowSeconds`,
+   * in any scope.
+   */
+  readonly schedules?: readonly Schedule[];
   /** Part of every event id: `production`, `staging`. */
   readonly environment: string;
   /** Names this host in the ledger. */
@@ -127,6 +133,7 @@ type ReceiptDetails = Partial<Pick<Receipt, "duplicateOf" | "reason" | "inline">
  */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { ledger, config, environment } = options;
+  const schedules = new Map((options.schedules ?? []).map((schedule) => [schedule.id, schedule]));
   const lane = options.lane ?? "stable";
   const clock = options.clock ?? { now: () => new Date() };
   const logger = options.logger ?? silentLogger;
@@ -216,6 +223,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         ...(request.params === undefined ? {} : { params: request.params }),
         windowStart: window.start,
         windowSeconds: window.seconds,
+        skipOnOverlap: schedules.get(request.schedule)?.overlap === "skip",
         lane,
         owner: options.owner,
         correlationId,
@@ -331,7 +339,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   return {
     dispatch: async (request) => {
       const at = request.scheduledAt ?? clock.now();
-      const dispatch = prepare(request, computeWindow(at, config.windowSeconds));
+      const schedule = schedules.get(request.schedule);
+      checkScope(schedule, request);
+      const dispatch = prepare(
+        request,
+        schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds),
+      );
       const canSend = config.useInngest.enabled;
       if (!config.forceInline && !canSend && !isFallbackOn()) {
         return receipt(dispatch, "not-configured", false, {
@@ -369,6 +382,21 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         claimCount: repair.window.claimCount,
       }),
   };
+}
+
+/** @throws DispatchError `invalid_scope` or `invalid_params`, for a schedule with settings of its own. */
+function checkScope(schedule: Schedule | undefined, { tenantId, params }: DispatchRequest): void {
+  if (schedule === undefined) return;
+  const { id, scope } = schedule;
+  if ((scope === "tenant") !== (tenantId !== undefined)) {
+    const problem = scope === "tenant" ? "needs a tenant" : "takes no tenant";
+    throw new DispatchError("invalid_scope", `Schedule ${id} ${problem}.`, { id, scope });
+  }
+  const unknown = Object.keys(params ?? {}).find((name) => !schedule.params.includes(name));
+  if (unknown === undefined) return;
+  throw new DispatchError("invalid_params", `Schedule ${id} takes no parameter of this name.`, {
+    id,
+  });
 }
 
 type WindowLedger = Ledger["windows"];

@@ -28,4 +28,12 @@ export {
   type ReconcileReport,
   type ReconcilerOptions,
 } from "./reconciler.ts";
+export { createReceiptHandler, type ReceiptHandlerOptions } from "./receipt-handler.ts";
 export { receiptStatus, type DispatchMode, type Receipt } from "./receipt.ts";
+export { defineSchedule, type CatchUp, type Schedule, type ScheduleOptions } from "./schedule.ts";
+export {
+  createWatchdog,
+  type Watchdog,
+  type WatchdogOptions,
+  type WatchdogReport,
+} from "./watchdog.ts";

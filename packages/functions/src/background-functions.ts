@@ -1,4 +1,4 @@
-import type { Reconciler } from "@evenkeel/dispatch";
+import type { Reconciler, Watchdog } from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
 import type { Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
@@ -19,6 +19,8 @@ export interface BackgroundFunctionsOptions extends Pick<
   readonly runner: Pick<Runner, "drain">;
   /** Made by `createReconciler` of `@evenkeel/dispatch`. */
   readonly reconciler: Reconciler;
+  /** Made by `createWatchdog` of `@evenkeel/dispatch`, for a host that knows its schedules. */
+  readonly watchdog?: Watchdog;
   readonly config: {
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;

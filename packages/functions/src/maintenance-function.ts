@@ -1,4 +1,4 @@
-import type { Reconciler, ReconcileReport } from "@evenkeel/dispatch";
+import type { Reconciler, ReconcileReport, Watchdog, WatchdogReport } from "@evenkeel/dispatch";
 import { silentLogger, type Logger } from "@evenkeel/events";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger } from "@evenkeel/ledger";
@@ -12,13 +12,15 @@ export interface MaintenanceFunctionOptions {
   readonly ledger: Pick<Ledger, "guards">;
   /** Repairs what the dispatch path left undone. */
   readonly reconciler: Reconciler;
+  /** Finds windows that no tick asked for; absent: nobody looks. */
+  readonly watchdog?: Watchdog;
   readonly logger?: Logger;
 }
 
 /** What a maintenance run returns. */
 export type MaintenanceOutcome =
   | SkippedDuplicate
-  | ({ readonly outcome: "maintained" } & ReconcileReport);
+  | ({ readonly outcome: "maintained" } & ReconcileReport & Partial<WatchdogReport>);
 
 /** The id of {@link createMaintenanceFunction}'s function within its app. */
 const maintenanceFunctionId = "background-maintenance";
@@ -48,8 +50,11 @@ export function createMaintenanceFunction(
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
       const report = await step.run("reconcile", () => reconciler.run());
-      logger.info("maintenance.done", { runId, dispatchKey, ...report });
-      return { outcome: "maintained", ...report };
+      const { watchdog } = options;
+      const watched =
+        watchdog === undefined ? {} : await step.run("watch-schedules", () => watchdog.run());
+      logger.info("maintenance.done", { runId, dispatchKey, ...report, ...watched });
+      return { outcome: "maintained", ...report, ...watched };
     },
   );
 }

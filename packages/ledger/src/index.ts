@@ -41,9 +41,21 @@ export type {
   WindowBreach,
   WindowRepair,
 } from "./reconciliation.ts";
+export type { ReceiptRun, WindowProgress, WindowReceipt } from "./receipt.ts";
 export type { LedgerReport } from "./report.ts";
 export { runTransitions, type FinishedRunStatus, type RunStatus } from "./run-lifecycle.ts";
 export type { AttemptEnd, RunEnd, RunIdentity, RunRecord, RunStart, RunStore } from "./runs.ts";
-export type { ScheduleRecord, ScheduleStore } from "./schedules.ts";
+export type {
+  ScheduleDeclaration,
+  ScheduleProgress,
+  ScheduleRecord,
+  ScheduleStore,
+} from "./schedules.ts";
 export { windowTransitions, type WindowStatus } from "./window-lifecycle.ts";
-export type { ClaimOutcome, WindowClaim, WindowRecord, WindowStore } from "./windows.ts";
+export type {
+  ClaimOutcome,
+  MissedWindow,
+  WindowClaim,
+  WindowRecord,
+  WindowStore,
+} from "./windows.ts";

@@ -10,6 +10,7 @@ import { createJobStore, type JobStore } from "./job-store.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
 import { migrate, type MigrationResult } from "./migrate.ts";
 import { reconcile, type Reconciliation, type ReconcileRequest } from "./reconciliation.ts";
+import { readReceipt, type WindowReceipt } from "./receipt.ts";
 import { readReport, type LedgerReport } from "./report.ts";
 import { createRunStore, type RunStore } from "./runs.ts";
 import { createScheduleStore, type ScheduleStore } from "./schedules.ts";
@@ -41,6 +42,8 @@ export interface Ledger {
    * windows that ran twice. Bounded; any number of hosts may call it at once.
    */
   reconcile(request: ReconcileRequest): Promise<Reconciliation>;
+  /** What became of a window: dispatched, started, finished, or why not. `undefined`: not on record. */
+  receipt(dispatchKey: string): Promise<WindowReceipt | undefined>;
   /** Numbers over the whole ledger. */
   report(): Promise<LedgerReport>;
   /** Brings the database to this build's schema; safe to call from every host at every start. */
@@ -85,6 +88,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
     reconcile: (request) => reconcile(sql, runs.markStale, request),
+    receipt: (dispatchKey) => readReceipt(sql, dispatchKey),
     report: () => readReport(prisma, sql),
     migrate: () => migrate(pool, logger),
     ping: () => ping(pool),

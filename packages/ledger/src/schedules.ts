@@ -9,8 +9,30 @@ export interface ScheduleRecord {
   readonly pauseReason: string | null;
 }
 
+/** A schedule as a host declares it. */
+export interface ScheduleDeclaration {
+  readonly id: string;
+  /** Whether it starts out paused; only its first declaration counts. */
+  readonly paused: boolean;
+  /** Its settings, as JSON. */
+  readonly definition: unknown;
+}
+
+/** How far one scope of a schedule has come. */
+export interface ScheduleProgress {
+  readonly schedule: string;
+  /** `null`: the schedule's global scope. */
+  readonly tenantId: string | null;
+  /** The newest window on record, or when the schedule was declared or resumed, whichever is later. */
+  readonly since: Date;
+}
+
 /** The operators' decisions about schedules. They hold until an operator changes them, across deploys. */
 export interface ScheduleStore {
+  /** Mirrors declarations. What operators decided stays: a deploy pauses and resumes nothing. */
+  declare(declarations: readonly ScheduleDeclaration[]): Promise<void>;
+  /** Where schedules that are not paused stand, one row per scope with windows of the last day. */
+  progress(ids: readonly string[]): Promise<ScheduleProgress[]>;
   /** Pauses a schedule: its ticks answer `paused` and claim nothing. Pausing again keeps the first time. */
   pause(
     id: string,
@@ -40,6 +62,28 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
         };
   };
   return {
+    declare: async (declarations) => {
+      await sql.query(
+        `INSERT INTO "evenkeel"."background_schedule" AS "s" ("id", "paused", "paused_at", "paused_by", "definition")
+         SELECT "d"."id", "d"."paused", CASE WHEN "d"."paused" THEN clock_timestamp() END,
+           CASE WHEN "d"."paused" THEN 'declaration' END, "d"."definition"
+         FROM jsonb_to_recordset($1::jsonb) AS "d" ("id" text, "paused" boolean, "definition" jsonb)
+         ON CONFLICT ("id") DO UPDATE SET "definition" = excluded."definition"
+         WHERE "s"."definition" IS DISTINCT FROM excluded."definition"`,
+        [JSON.stringify(declarations)],
+      );
+    },
+    progress: (ids) =>
+      sql.query<ScheduleProgress>(
+        `SELECT "s"."id" AS "schedule", "w"."tenant_id" AS "tenantId",
+           greatest(max("w"."window_start"), "s"."updated_at") AS "since"
+         FROM "evenkeel"."background_schedule" AS "s"
+         LEFT JOIN "evenkeel"."background_dispatch_window" AS "w"
+           ON "w"."schedule" = "s"."id" AND "w"."window_start" > clock_timestamp() - interval '1 day'
+         WHERE NOT "s"."paused" AND "s"."id" IN (SELECT jsonb_array_elements_text($1::jsonb))
+         GROUP BY "s"."id", "w"."tenant_id"`,
+        [JSON.stringify(ids)],
+      ),
     pause: async (id, { by, reason }) =>
       orUndecided(
         await one(

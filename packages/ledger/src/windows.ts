@@ -61,6 +61,19 @@ export interface WindowRecord {
   readonly repairCount: number;
 }
 
+/** A window that no tick asked for. */
+export type MissedWindow = Pick<
+  WindowClaim,
+  | "dispatchKey"
+  | "schedule"
+  | "scope"
+  | "tenantId"
+  | "windowStart"
+  | "windowSeconds"
+  | "lane"
+  | "owner"
+>;
+
 /** The record of dispatch windows. Each method is one statement; the database's clock decides. */
 export interface WindowStore {
   /**
@@ -74,6 +87,11 @@ export interface WindowStore {
   markFailed(dispatchKey: string, fence: string, error: string): Promise<boolean>;
   /** Records that the work ran inline. `false`: the fence no longer holds. */
   markInline(dispatchKey: string, fence: string): Promise<boolean>;
+  /**
+   * Records windows that no tick asked for and that will not be caught up with; answers how many. A window
+   * that is on record already is left as it is.
+   */
+  recordMissed(missed: readonly MissedWindow[]): Promise<number>;
   find(dispatchKey: string): Promise<WindowRecord | undefined>;
 }
 
@@ -175,6 +193,24 @@ export function createWindowStore(sql: SqlClient): WindowStore {
       ),
     markInline: (dispatchKey, fence) =>
       settle(`"status" = 'INLINE_EMERGENCY'`, [dispatchKey, fence]),
+    recordMissed: async (missed) => {
+      const rows = await sql.query(
+        `INSERT INTO "evenkeel"."background_dispatch_window" (
+           "dispatch_key", "schedule", "scope", "tenant_id", "window_start", "window_seconds", "lane",
+           "owner", "correlation_id", "fence", "status", "claim_count"
+         )
+         SELECT "m"."dispatchKey", "m"."schedule", "m"."scope", "m"."tenantId", "m"."windowStart",
+           "m"."windowSeconds", "m"."lane", "m"."owner", 'watchdog', gen_random_uuid(), 'MISSED', 0
+         FROM jsonb_to_recordset($1::jsonb) AS "m" (
+           "dispatchKey" text, "schedule" text, "scope" text, "tenantId" text, "windowStart" timestamptz,
+           "windowSeconds" int, "lane" "evenkeel"."lane", "owner" text
+         )
+         ON CONFLICT ("dispatch_key") DO NOTHING
+         RETURNING "dispatch_key"`,
+        [JSON.stringify(missed)],
+      );
+      return rows.length;
+    },
     find: async (dispatchKey) => {
       const [row] = await sql.query<WindowRow>(
         `SELECT * FROM "evenkeel"."background_dispatch_window" WHERE "dispatch_key" = $1`,

@@ -1,0 +1,118 @@
+import { silentLogger, type Lane, type Logger } from "@evenkeel/events";
+import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
+
+import { formatDispatchKey, scopeOf } from "./dispatch-key.ts";
+import type { DispatchWindow } from "./dispatch-window.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { CatchUp, Schedule } from "./schedule.ts";
+
+/** What a watchdog works with. */
+export interface WatchdogOptions {
+  readonly schedules: readonly Schedule[];
+  readonly ledger: Pick<Ledger, "schedules" | "windows">;
+  /** Knows the same schedules. */
+  readonly dispatcher: Pick<Dispatcher, "dispatch">;
+  /** Names this host in the ledger. */
+  readonly owner: string;
+  readonly lane?: Lane;
+  readonly clock?: { now(): Date };
+  /** How long after its end a window may still get its tick, 60,000 ms by default. */
+  readonly graceMs?: number;
+  readonly logger?: Logger;
+}
+
+/** What one look at the schedules did. */
+export interface WatchdogReport {
+  /** Missed windows that were dispatched after all. */
+  readonly caughtUp: number;
+  /** Missed windows that are on record as missed. */
+  readonly missed: number;
+}
+
+/** Finds windows that no tick asked for: a cron service that was down, a host that was never deployed. */
+export interface Watchdog {
+  /** Mirrors the schedules into the ledger. A host calls it once when it starts. */
+  declare(): Promise<void>;
+  /** Looks once. Safe from many hosts at once: a window is dispatched or recorded once. */
+  run(): Promise<WatchdogReport>;
+}
+
+/** Most windows of one scope that one look takes up. */
+const maxWindows = 500;
+
+/** Creates a watchdog over schedules. */
+export function createWatchdog(options: WatchdogOptions): Watchdog {
+  const { ledger, dispatcher, owner, lane = "stable", graceMs = 60_000 } = options;
+  const clock = options.clock ?? { now: () => new Date() };
+  const logger = options.logger ?? silentLogger;
+  const schedules = new Map(options.schedules.map((schedule) => [schedule.id, schedule]));
+
+  function toMissed(
+    schedule: Schedule,
+    window: DispatchWindow,
+    tenantId: string | null,
+  ): MissedWindow {
+    const tenant = tenantId === null ? {} : { tenantId };
+    return {
+      dispatchKey: formatDispatchKey({ schedule: schedule.id, window, ...tenant }),
+      schedule: schedule.id,
+      scope: scopeOf(tenantId ?? undefined),
+      windowStart: window.start,
+      windowSeconds: window.seconds,
+      lane,
+      owner,
+      ...tenant,
+    };
+  }
+
+  async function look(schedule: Schedule, progress: ScheduleProgress): Promise<WatchdogReport> {
+    const { tenantId, since } = progress;
+    const until = new Date(clock.now().getTime() - graceMs);
+    const windows = schedule.windowsBetween(since, until, maxWindows);
+    if (windows.length === 0) return { caughtUp: 0, missed: 0 };
+    const repaired = windows.slice(
+      windows.length - countToCatchUp(schedule.catchUp, windows.length),
+    );
+    const dropped = windows.slice(0, windows.length - repaired.length);
+    const missed = await ledger.windows.recordMissed(
+      dropped.map((window) => toMissed(schedule, window, tenantId)),
+    );
+    let caughtUp = 0;
+    for (const { start } of repaired) {
+      const { mode } = await dispatcher.dispatch({
+        schedule: schedule.id,
+        scheduledAt: start,
+        source: "watchdog",
+        ...(tenantId === null ? {} : { tenantId }),
+      });
+      if (mode === "dispatch-only") caughtUp += 1;
+    }
+    logger.warn("watchdog.missed", { schedule: schedule.id, tenantId, missed, caughtUp });
+    return { caughtUp, missed };
+  }
+
+  return {
+    declare: () =>
+      ledger.schedules.declare(
+        [...schedules.values()].map(({ id, paused, definition }) => ({ id, paused, definition })),
+      ),
+    run: async () => {
+      const total = { caughtUp: 0, missed: 0 };
+      for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
+        const schedule = schedules.get(progress.schedule);
+        // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
+        const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
+        if (schedule === undefined || !isKnownScope) continue;
+        const { caughtUp, missed } = await look(schedule, progress);
+        total.caughtUp += caughtUp;
+        total.missed += missed;
+      }
+      return total;
+    },
+  };
+}
+
+function countToCatchUp(catchUp: CatchUp, missed: number): number {
+  if (catchUp === "none") return 0;
+  return Math.min(missed, catchUp === "latest" ? 1 : catchUp.max);
+}
