@@ -6,10 +6,11 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testin
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { readCorpus } from "./corpus.ts";
-import type { DraftRequest } from "./drafter.ts";
+import { templateDrafter, type DraftRequest } from "./drafter.ts";
 import { createInbox, type Inbox, type InboxOptions } from "./inbox.ts";
 import { ingestInTransaction, type InboundMessage } from "./ingest.ts";
 import { replySend } from "./jobs.ts";
+import { tableMailer, type Mailer } from "./mailer.ts";
 import { inTransaction } from "./transaction.ts";
 
 let database: TestDatabase;
@@ -33,11 +34,15 @@ async function drainAll(options: Partial<InboxOptions> = {}): Promise<DrainRepor
   const reports: DrainReport[] = [];
   for (;;) {
     reports.push(await runner.drain({ budgetMs: 60_000 }));
-    const { rowCount } = await database.pool.query(
-      `UPDATE "evenkeel"."background_job" SET "run_at" = now() WHERE "state" = 'PENDING'`,
-    );
-    if (rowCount === 0) return reports;
+    if ((await makeDue()) === 0) return reports;
   }
+}
+
+async function makeDue(): Promise<number> {
+  const { rowCount } = await database.pool.query(
+    `UPDATE "evenkeel"."background_job" SET "run_at" = now() WHERE "state" = 'PENDING'`,
+  );
+  return rowCount ?? 0;
 }
 
 async function corpus(limit: number): Promise<InboundMessage[]> {
@@ -57,11 +62,83 @@ test("real e-mails: each ends as replied, ignored or dead, and none is sent twic
   const counts = await ledger.jobs.counts();
   const { deadLetters } = await ledger.report();
   expect(report).toMatchObject({ messages: 300, unprocessed: 0, doubleSent: 0, inconsistent: 0 });
-  expect(report.sent + report.ignored + counts.dead).toBe(300);
+  expect(report).toMatchObject({ open: 0, lost: 0, deadAfterEffect: 0, dead: counts.dead });
+  expect(report.sent + report.ignored + report.dead).toBe(300);
+  expect(report.tenants).toBeGreaterThanOrEqual(10);
   expect(counts.dead).toBeGreaterThan(0);
   expect(deadLetters.open).toBe(counts.dead);
   expect(reports.reduce((sum, { retried }) => sum + retried, 0)).toBeGreaterThan(0);
   expect(counts).toMatchObject({ due: 0, scheduled: 0, running: 0 });
+});
+
+test("at any moment of the work, every message is answered, ignored, dead or has a job", async () => {
+  await inbox.ingest(await corpus(40));
+  const faults = { drafterOverloaded: 0.3, mailboxGone: 0.3 };
+  const { handlers } = createInbox({ pool: database.pool, replyDelayMs: 0, faults });
+  const runner = createRunner({ ledger, handlers, owner: "test", concurrency: 3 });
+  for (let open = 40; open > 0;) {
+    await runner.drain({ budgetMs: 60_000, maxJobs: 7 });
+    await makeDue();
+    const report = await inbox.report();
+    const { messages, sent, ignored, dead, lost } = report;
+    ({ open } = report);
+    expect({ lost, total: sent + ignored + dead + open }).toEqual({ lost: 0, total: messages });
+  }
+});
+
+test("a job that vanished, a second delivery and a reply without delivery would all show", async () => {
+  await inbox.ingest([plain("1", "a"), plain("2", "a"), plain("3", "a")]);
+  await database.pool.query(
+    `DELETE FROM "evenkeel"."background_job" WHERE "payload" ->> 'messageId' = '1'`,
+  );
+  await drainAll();
+  expect(await inbox.report()).toMatchObject({ sent: 2, lost: 1, doubleSent: 0, inconsistent: 0 });
+  await database.pool.query(
+    `INSERT INTO "inbox"."delivery" ("tenant_id", "message_id", "recipient", "job_id", "attempt")
+     VALUES ('a', '2', 'ann@example.org', '1', 1)`,
+  );
+  await database.pool.query(`DELETE FROM "inbox"."delivery" WHERE "message_id" = '3'`);
+  expect(await inbox.report()).toMatchObject({ doubleSent: 1, inconsistent: 1 });
+});
+
+test("a worker that dies between the send and the commit leaves nothing, and the next sends once", async () => {
+  await inbox.ingest([plain("1", "a")]);
+  let calls = 0;
+  const mailer: Mailer = {
+    deliver: async (tx, reply) => {
+      calls += 1;
+      await tableMailer.deliver(tx, reply);
+      if (calls > 1) return;
+      // What a SIGKILL does to the worker's connection.
+      const { rows } = await tx.query<{ pid: number }>(`SELECT pg_backend_pid() AS "pid"`);
+      const gone = once(tx, "error");
+      await database.connect(1).query("SELECT pg_terminate_backend($1)", [rows[0]?.pid]);
+      await gone;
+    },
+  };
+  await drainAll({ mailer });
+  const { rowCount } = await database.pool.query(`SELECT FROM "inbox"."delivery"`);
+  expect({ calls, rowCount }).toEqual({ calls: 2, rowCount: 1 });
+  expect(await inbox.report()).toMatchObject({ sent: 1, doubleSent: 0, repeatedSends: 0 });
+});
+
+test("a batch with a message that cannot be stored is refused whole", async () => {
+  const good = plain("1", "a");
+  for (const bad of [
+    { ...good, id: "" },
+    { ...good, id: "x".repeat(401) },
+    { ...good, id: "nul\u0000" },
+    { ...good, tenantId: "" },
+    { ...good, tenantId: "x".repeat(201) },
+    { ...good, raw: new Uint8Array(25 * 1024 * 1024 + 1) },
+  ]) {
+    const refused = inbox.ingest([good, bad]);
+    await expect(refused).rejects.toMatchObject({ code: "invalid_message", data: { index: 1 } });
+  }
+  expect(await inbox.report()).toMatchObject({ messages: 0 });
+  expect(await ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 0 });
+  const longId = `${"y".repeat(199)}${"\u{1f4e7}".repeat(100)}z`;
+  expect(await inbox.ingest([{ ...good, id: longId }])).toEqual({ stored: 1, known: 0 });
 });
 
 test("the same message handed over twice is stored and processed once", async () => {
@@ -112,7 +189,7 @@ test("an attempt that is repeated after its effect was committed repeats no effe
     logger: { debug() {}, info() {}, warn() {}, error() {} },
   });
   expect(again).toEqual({ sent: false });
-  expect(await inbox.report()).toMatchObject({ sent: 1, doubleSent: 0 });
+  expect(await inbox.report()).toMatchObject({ sent: 1, doubleSent: 0, repeatedSends: 1 });
 });
 
 test("two tenants with the same message id never see each other", async () => {
@@ -134,6 +211,53 @@ test("two tenants with the same message id never see each other", async () => {
     { tenant_id: "b", body: "secret of b?" },
   ]);
   expect(seen).toHaveLength(2);
+});
+
+test("a reply goes where the sender wants it; one to a list's member goes to that member", async () => {
+  const head = "From: Ann <ann@example.org>\nReply-To: desk@example.org\nSubject: Help";
+  const raw = (more: string): Uint8Array => new TextEncoder().encode(`${head}\n${more}\nHow?\n`);
+  await inbox.ingest([
+    { id: "1", tenantId: "a", raw: raw("Message-ID: <2@x>\nReferences: <0@x> <1@x>\n") },
+    { id: "2", tenantId: "a", raw: raw("List-Id: <desk.example.org>\n") },
+  ]);
+  await drainAll();
+  const { rows } = await database.pool.query(
+    `SELECT "recipient", "subject", "references" FROM "inbox"."outbound" ORDER BY "message_id"`,
+  );
+  expect(rows).toEqual([
+    { recipient: "desk@example.org", subject: "Re: Help", references: ["0@x", "1@x", "2@x"] },
+    { recipient: "ann@example.org", subject: "Re: Help", references: [] },
+  ]);
+});
+
+test.each([
+  ["Doe, Jane", "j@x.example", "Hello Jane,"],
+  ["Jane Doe", "j@x.example", "Hello Jane Doe,"],
+  ["'Jane'", "j@x.example", "Hello Jane,"],
+  ["", "jane@x.example", "Hello jane,"],
+])("%j <%s> is greeted with %j", async (fromName, fromAddress, greeting) => {
+  const text = [
+    "On Monday Bob wrote:",
+    "> an old line",
+    "First.",
+    "Second.",
+    "Third.",
+    "Fourth?",
+    "--",
+    "Jane, CEO",
+  ].join("\n");
+  const { body } = await templateDrafter.draft({
+    tenantId: "a",
+    messageId: "1",
+    subject: "x",
+    fromName,
+    fromAddress,
+    text,
+    attempt: 1,
+    signal: new AbortController().signal,
+  });
+  expect(body.split("\n")[0]).toBe(greeting);
+  expect(body.match(/^>.*$/gmu)).toEqual(["> First.", "> Second.", "> Fourth?"]);
 });
 
 test("a reply greets its sender, quotes the message and stays in the thread", async () => {

@@ -29,8 +29,13 @@ export interface Inbox {
   readonly handlers: readonly JobHandler[];
   /** Creates its tables. */
   prepare(): Promise<void>;
-  /** Stores messages and enqueues their processing in one transaction. */
+  /**
+   * Stores messages and enqueues their processing in one transaction.
+   *
+   * @throws InboxError `invalid_message`; nothing is stored then.
+   */
   ingest(messages: readonly InboundMessage[]): Promise<IngestResult>;
+  /** Counts what became of every message, in one snapshot. Needs the ledger's tables. */
   report(): Promise<InboxReport>;
 }
 

@@ -1,8 +1,11 @@
 import { defineJob, exponential, type JobDefinition } from "@evenkeel/jobs";
 import { z } from "zod";
 
+/** The longest id of a message; it is the unique key of the message's jobs, and the queue takes no longer one. */
+export const maxMessageIdLength = 400;
+
 const messagePayload: z.ZodObject<{ messageId: z.ZodString }> = z.object({
-  messageId: z.string().min(1).max(500),
+  messageId: z.string().min(1).max(maxMessageIdLength),
 });
 
 /** A job about one message of its tenant. Bodies stay in the tables; a payload names the row. */

@@ -16,8 +16,13 @@ export interface OutgoingReply {
 
 /**
  * Hands a reply to the outside. It is called inside the transaction that reserved the reply in
- * `inbox.outbound`, so a mailer that writes to the same database delivers exactly once. One that talks to
- * a provider delivers at least once, and must pass `tenantId/messageId` on as the provider's idempotency key.
+ * `inbox.outbound`, so a mailer that writes to the same database delivers exactly once: a worker killed
+ * between the send and the record leaves neither.
+ *
+ * One that talks to an SMTP provider delivers at least once, for the provider may have taken a mail whose
+ * transaction never commits. It hands the provider a hash of `tenantId` and `messageId`, the key of the
+ * reservation, as the idempotency key and in `Message-ID`, so that the second copy is dropped there or in
+ * the mailbox. It holds the transaction while it waits: its time-out must be well below the job's.
  *
  * @throws TerminalError when the recipient can never be reached; any other error is tried again.
  */

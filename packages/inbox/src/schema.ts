@@ -15,15 +15,26 @@ CREATE TABLE IF NOT EXISTS "inbox"."message" (
   "received_at" timestamptz NOT NULL DEFAULT now(),
   -- Set when the message has been processed.
   "class" text,
-  "thread_id" text,
+  -- Its own link in "thread_link", which knows its thread.
+  "thread_link" text,
   "header_id" text,
   "references" text[],
   "subject" text,
   "from_name" text,
   "from_address" text,
+  "reply_address" text,
   "text" text,
   PRIMARY KEY ("tenant_id", "id")
 );
+
+-- Ids and subjects that tie messages together, seen or only referred to, each with its thread.
+CREATE TABLE IF NOT EXISTS "inbox"."thread_link" (
+  "tenant_id" text NOT NULL,
+  "link" text NOT NULL,
+  "thread_id" text NOT NULL,
+  PRIMARY KEY ("tenant_id", "link")
+);
+CREATE INDEX IF NOT EXISTS "thread_link_by_thread" ON "inbox"."thread_link" ("tenant_id", "thread_id");
 
 CREATE TABLE IF NOT EXISTS "inbox"."draft" (
   "tenant_id" text NOT NULL,
@@ -42,6 +53,7 @@ CREATE TABLE IF NOT EXISTS "inbox"."outbound" (
   "recipient" text NOT NULL,
   "subject" text NOT NULL,
   "in_reply_to" text NOT NULL,
+  "references" text[] NOT NULL,
   "job_id" text NOT NULL,
   "sent_at" timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT "outbound_once" PRIMARY KEY ("tenant_id", "message_id"),
@@ -59,12 +71,15 @@ CREATE TABLE IF NOT EXISTS "inbox"."delivery" (
   "delivered_at" timestamptz NOT NULL DEFAULT now()
 );
 
--- Attempts of another job to send a reply that had been sent.
+-- Attempts to send a reply that had been sent: by another job, or by the same one that was run again
+-- because its worker died before it could settle.
 CREATE TABLE IF NOT EXISTS "inbox"."double_send_attempt" (
   "id" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   "tenant_id" text NOT NULL,
   "message_id" text NOT NULL,
   "job_id" text NOT NULL,
+  "attempt" int NOT NULL,
+  "is_same_job" boolean NOT NULL,
   "tried_at" timestamptz NOT NULL DEFAULT now()
 );`;
 
