@@ -93,7 +93,7 @@ export function defineSchedule(options: ScheduleOptions): Schedule {
 }
 
 interface Times {
-  windowAt(at: Date): DispatchWindow;
+  readonly windowAt: (at: Date) => DispatchWindow;
 }
 
 function before(window: DispatchWindow, times: Times): DispatchWindow {

@@ -26,7 +26,7 @@ function host(settings: Partial<ScheduleOptions>): {
   readonly dispatcher: Dispatcher;
   readonly watchdog: Watchdog;
   readonly start: Date;
-  moveTo(offsetMs: number): void;
+  readonly moveTo: (offsetMs: number) => void;
 } {
   const schedule = defineSchedule({ id: "s", every: 60, ...settings });
   const start = new Date(Math.ceil(Date.now() / minute) * minute + 10 * minute);

@@ -87,7 +87,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     jobs: createJobStore(sql),
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
-    reconcile: (request) => reconcile(sql, runs.markStale, request),
+    reconcile: (request) => reconcile(sql, runs, request),
     receipt: (dispatchKey) => readReceipt(sql, dispatchKey),
     report: () => readReport(prisma, sql),
     migrate: () => migrate(pool, logger),

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 
 import type { SqlClient } from "./database.ts";
-import type { RunIdentity } from "./runs.ts";
+import type { RunIdentity, RunStore } from "./runs.ts";
 import { toRecord, type WindowRecord, type WindowRow } from "./windows.ts";
 
 /** What to look for, and how far to go in one call. */
@@ -107,14 +107,11 @@ LIMIT $2::int`;
  */
 export async function reconcile(
   sql: SqlClient,
-  markStale: (request: {
-    readonly silentMs: number;
-    readonly limit: number;
-  }) => Promise<RunIdentity[]>,
+  runs: Pick<RunStore, "markStale">,
   request: ReconcileRequest,
 ): Promise<Reconciliation> {
   const { owner, leaseMs, limit, maxAgeMs, neverStartedAfterMs, staleAfterMs } = request;
-  const stale = await markStale({ silentMs: staleAfterMs, limit });
+  const stale = await runs.markStale({ silentMs: staleAfterMs, limit });
   const fence = randomUUID();
   const rows = await sql.query<WindowRow & { readonly reason: RepairReason }>(repairStatement, [
     fence,
