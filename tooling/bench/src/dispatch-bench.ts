@@ -1,0 +1,186 @@
+import { createCronHandler, createDispatcher } from "@evenkeel/dispatch";
+import { createEngine } from "@evenkeel/engine";
+import { createBackgroundClient, createEventSender } from "@evenkeel/functions";
+import { createLedger } from "@evenkeel/ledger";
+import { startPostgres } from "@evenkeel/postgres";
+import { Pool } from "pg";
+
+import { atMost, exactly, percentile, round, type Bar, type BenchReport } from "./report.ts";
+
+type Handler = (request: Request) => Promise<Response>;
+
+interface TickTimes {
+  readonly dispatchP50: number;
+  readonly dispatchP95: number;
+  readonly duplicateP50: number;
+  readonly duplicateP95: number;
+}
+
+const secret = "bench";
+const windowMs = 60_000;
+const dispatches = 400;
+const duplicates = 2_000;
+const atOnce = 500;
+
+/**
+ * Measures the cron route against a durable Postgres and an engine over HTTP: new windows and duplicates one
+ * after another, 500 ticks of one window at once, and all of it again over a ledger full of rows.
+ */
+export async function benchDispatch({ quick }: { readonly quick: boolean }): Promise<BenchReport> {
+  const cluster = await startPostgres({ durable: true });
+  const engine = createEngine({ retention: { events: 100 } });
+  try {
+    const { url } = await engine.listen({ host: "127.0.0.1" });
+    const pool = new Pool({ connectionString: cluster.url(), max: 20 });
+    const ledger = createLedger({ pool });
+    await ledger.migrate();
+    const config = { dev: true, baseUrl: url };
+    const client = createBackgroundClient({ appId: "bench", config, owner: "bench" });
+    const dispatcher = createDispatcher({
+      ledger,
+      send: createEventSender(client),
+      config: {
+        useInngest: { enabled: true, because: "bench" },
+        forceInline: false,
+        windowSeconds: windowMs / 1_000,
+      },
+      environment: "bench",
+      owner: "bench",
+    });
+    const handler = createCronHandler({ dispatcher, cronSecrets: [secret] });
+    const clock = new WindowClock();
+    await measureTicks(handler, clock);
+    const empty = await measureTicks(handler, clock);
+    const burst = await measureBurst(handler, clock);
+
+    const filled = quick ? 500_000 : 10_000_000;
+    await fill(pool, filled);
+    await measureTicks(handler, clock);
+    const full = await measureTicks(handler, clock);
+    await ledger.close();
+    await pool.end();
+
+    const ratio = (a: number, b: number): number => round(a / b);
+    const bars: Bar[] = [
+      atMost("tick to 202, p95 ms", 25, empty.dispatchP95),
+      atMost("duplicate tick, p95 ms", 5, empty.duplicateP95),
+      exactly(`dispatches of ${atOnce} ticks at once`, 1, burst.dispatched),
+      exactly(`errors of ${atOnce} ticks at once`, 0, burst.errors),
+      atMost(
+        "tick to 202 over a full ledger, ratio of p50",
+        1.2,
+        ratio(full.dispatchP50, empty.dispatchP50),
+      ),
+      atMost(
+        "duplicate over a full ledger, ratio of p50",
+        1.2,
+        ratio(full.duplicateP50, empty.duplicateP50),
+      ),
+      atMost("tick to 202 over a full ledger, p95 ms", 25, full.dispatchP95),
+      atMost("duplicate tick over a full ledger, p95 ms", 5, full.duplicateP95),
+    ];
+    const rows = [
+      { name: "rows in a full ledger: windows, and as many runs", value: filled },
+      { name: "tick to 202, p50 ms", value: round(empty.dispatchP50) },
+      { name: "duplicate tick, p50 ms", value: round(empty.duplicateP50) },
+      { name: `${atOnce} ticks at once, all answered after ms`, value: round(burst.elapsedMs) },
+      {
+        name: "tick to 202 over a full ledger, ratio of p95",
+        value: ratio(full.dispatchP95, empty.dispatchP95),
+      },
+      {
+        name: "duplicate over a full ledger, ratio of p95",
+        value: ratio(full.duplicateP95, empty.duplicateP95),
+      },
+    ];
+    return { bars, rows };
+  } finally {
+    await engine.close();
+    await cluster.stop();
+  }
+}
+
+/** Hands out scheduled times, a window further each time, within the lateness that the route takes. */
+class WindowClock {
+  #next = Date.now() - 23 * 60 * 60 * 1_000;
+
+  next(): string {
+    this.#next += windowMs;
+    if (this.#next > Date.now()) throw new Error("The bench has used up its windows.");
+    return new Date(this.#next).toISOString();
+  }
+}
+
+function tick(handler: Handler, scheduledAt: string): Promise<Response> {
+  const headers = { authorization: `Bearer ${secret}`, "x-evenkeel-scheduled-at": scheduledAt };
+  return handler(new Request("http://127.0.0.1/api/cron/background-jobs", { headers }));
+}
+
+async function measureTicks(handler: Handler, clock: WindowClock): Promise<TickTimes> {
+  const dispatchTimes: number[] = [];
+  let last = "";
+  for (let sample = 0; sample < dispatches / 2; sample += 1) {
+    last = clock.next();
+    dispatchTimes.push(await time(() => tick(handler, last), 202));
+  }
+  const duplicateTimes: number[] = [];
+  for (let sample = 0; sample < duplicates; sample += 1) {
+    duplicateTimes.push(await time(() => tick(handler, last), 200));
+  }
+  return {
+    dispatchP50: percentile(dispatchTimes, 0.5),
+    dispatchP95: percentile(dispatchTimes, 0.95),
+    duplicateP50: percentile(duplicateTimes, 0.5),
+    duplicateP95: percentile(duplicateTimes, 0.95),
+  };
+}
+
+async function time(call: () => Promise<Response>, expected: number): Promise<number> {
+  const startedAt = performance.now();
+  const { status } = await call();
+  const elapsedMs = performance.now() - startedAt;
+  if (status !== expected) throw new Error(`A tick was answered ${status} instead of ${expected}.`);
+  return elapsedMs;
+}
+
+async function measureBurst(
+  handler: Handler,
+  clock: WindowClock,
+): Promise<{ readonly dispatched: number; readonly errors: number; readonly elapsedMs: number }> {
+  const scheduledAt = clock.next();
+  const startedAt = performance.now();
+  const answers = await Promise.all(
+    Array.from({ length: atOnce }, () => tick(handler, scheduledAt).then(({ status }) => status)),
+  );
+  return {
+    dispatched: answers.filter((status) => status === 202).length,
+    errors: answers.filter((status) => status !== 202 && status !== 200).length,
+    elapsedMs: performance.now() - startedAt,
+  };
+}
+
+/** Windows and runs of the past, as a product would have after years. */
+async function fill(pool: Pool, count: number): Promise<void> {
+  const batch = 500_000;
+  for (let from = 0; from < count; from += batch) {
+    const to = Math.min(count, from + batch);
+    await pool.query(
+      `INSERT INTO "evenkeel"."background_dispatch_window" ("dispatch_key", "schedule", "scope",
+         "window_start", "window_seconds", "status", "fence", "owner", "correlation_id", "enqueued_at")
+       SELECT 'old|v1|global|60|' || "n", 'old', 'global', now() - "n" * interval '1 minute', 60,
+         'ENQUEUED', gen_random_uuid(), 'bench', 'bench', now() - "n" * interval '1 minute'
+       FROM generate_series($1::int, $2::int) AS "n"`,
+      [from + 1, to],
+    );
+    await pool.query(
+      `INSERT INTO "evenkeel"."background_function_run" ("run_id", "function_id", "dispatch_key",
+         "event_name", "status", "owner", "started_at", "finished_at")
+       SELECT 'run-' || "n", 'bench-process-background-jobs', 'old|v1|global|60|' || "n",
+         'background/process.requested', 'SUCCEEDED', 'bench', now() - "n" * interval '1 minute', now()
+       FROM generate_series($1::int, $2::int) AS "n"`,
+      [from + 1, to],
+    );
+  }
+  await pool.query("VACUUM ANALYZE");
+  await pool.query("CHECKPOINT");
+}
