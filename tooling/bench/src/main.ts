@@ -16,7 +16,7 @@ const { values, positionals } = parseArgs({
   },
 });
 
-switch (positionals[0]) {
+switch (positionals[0] ?? "") {
   case "dispatch": {
     // What it imports has to be built first: the root script sees to that.
     const { benchDispatch } = await import("./dispatch-bench.ts");
