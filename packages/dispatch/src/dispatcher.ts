@@ -104,8 +104,9 @@ export interface Dispatcher {
   dispatch(request: DispatchRequest): Promise<Receipt>;
   /**
    * Sends a window's events again, for a repair that the ledger has claimed, and records the outcome under
-   * the repair's fence. A run that fell silent, or a second repair, gets ids of its own: Inngest remembers
-   * the first ones, and the guard sees to it that one run works.
+   * the repair's fence. After a run that fell silent, or when a run never started although
+   * it was sent again, the ids are new: Inngest remembers the first ones, and the guard sees to it that one
+   * run works.
    */
   repair(repair: WindowRepair): Promise<Receipt>;
 }
@@ -198,7 +199,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   function prepareRepair({ reason, window }: WindowRepair): Dispatch {
     const { schedule, windowStart, windowSeconds, tenantId, params, correlationId } = window;
-    const needsNewIds = reason === "stale" || window.repairCount > 1;
+    const isForgotten = reason === "never_started" && window.repairCount > 1;
+    const needsNewIds = reason === "stale" || isForgotten;
     return prepare(
       {
         schedule,
