@@ -1,20 +1,9 @@
-import { randomBytes } from "node:crypto";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createInbox, type InboundMessage } from "@evenkeel/inbox";
-import { readCorpus } from "@evenkeel/inbox/corpus";
-import { createLedger } from "@evenkeel/ledger";
-import { Pool } from "pg";
-
-import { startChild, waitUntilUp, type Child } from "./child.ts";
-import { openDatabase } from "./database.ts";
-import { createGate, freePort } from "./gate.ts";
-import { startInngestServer, type InngestServer } from "./inngest-server.ts";
-import { root } from "./paths.ts";
 import { Observer, type Observation } from "./observer.ts";
 import type { Progress } from "./progress.ts";
-import { CronService } from "./ticks.ts";
+import { readMails, startSystem } from "./system.ts";
+import type { CronService } from "./ticks.ts";
 import type { Teardown } from "./teardown.ts";
 
 /** What the demo has run and seen, for the checks. */
@@ -30,7 +19,6 @@ export interface DemoRun {
   readonly addresses: Readonly<Record<string, string>>;
 }
 
-const windowSeconds = 15;
 const tickEveryMs = 2_500;
 /** Windows after whose ticks something happens. */
 const script = { workerKilled: 3, memoryLost: 6, inngestGone: 9, inngestBack: 12, lastIngest: 13 };
@@ -51,76 +39,11 @@ export async function runDemo({
 }): Promise<DemoRun> {
   const startedAtMs = performance.now();
   progress.say("Starting Postgres, an Inngest server, web and worker");
-  const database = await openDatabase(teardown, signal);
-  signal.throwIfAborted();
-  const pool = new Pool({ connectionString: database.url, max: 6 });
-  pool.on("error", () => {});
-  teardown.add("the demo's connections", () => pool.end());
-  const ledger = createLedger({ pool });
-  const inbox = createInbox({ pool });
-  await ledger.migrate();
-  await inbox.prepare();
+  const system = await startSystem(teardown, signal);
+  const { cron, gate, inbox } = system;
+  progress.say(`Inngest server: ${system.server.engine}; database: ${system.databaseDescription}`);
 
-  const [webPort, workerPort] = [await freePort(), await freePort()];
-  const workerUrl = `http://127.0.0.1:${workerPort}`;
-  const inngestPort = await freePort();
-  const startServer = async (): Promise<InngestServer> => {
-    const started = await startInngestServer(`${workerUrl}/api/inngest`, signal, inngestPort);
-    teardown.add("the Inngest server", () => started.child.stop());
-    return started;
-  };
-  const server = await startServer();
-  const gate = await createGate(inngestPort);
-  teardown.add("the gate", () => gate.close());
-  progress.say(`Inngest server: ${server.engine}; database: ${database.description}`);
-
-  const cronSecret = randomBytes(24).toString("hex");
-  const shared = {
-    DATABASE_URL: database.url,
-    INNGEST_DEV: gate.url,
-    CRON_SECRET: cronSecret,
-    BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS: String(windowSeconds),
-    NEXT_TELEMETRY_DISABLED: "1",
-  };
-  const startWorker = (): Child => {
-    const worker = startChild({
-      name: "the worker",
-      command: process.execPath,
-      args: [join(root, "apps", "worker", "dist", "main.js")],
-      cwd: join(root, "apps", "worker"),
-      environment: {
-        ...shared,
-        HOST: "127.0.0.1",
-        PORT: String(workerPort),
-        INBOX_REPLY_DELAY_SECONDS: "3",
-        // Shortened to fit: minutes in production.
-        WORKER_REPAIR_AFTER_SECONDS: "8",
-        WORKER_STALE_AFTER_SECONDS: "20",
-        INBOX_SIMULATED_FAULTS: "true",
-      },
-    });
-    teardown.add("the worker", () => worker.stop());
-    return worker;
-  };
-  const worker = startWorker();
-  const web = startChild({
-    name: "web",
-    command: process.execPath,
-    args: [
-      join(root, "apps", "web", "node_modules", "next", "dist", "bin", "next"),
-      "start",
-      "--hostname=127.0.0.1",
-      `--port=${webPort}`,
-    ],
-    cwd: join(root, "apps", "web"),
-    environment: { ...shared, NODE_ENV: "production" },
-  });
-  teardown.add("web", () => web.stop());
-  const webUrl = `http://127.0.0.1:${webPort}`;
-  await waitUntilUp(worker, `${workerUrl}/readyz`, signal);
-  await waitUntilUp(web, `${webUrl}/api/health`, signal);
-
-  const parts = await readMails(mails);
+  const parts = await readMails(mails, ingestParts);
   let ingested = 0;
   const ingestPart = async (): Promise<void> => {
     const part = parts.shift();
@@ -128,15 +51,7 @@ export async function runDemo({
   };
   await ingestPart();
 
-  // The windows lie in the past, so that one can pass every few seconds.
-  const firstWindowMs = Math.floor(Date.now() / 15_000) * 15_000 - 2 * 60 * 60 * 1_000;
-  const cron = new CronService({
-    url: `${webUrl}/api/cron/background-jobs`,
-    secret: cronSecret,
-    windowSeconds,
-    firstWindow: new Date(firstWindowMs),
-  });
-  const observer = new Observer({ pool, ledger, inbox });
+  const observer = new Observer(system);
   let workersUsed = 1;
   let outageTicksFailed = 0;
   const deadlineMs = performance.now() + finishWithinMs;
@@ -153,20 +68,15 @@ export async function runDemo({
     }
     if (window === script.workerKilled) {
       await waitUntilBusy(observer, signal);
-      worker.kill("SIGKILL");
-      progress.say(`The worker (pid ${worker.pid}) was killed in mid-run; another takes its place`);
-      await waitUntilGone(worker, signal);
-      const next = startWorker();
+      progress.say(`The worker (pid ${system.worker.pid}) is killed in mid-run, another follows`);
+      await system.replace("worker");
       workersUsed += 1;
-      await waitUntilUp(next, `${workerUrl}/readyz`, signal);
     }
     if (window === script.memoryLost) {
       await ingestPart();
       await waitUntilBusy(observer, signal);
-      server.child.kill("SIGKILL");
-      progress.say("The Inngest server was killed and starts again with its memory lost");
-      await waitUntilGone(server.child, signal);
-      await startServer();
+      progress.say("The Inngest server is killed and starts again with its memory lost");
+      await system.replace("server");
     }
     if (window <= script.lastIngest && window % 2 === 0) await ingestPart();
     const untilMs = performance.now() + tickEveryMs;
@@ -181,7 +91,7 @@ export async function runDemo({
     }
   }
   return {
-    engine: server.engine,
+    engine: system.server.engine,
     durationMs: Math.round(performance.now() - startedAtMs),
     ingested,
     cron,
@@ -189,22 +99,13 @@ export async function runDemo({
     outageTicksFailed,
     workersUsed,
     addresses: {
-      web: webUrl,
-      worker: workerUrl,
+      web: system.webUrl,
+      worker: system.workerUrl,
       inngest: gate.url,
-      database: database.url,
-      cronSecret,
+      database: system.databaseUrl,
+      cronSecret: system.cronSecret,
     },
   };
-}
-
-/** The e-mails in parts, each to be ingested in one transaction. */
-async function readMails(limit: number): Promise<InboundMessage[][]> {
-  const mails: InboundMessage[] = await Array.fromAsync(readCorpus({ limit }));
-  const size = Math.ceil(mails.length / ingestParts);
-  return Array.from({ length: ingestParts }, (_, part) =>
-    mails.slice(part * size, (part + 1) * size),
-  );
 }
 
 /** Waits until jobs run, so that a kill meets a worker at work. */
@@ -213,8 +114,4 @@ async function waitUntilBusy(observer: Observer, signal: AbortSignal): Promise<v
   while (performance.now() < deadlineMs && (await observer.runningJobs()) === 0) {
     await sleep(5, undefined, { signal });
   }
-}
-
-async function waitUntilGone(child: Child, signal: AbortSignal): Promise<void> {
-  while (!child.hasEnded) await sleep(20, undefined, { signal });
 }

@@ -1,25 +1,14 @@
 import { once } from "node:events";
 
-import { findStarters, isRunning } from "./ancestors.ts";
 import { buildEverything } from "./build.ts";
+import { listenForTheEnd } from "./interruption.ts";
 import { readOptions, usage } from "./options.ts";
 import { createProgress } from "./progress.ts";
 import { conclude, formatResult } from "./result.ts";
 import { Teardown } from "./teardown.ts";
 
 const teardown = new Teardown();
-const interruption = new AbortController();
-
-/** Ctrl-C, and the end of the shell or the package manager that started this. */
-function listenForTheEnd(): void {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => interruption.abort(new Error(`Stopped by ${signal}.`)));
-  }
-  const starters = findStarters();
-  setInterval(() => {
-    if (!starters.every(isRunning)) interruption.abort(new Error("The starting process is gone."));
-  }, 500).unref();
-}
+const signal = listenForTheEnd();
 
 async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2));
@@ -27,9 +16,7 @@ async function main(): Promise<number> {
     console.log(usage);
     return 0;
   }
-  listenForTheEnd();
   const progress = createProgress(options.json ? process.stderr : process.stdout);
-  const { signal } = interruption;
   progress.say("Building");
   await buildEverything(teardown, signal);
   // It imports what was just built.
@@ -53,8 +40,8 @@ try {
   process.exitCode = await main();
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${interruption.signal.aborted ? "Stopped." : message}\n`);
-  process.exitCode = interruption.signal.aborted ? 130 : 1;
+  process.stderr.write(`${signal.aborted ? "Stopped." : message}\n`);
+  process.exitCode = signal.aborted ? 130 : 1;
 } finally {
   await teardown.run();
   // Nothing is left to wait for; a kept-alive socket must not hold the process.

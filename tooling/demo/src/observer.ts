@@ -20,6 +20,8 @@ export interface Observation {
   readonly repaired: number;
   /** Windows whose every process run fell silent: nothing took them over. */
   readonly abandoned: number;
+  /** Jobs, drafts, replies and dead letters under another tenant than their message's. */
+  readonly crossTenant: number;
   /** Jobs that were running when their worker died, and were run again. */
   readonly recovered: number;
 }
@@ -46,6 +48,13 @@ SELECT
     AS "settledTwice",
   (SELECT count(*)::int FROM "evenkeel"."background_job_history"
    WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered",
+  (SELECT count(*)::int FROM (
+     SELECT "tenant_id", "payload"->>'messageId' AS "id" FROM "evenkeel"."background_job_history"
+     UNION ALL SELECT "tenant_id", "payload"->>'messageId' FROM "evenkeel"."background_dead_letter" WHERE "kind" = 'JOB'
+     UNION ALL SELECT "tenant_id", "message_id" FROM "inbox"."delivery") AS "work"
+   WHERE NOT EXISTS (
+     SELECT FROM "inbox"."message" AS "m"
+     WHERE "m"."tenant_id" = "work"."tenant_id" AND "m"."id" = "work"."id")) AS "crossTenant",
   (SELECT count(*)::int FROM "evenkeel"."background_dispatch_window" WHERE "repair_count" > 0) AS "repaired",
   (SELECT count(*)::int FROM (
      SELECT FROM "evenkeel"."background_function_run"
@@ -102,6 +111,7 @@ export class Observer {
         enqueued: number;
         settledTwice: number;
         recovered: number;
+        crossTenant: number;
         repaired: number;
         abandoned: number;
       }>(jobsStatement),
@@ -115,6 +125,7 @@ export class Observer {
       enqueued: row?.enqueued ?? -1,
       settledTwice: row?.settledTwice ?? -1,
       recovered: row?.recovered ?? -1,
+      crossTenant: row?.crossTenant ?? -1,
       repaired: row?.repaired ?? -1,
       abandoned: row?.abandoned ?? -1,
     };

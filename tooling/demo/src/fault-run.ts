@@ -1,0 +1,142 @@
+import { parseArgs } from "node:util";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { buildEverything } from "./build.ts";
+import { listenForTheEnd } from "./interruption.ts";
+import { createProgress, type Progress } from "./progress.ts";
+import { seededChance } from "./seeded-chance.ts";
+import type { System } from "./system.ts";
+import { Teardown } from "./teardown.ts";
+
+/*
+ * Breaks things at random for a while, under load, and then lets an observer that shares no code with the
+ * system say what was lost. The seed decides which fault comes when.
+ *
+ *   pnpm test:faults [--seconds 60] [--seed N] [--json]
+ */
+const { values } = parseArgs({
+  args: process.argv.slice(2).filter((arg) => arg !== "--"),
+  options: {
+    seconds: { type: "string", default: "60" },
+    seed: { type: "string", default: "1" },
+    json: { type: "boolean", default: false },
+  },
+});
+const seconds = Math.min(300, Math.max(20, Number(values.seconds) || 60));
+const seed = Number(values.seed) || 1;
+const tickEveryMs = 1_500;
+const settleWithinMs = 150_000;
+
+/** What can go wrong, each with what it does. */
+const faults: Readonly<Record<string, (system: System) => Promise<void>>> = {
+  "worker killed": (system) => system.replace("worker"),
+  "web killed": (system) => system.replace("web"),
+  "Inngest's memory lost": (system) => system.replace("server"),
+  "Inngest away": async ({ gate }) => {
+    await gate.shut();
+    await sleep(3_000);
+    await gate.open();
+  },
+  "connections cut": async ({ pool }) => {
+    await pool.query(
+      `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
+       WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
+    );
+  },
+};
+
+async function run(teardown: Teardown, progress: Progress, signal: AbortSignal): Promise<boolean> {
+  progress.say("Building");
+  await buildEverything(teardown, signal);
+  const { readMails, startSystem } = await import("./system.ts");
+  const { Observer } = await import("./observer.ts");
+  const chance = seededChance(seed);
+  const system = await startSystem(teardown, signal);
+  progress.say(`Seed ${seed}, ${seconds} s of faults, on ${system.server.engine}`);
+  const { cron, inbox } = system;
+  const observer = new Observer(system);
+  const parts = await readMails(3_000, Math.ceil((seconds * 1_000) / tickEveryMs / 2));
+  const injected: Record<string, number> = {};
+  let ingested = 0;
+
+  // Faults come beside the ticks, as they do.
+  const enough = new AbortController();
+  const breaking = (async () => {
+    const names = Object.keys(faults);
+    while (!enough.signal.aborted) {
+      await sleep(2_000 + chance() * 4_000, undefined, { signal });
+      const name = names[Math.floor(chance() * names.length)] ?? "";
+      progress.say(name);
+      await faults[name]?.(system);
+      injected[name] = (injected[name] ?? 0) + 1;
+    }
+  })();
+  const untilMs = performance.now() + seconds * 1_000;
+  for (let tick = 0; performance.now() < untilMs; tick += 1) {
+    cron.tick();
+    const part = tick % 2 === 0 ? parts.shift() : undefined;
+    if (part !== undefined) ingested += (await ingestSurely(() => inbox.ingest(part))).stored;
+    await sleep(tickEveryMs, undefined, { signal });
+  }
+  enough.abort();
+  await breaking;
+  progress.say("No more faults; the rest of the work ends");
+  const deadlineMs = performance.now() + settleWithinMs;
+  for (;;) {
+    cron.tick();
+    cron.flush();
+    progress.show(await observer.look(cron));
+    await sleep(tickEveryMs, undefined, { signal });
+    if (cron.open === 0 && (await observer.isQuiet())) break;
+    if (performance.now() > deadlineMs) break;
+  }
+  progress.end();
+
+  const seen = await observer.conclude();
+  const windows = cron.windows.length;
+  const lostWindows = windows - (seen.ledger.windows.byStatus.ENQUEUED ?? 0);
+  const unsettled = seen.jobs.due + seen.jobs.scheduled + seen.jobs.running;
+  const result = {
+    seed,
+    ticks: cron.counts.sent,
+    windows,
+    jobs: seen.enqueued,
+    faults: injected,
+    recovered: { jobs: seen.recovered, windows: seen.repaired },
+    lost: lostWindows + unsettled + seen.unaccounted + (ingested - seen.inbox.messages),
+    doubleSettled: seen.settledTwice + seen.inbox.doubleSent,
+    duplicateRuns: seen.ledger.runs.duplicateForWindow,
+    crossTenant: seen.crossTenant,
+  };
+  const { lost, doubleSettled, duplicateRuns, crossTenant } = result;
+  const ok = lost === 0 && doubleSettled === 0 && duplicateRuns === 0 && crossTenant === 0;
+  for (const [name, value] of Object.entries({ ...result, ok })) {
+    process.stderr.write(`  ${name.padEnd(14)} ${JSON.stringify(value)}\n`);
+  }
+  if (values.json) console.log(JSON.stringify({ ...result, ok }));
+  return ok;
+}
+
+/** A mail gateway hands a message over again when it got no answer. */
+async function ingestSurely<T>(ingest: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await ingest();
+    } catch (error) {
+      if (attempt === 10) throw error;
+      await sleep(200);
+    }
+  }
+}
+
+const signal = listenForTheEnd();
+const teardown = new Teardown();
+try {
+  process.exitCode = (await run(teardown, createProgress(process.stderr), signal)) ? 0 : 1;
+} catch (error) {
+  process.stderr.write(`${signal.aborted ? "Stopped." : String(error)}\n`);
+  process.exitCode = signal.aborted ? 130 : 1;
+} finally {
+  await teardown.run();
+  process.exit();
+}
