@@ -96,6 +96,13 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const windows = cron.windows.length;
   const lostWindows = windows - (seen.ledger.windows.byStatus.ENQUEUED ?? 0);
   const unsettled = seen.jobs.due + seen.jobs.scheduled + seen.jobs.running;
+  const missing = {
+    windows: lostWindows,
+    jobs: unsettled,
+    unaccounted: seen.unaccounted,
+    messages: ingested - seen.inbox.messages,
+    statuses: seen.ledger.windows.byStatus,
+  };
   const result = {
     seed,
     ticks: cron.counts.sent,
@@ -103,14 +110,14 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
     jobs: seen.enqueued,
     faults: injected,
     recovered: { jobs: seen.recovered, windows: seen.repaired },
-    lost: lostWindows + unsettled + seen.unaccounted + (ingested - seen.inbox.messages),
+    lost: missing.windows + missing.jobs + missing.unaccounted + Math.abs(missing.messages),
     doubleSettled: seen.settledTwice + seen.inbox.doubleSent,
     duplicateRuns: seen.ledger.runs.duplicateForWindow,
     crossTenant: seen.crossTenant,
   };
   const { lost, doubleSettled, duplicateRuns, crossTenant } = result;
   const ok = lost === 0 && doubleSettled === 0 && duplicateRuns === 0 && crossTenant === 0;
-  for (const [name, value] of Object.entries({ ...result, ok })) {
+  for (const [name, value] of Object.entries({ ...result, missing, ok })) {
     process.stderr.write(`  ${name.padEnd(14)} ${JSON.stringify(value)}\n`);
   }
   if (values.json) console.log(JSON.stringify({ ...result, ok }));
