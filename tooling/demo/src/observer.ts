@@ -90,11 +90,13 @@ export class Observer {
     return rows[0]?.running ?? 0;
   }
 
-  /** Whether no job is left and no run is under way. */
+  /** Whether no job is left, no run is under way and no window waits for a repair. */
   async isQuiet(): Promise<boolean> {
     const { rows } = await this.#pool.query<{ busy: boolean }>(
       `SELECT EXISTS (SELECT FROM "evenkeel"."background_job")
-         OR EXISTS (SELECT FROM "evenkeel"."background_function_run" WHERE "status" = 'RUNNING') AS "busy"`,
+         OR EXISTS (SELECT FROM "evenkeel"."background_function_run" WHERE "status" = 'RUNNING')
+         OR EXISTS (SELECT FROM "evenkeel"."background_dispatch_window"
+           WHERE "status" IN ('DISPATCHING', 'ENQUEUE_FAILED')) AS "busy"`,
     );
     if (rows[0]?.busy !== false) return false;
     const { abandoned } = await this.conclude();
