@@ -145,6 +145,34 @@ test("what a killed worker leaves, another finishes after the lease", async () =
   expect(report.sent + report.ignored).toBe(400);
 });
 
+test("a worker whose connections are cut in mid-work lives on and finishes", async () => {
+  const inbox = createInbox({ pool: database.pool });
+  const worker = await startWorker({ INBOX_REPLY_DELAY_SECONDS: "0" });
+  await until(() => isOk(`${worker.url}/readyz`));
+  await inbox.ingest(await Array.fromAsync(readCorpus({ limit: 400 })));
+  await engine.register(`${worker.url}/api/inngest`);
+  await engine.send(processEvent);
+  await until(isWorking);
+  for (let cut = 0; cut < 5; cut += 1) {
+    await database.pool.query(
+      `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
+       WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
+    );
+    await until(() => isOk(`${worker.url}/readyz`));
+  }
+  expect(worker.child.exitCode).toBeNull();
+  await database.pool.query(
+    `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() WHERE "state" = 'RUNNING'`,
+  );
+  const dispatchKey = "background-jobs|v1|global|60|2026-01-01T00:01:00.000Z";
+  await engine.send({ ...processEvent, id: "e-2", data: { ...processEvent.data, dispatchKey } });
+  await until(async () => {
+    const { due, scheduled, running } = await ledger.jobs.counts();
+    return due + scheduled + running === 0;
+  });
+  expect(await inbox.report()).toMatchObject({ messages: 400, doubleSent: 0, inconsistent: 0 });
+}, 240_000);
+
 test("without a database it ends with one line that says what was tried and what to set", async () => {
   const worker = await startWorker({ DATABASE_URL: "postgresql://u:hunter2@127.0.0.1:1/none" });
   expect(await worker.ended).toBe(1);

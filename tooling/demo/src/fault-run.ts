@@ -81,7 +81,11 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   enough.abort();
   await breaking;
   progress.say("No more faults; the rest of the work ends");
-  const deadlineMs = performance.now() + settleWithinMs;
+  const crashed = [system.worker, system.web, system.server.child].filter(
+    ({ hasEnded }) => hasEnded,
+  );
+  for (const child of crashed) progress.say(`${child.name} ended by itself:\n${child.lastLines()}`);
+  const deadlineMs = performance.now() + (crashed.length === 0 ? settleWithinMs : 0);
   for (;;) {
     cron.tick();
     cron.flush();
@@ -115,8 +119,14 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
     duplicateRuns: seen.ledger.runs.duplicateForWindow,
     crossTenant: seen.crossTenant,
   };
+  if (crashed.length > 0) process.stderr.write("A process ended by itself.\n");
   const { lost, doubleSettled, duplicateRuns, crossTenant } = result;
-  const ok = lost === 0 && doubleSettled === 0 && duplicateRuns === 0 && crossTenant === 0;
+  const ok =
+    lost === 0 &&
+    doubleSettled === 0 &&
+    duplicateRuns === 0 &&
+    crossTenant === 0 &&
+    crashed.length === 0;
   for (const [name, value] of Object.entries({ ...result, missing, ok })) {
     process.stderr.write(`  ${name.padEnd(14)} ${JSON.stringify(value)}\n`);
   }
