@@ -3,7 +3,7 @@ const maxErrorLength = 4_000;
 
 const secrets: readonly (readonly [RegExp, string])[] = [
   // Credentials inside a URL, as connection strings carry them.
-  [/([a-z][a-z0-9+.-]*:\/\/)[^\s/@:]+(?::[^\s@]*)?@/giu, "$1[redacted]@"],
+  [/([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/@:]{1,300}(?::[^\s@]{0,300})?@/giu, "$1[redacted]@"],
   [/\b(bearer|basic)\s+[\w.~+/=-]+/giu, "$1 [redacted]"],
   [/\b(signkey-[a-z]+-)[\w-]+/giu, "$1[redacted]"],
   [

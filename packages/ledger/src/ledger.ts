@@ -77,6 +77,9 @@ export function createLedger(options: LedgerOptions): Ledger {
     // An idle connection that the server cut is replaced at the next query.
     pool.on("error", (error) => logger.warn("ledger.connection_lost", { error: error.message }));
   }
+  // The pool hands a connection over a moment before its new holder can listen: an error in between, as when
+  // the server cuts it, would end the process. Whoever holds it learns of the cut from its next statement.
+  pool.on("connect", (client) => client.on("error", () => {}));
   const sql = toSqlClient(pool);
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
   const runs = createRunStore(sql);
