@@ -14,7 +14,10 @@ export class TerminalError extends EvenkeelError<"job_terminal"> {
   }
 }
 
-/** Thrown by a handler: the attempt failed, and the next is due after `delayMs` instead of the policy's delay. */
+/**
+ * Thrown by a handler: the attempt failed, and the next is due after `delayMs` instead of the policy's
+ * delay. Below 0 counts as 0, and the longest delay is 366 days.
+ */
 export class RetryAfterError extends EvenkeelError<"job_retry_after"> {
   readonly delayMs: number;
 
@@ -24,7 +27,10 @@ export class RetryAfterError extends EvenkeelError<"job_retry_after"> {
   }
 }
 
-/** Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt is given back. */
+/**
+ * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt is given
+ * back. Below 0 counts as 0, and the longest delay is 366 days.
+ */
 export class SnoozeError extends EvenkeelError<"job_snooze"> {
   readonly delayMs: number;
 
@@ -52,6 +58,7 @@ export function readVerdict(
   if (error.code !== "job_retry_after" && error.code !== "job_snooze") return undefined;
   const delayMs = "delayMs" in error ? error.delayMs : undefined;
   // Without a usable delay it is an ordinary failure.
-  if (typeof delayMs !== "number" || Number.isNaN(delayMs) || delayMs < 0) return undefined;
-  return { code: error.code, delayMs: Math.min(delayMs, maxDelayMs) };
+  if (typeof delayMs !== "number" || Number.isNaN(delayMs)) return undefined;
+  // A time that has just passed makes a delay below 0.
+  return { code: error.code, delayMs: Math.min(Math.max(0, delayMs), maxDelayMs) };
 }

@@ -1,19 +1,15 @@
 import type { Lane, Logger } from "@evenkeel/events";
-import type { ClaimedJob, ClaimResult, JobStore, Settlement } from "@evenkeel/ledger";
+import type { ClaimedJob, ClaimResult, JobStore } from "@evenkeel/ledger";
 
 import { Attempt } from "./attempt.ts";
 import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
+import { countedAs, readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
+import { describeError } from "./error-description.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
-import type { DrainReport } from "./runner.ts";
-import {
-  decideSettlement,
-  describeError,
-  type AttemptOutcome,
-  type Decision,
-} from "./settlement-decision.ts";
+import { decideSettlement, type AttemptOutcome, type Decision } from "./settlement-decision.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
 
 /** What every drain of a runner shares. */
@@ -48,16 +44,6 @@ const pollMs = 250;
 
 const longestClaimRetryMs = 5_000;
 
-const countedAs = {
-  succeeded: "succeeded",
-  retry: "retried",
-  snooze: "snoozed",
-  released: "released",
-  dead: "dead",
-  // No handler cancels; an operator does, and then nothing is settled here.
-  cancelled: "released",
-} as const satisfies Record<Settlement["kind"], keyof DrainReport>;
-
 /**
  * One drain. Everything happens in `#pump`, which is called whenever something changed: it starts what can
  * start, claims what should be claimed, and ends the drain when nothing is left to wait for.
@@ -85,7 +71,7 @@ export class Drain {
   #claims = 0;
   #claimFailures = 0;
   #end: { resolve(): void; reject(error: unknown): void } | undefined;
-  readonly #counts = {
+  readonly #counts: DrainCounts = {
     claimed: 0,
     succeeded: 0,
     retried: 0,
@@ -264,12 +250,10 @@ export class Drain {
   #accept(job: ClaimedJob, claimedAtMs: number): void {
     const handler = this.#deps.handlers.get(job.type);
     if (handler === undefined) return;
+    // Its lease lapsed unnoticed, and this very drain claimed it again.
     const older = this.#attempts.get(job.id);
-    if (older !== undefined) {
-      // Its lease lapsed unnoticed, and this very drain claimed it again.
-      this.#counts.refused += 1;
-      older.lose();
-    }
+    if (older !== undefined || this.#waiting.has(job.id)) this.#counts.refused += 1;
+    older?.lose();
     this.#waiting.set(job.id, { job, handler });
     this.#leases.hold(job.id, job.fence, claimedAtMs, () => {
       this.#counts.refused += 1;
@@ -330,21 +314,14 @@ export class Drain {
   }
 
   async #report(): Promise<DrainReport> {
-    const { jobs, lane, logger } = this.#deps;
     const { signal, stopSignal } = this.#limits;
-    const scope = { lane, types: this.#types };
+    const remains = await readRemains({
+      ...this.#deps,
+      types: this.#types,
+      patienceMs: this.#deps.leaseMs / 2,
+      isThrough: this.#wasEmpty && !this.#hasChanged,
+    });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
-    try {
-      const isThrough = this.#wasEmpty && !this.#hasChanged;
-      const [remaining, unknownTypes] = await Promise.all([
-        isThrough ? false : jobs.hasDue(scope),
-        jobs.unknownTypes(scope),
-      ]);
-      if (unknownTypes.length > 0) logger.warn("job.unknown_types", { lane, unknownTypes });
-      return { ...this.#counts, remaining, stopped, unknownTypes };
-    } catch (error) {
-      logger.warn("job.report_failed", { error: describeError(error).message });
-      return { ...this.#counts, remaining: true, stopped, unknownTypes: [] };
-    }
+    return { ...this.#counts, ...remains, stopped };
   }
 }

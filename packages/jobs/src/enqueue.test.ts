@@ -6,7 +6,8 @@ import { z } from "zod";
 import { PrismaClient } from "../../ledger/src/generated/prisma/client.ts";
 import { enqueue, enqueueMany } from "./enqueue.ts";
 import { defineJob } from "./job-definition.ts";
-import { countJob, openQueue, type Queue } from "./testing/queue.ts";
+import { countJob } from "./testing/count-job.ts";
+import { openQueue, type Queue } from "./testing/queue.ts";
 
 let queue: Queue;
 beforeAll(async () => {
@@ -70,6 +71,48 @@ test("in a Prisma transaction: jobs exist when it commits, and none is left when
   await prisma.$disconnect();
 });
 
+test("what was enqueued inside a transaction that rolls back is gone, however much it was", async () => {
+  const client = await queue.database.pool.connect();
+  await client.query("BEGIN");
+  for (let call = 0; call < 5; call += 1) {
+    const emails = Array.from({ length: 2_000 }, (_, n) => {
+      return { tenantId: `rolled-${n % 50}`, payload: { n }, uniqueKey: `${call}-${n}` };
+    });
+    await enqueueMany(client, countJob, emails);
+  }
+  await client.query("ROLLBACK");
+  client.release();
+  const { rows } = await queue.database.pool.query(
+    `SELECT FROM "evenkeel"."background_job" WHERE "tenant_id" LIKE 'rolled-%'`,
+  );
+  expect(rows).toEqual([]);
+  // Their keys are free.
+  const again = { tenantId: "rolled-0", payload: { n: 0 }, uniqueKey: "0-0" };
+  expect(await enqueue(queue.database.pool, countJob, again)).toMatchObject({ created: true });
+});
+
+test("an enqueue waits for the open transaction that holds its key, and takes it on a rollback", async () => {
+  const input = { tenantId: "contended", payload: { n: 1 }, uniqueKey: "k" };
+  const client = await queue.database.pool.connect();
+  await client.query("BEGIN");
+  const first = await enqueue(client, countJob, input);
+  const second = enqueue(queue.database.pool, countJob, input);
+  await client.query("ROLLBACK");
+  client.release();
+  expect(await second).toMatchObject({ created: true });
+  expect((await second).id).not.toBe(first.id);
+  expect(await countPending("contended")).toBe(1);
+});
+
+test("a job that would be due beyond the year 9999, or an empty batch, is no trouble", async () => {
+  const runAt = new Date("+010000-01-01T00:00:00Z");
+  const input = { tenantId: "far", payload: { n: 1 }, runAt };
+  await expect(enqueue(queue.database.pool, countJob, input)).rejects.toMatchObject({
+    code: "invalid_options",
+  });
+  expect(await enqueueMany(queue.database.pool, countJob, [])).toEqual([]);
+});
+
 test("one bad input among many: nothing is written", async () => {
   const inputs = Array.from({ length: 50 }, (_, n) => ({ tenantId: "batch", payload: { n } }));
   inputs[30] = { tenantId: "", payload: { n: 30 } };
@@ -91,12 +134,16 @@ test.each([
   ["another shape", { payload: { text: 1 } }, "invalid_payload"],
   ["no payload", { payload: undefined }, "invalid_payload"],
   ["NUL", { payload: { text: "a\u0000b" } }, "invalid_payload"],
+  ["a bigint", { payload: { text: 1n } }, "invalid_payload"],
+  ["a function", { payload: () => "x" }, "invalid_payload"],
   ["half a character", { payload: { text: "\ud800" } }, "invalid_payload"],
   ["an empty tenant", { tenantId: "" }, "invalid_tenant"],
   ["a tenant over 200 characters", { tenantId: "x".repeat(201) }, "invalid_tenant"],
   ["an empty unique key", { uniqueKey: "" }, "invalid_options"],
   ["a delay below nothing", { delayMs: -1 }, "invalid_options"],
   ["two due times", { delayMs: 1, runAt: new Date() }, "invalid_options"],
+  ["another lane", { lane: "fast" }, "invalid_options"],
+  ["a correlation id with NUL", { correlationId: "a\u0000" }, "invalid_options"],
   ["an invalid time", { runAt: new Date(Number.NaN) }, "invalid_options"],
 ])("%s is refused with a typed error and nothing is written", async (_case, change, code) => {
   const input = { tenantId: "bad", payload: { text: "free" }, ...change };

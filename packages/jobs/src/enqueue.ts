@@ -2,6 +2,7 @@ import {
   describeIssues,
   encodePayload,
   EventError,
+  lanes,
   parseTenantId,
   type Lane,
 } from "@evenkeel/events";
@@ -89,6 +90,7 @@ function prepareJob<Schema extends z.ZodType>(
   checkText(type, "uniqueKey", uniqueKey, 400);
   checkText(type, "correlationId", input.correlationId, 200);
   checkDueTime(type, input);
+  checkLane(type, input.lane);
   return {
     tenantId,
     type,
@@ -157,6 +159,15 @@ function checkText(type: string, field: string, value: string | undefined, limit
     "invalid_options",
     `The ${field} of job ${type} must have 1 to ${limit} characters and no NUL.`,
     { type, field },
+  );
+}
+
+function checkLane(type: string, lane: Lane | undefined): void {
+  if (lane === undefined || lanes.includes(lane)) return;
+  throw new JobError(
+    "invalid_options",
+    `The lane of job ${type} must be one of ${lanes.join(", ")}.`,
+    { type, field: "lane" },
   );
 }
 

@@ -16,10 +16,5 @@ export {
   type PreparedAttempt,
 } from "./job-handler.ts";
 export { exponential, type ExponentialOptions, type RetryPolicy } from "./retry-policy.ts";
-export {
-  createRunner,
-  type DrainOptions,
-  type DrainReport,
-  type Runner,
-  type RunnerOptions,
-} from "./runner.ts";
+export type { DrainReport } from "./drain-report.ts";
+export { createRunner, type DrainOptions, type Runner, type RunnerOptions } from "./runner.ts";

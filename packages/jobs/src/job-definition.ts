@@ -8,11 +8,17 @@ const maxTimeoutMs = 24 * 60 * 60 * 1_000;
 
 /** Settings of {@link defineJob}. */
 export interface JobOptions<Schema extends z.ZodType> {
-  /** Its name in the queue: up to 100 letters, digits, `.`, `_`, `-`, beginning with a letter. Never renamed lightly: queued jobs carry it. */
+  /**
+   * Its name in the queue: up to 100 letters, digits, `.`, `_`, `-`, beginning with a letter. Never renamed
+   * lightly: queued jobs carry it.
+   */
   readonly type: string;
   /** The version of the payload's schema, from 1. Raise it when older code could not read a new payload. */
   readonly version: number;
-  /** What the job needs to know. It is stored as JSON, so it must accept its own value after a trip through JSON. Synchronous. */
+  /**
+   * What the job needs to know. It is stored as JSON, so the schema must accept its own value after a trip
+   * through JSON. Synchronous.
+   */
   readonly payload: Schema;
   /** {@link exponential} with its defaults if absent. */
   readonly retry?: RetryPolicy;

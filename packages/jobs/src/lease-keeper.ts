@@ -2,7 +2,7 @@ import type { Logger } from "@evenkeel/events";
 import type { JobStore } from "@evenkeel/ledger";
 
 import { within, type Clock } from "./clock.ts";
-import { describeError } from "./settlement-decision.ts";
+import { describeError } from "./error-description.ts";
 
 interface Lease {
   readonly fence: string;

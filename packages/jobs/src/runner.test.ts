@@ -3,10 +3,11 @@ import { createLedger } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { RetryAfterError, SnoozeError, TerminalError } from "./attempt-error.ts";
-import { enqueue, enqueueMany } from "./enqueue.ts";
+import { enqueue } from "./enqueue.ts";
 import { handleJob, type JobHandler } from "./job-handler.ts";
 import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
-import { countJob, openQueue, type Queue } from "./testing/queue.ts";
+import { countJob } from "./testing/count-job.ts";
+import { enqueueCounts, openQueue, type Queue } from "./testing/queue.ts";
 
 let queue: Queue;
 beforeEach(async () => {
@@ -18,15 +19,10 @@ function runnerOf(handler: JobHandler, options: Partial<RunnerOptions> = {}): Ru
   return createRunner({ ledger: queue.ledger, handlers: [handler], owner: "r", ...options });
 }
 
-async function enqueueCounts(count: number, tenantId = "t"): Promise<void> {
-  const inputs = Array.from({ length: count }, (_, n) => ({ tenantId, payload: { n } }));
-  await enqueueMany(queue.database.pool, countJob, inputs);
-}
-
 const budget = { budgetMs: 60_000 };
 
 test("every due job is run once and settled once, by several runners at once", async () => {
-  await enqueueCounts(1_000);
+  await enqueueCounts(queue, 1_000);
   const seen: number[] = [];
   const handler = handleJob(countJob, async ({ payload }) => {
     seen.push(payload.n);
@@ -48,7 +44,7 @@ test("every due job is run once and settled once, by several runners at once", a
 });
 
 test("a failure is retried until its attempts are used up, and is then a dead letter", async () => {
-  await enqueueCounts(1);
+  await enqueueCounts(queue, 1);
   const runner = runnerOf(
     handleJob(countJob, async ({ attempt }) => {
       throw new Error(`attempt ${attempt} failed`);
@@ -69,7 +65,7 @@ test("a failure is retried until its attempts are used up, and is then a dead le
 });
 
 test("a terminal error is final, a snooze costs no attempt, a retry-after sets the delay", async () => {
-  await enqueueCounts(3);
+  await enqueueCounts(queue, 3);
   const snoozed: number[] = [];
   const runner = runnerOf(
     handleJob(countJob, async ({ payload, attempt }) => {
@@ -92,25 +88,8 @@ test("a terminal error is final, a snooze costs no attempt, a retry-after sets t
   expect(await queue.ledger.jobs.counts()).toMatchObject({ succeeded: 1, scheduled: 1 });
 });
 
-test("a job that takes too long is told to stop, and its late result is dropped", async () => {
-  await enqueueCounts(1);
-  const late = Promise.withResolvers<undefined>();
-  let reason: unknown;
-  const runner = runnerOf(
-    handleJob({ ...countJob, timeoutMs: 20 }, async ({ signal }) => {
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      reason = signal.reason;
-      await late.promise;
-    }),
-  );
-  expect(await runner.drain(budget)).toMatchObject({ retried: 1, succeeded: 0 });
-  expect(reason).toMatchObject({ code: "timed_out" });
-  late.resolve(undefined);
-  expect(await queue.history()).toEqual([]);
-});
-
 test("a payload that the schema refuses is dead at once", async () => {
-  await enqueueCounts(1);
+  await enqueueCounts(queue, 1);
   await queue.database.pool.query(
     `UPDATE "evenkeel"."background_job" SET "payload" = '{"n": "x"}'`,
   );
@@ -144,7 +123,7 @@ test("a job of a newer version is put off and not killed", async () => {
 });
 
 test("never more jobs at once than the concurrency", async () => {
-  await enqueueCounts(60);
+  await enqueueCounts(queue, 60);
   let running = 0;
   let most = 0;
   const runner = runnerOf(
@@ -184,7 +163,7 @@ function heldHandler(): {
 }
 
 test("a lapsed lease is claimed by another, and the first owner's settlement is refused", async () => {
-  await enqueueCounts(1);
+  await enqueueCounts(queue, 1);
   const first = heldHandler();
   const refusals: string[] = [];
   const warn = (event: string): void => void refusals.push(event);
@@ -203,7 +182,7 @@ test("a lapsed lease is claimed by another, and the first owner's settlement is 
 });
 
 test("a drain that claims its own lapsed job again runs it once more, and drops the older attempt", async () => {
-  await enqueueCounts(1);
+  await enqueueCounts(queue, 1);
   const entered = Promise.withResolvers<undefined>();
   let olderSignal: AbortSignal | undefined;
   const drain = runnerOf(
@@ -224,33 +203,8 @@ test("a drain that claims its own lapsed job again runs it once more, and drops 
   ]);
 });
 
-test("a job whose workers always die is dead after its attempts, and is not started again", async () => {
-  await enqueueCounts(1);
-  const types = [countJob.type];
-  for (let attempt = 1; attempt <= 3; attempt += 1) {
-    const { jobs } = await queue.ledger.jobs.claim({
-      lane: "stable",
-      types,
-      limit: 1,
-      leaseMs: 30_000,
-      owner: `dead-${attempt}`,
-    });
-    expect(jobs[0]?.attempt).toBe(attempt);
-    await queue.lapseLeases();
-  }
-  let starts = 0;
-  const runner = runnerOf(
-    handleJob(countJob, async () => {
-      starts += 1;
-    }),
-  );
-  expect(await runner.drain(budget)).toMatchObject({ dead: 1 });
-  expect(starts).toBe(0);
-  expect(await queue.deadLetters()).toMatchObject([{ reason: "exhausted" }]);
-});
-
 test("a gentle stop lets what runs end; an abort gives back what stops for it", async () => {
-  await enqueueCounts(5);
+  await enqueueCounts(queue, 5);
   const held = heldHandler();
   const stop = new AbortController();
   const drain = runnerOf(held.handler, { concurrency: 1 }).drain({
@@ -280,60 +234,97 @@ test("a gentle stop lets what runs end; an abort gives back what stops for it", 
   expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, succeeded: 1 });
 });
 
-test("a small tenant behind another's backlog waits for two claims at most", async () => {
-  await enqueueCounts(5_000, "big");
-  await enqueueCounts(1, "small");
-  const claimed: string[][] = [];
-  for (let claim = 0; claim < 2; claim += 1) {
-    const { jobs } = await queue.ledger.jobs.claim({
-      lane: "stable",
-      types: [countJob.type],
-      limit: 10,
-      leaseMs: 30_000,
-      owner: "r",
-    });
-    claimed.push(jobs.map(({ tenantId }) => tenantId));
-  }
-  expect(claimed.flat()).toContain("small");
-  expect(claimed.every((tenants) => tenants.length === 10)).toBe(true);
-});
-
-test("connections cut in mid-drain lose no job and settle none twice", async () => {
-  await enqueueCounts(300);
-  const ran = new Map<number, number>();
-  const pool = queue.database.connect(4);
-  const runner = runnerOf(
-    handleJob(countJob, async ({ payload }) => {
-      ran.set(payload.n, (ran.get(payload.n) ?? 0) + 1);
-      if (payload.n % 50 === 25) {
-        await queue.database.pool.query(
-          `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
-           WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
-        );
-      }
-    }),
-    { ledger: createLedger({ pool }) },
-  );
-  for (let round = 0; round < 20; round += 1) {
-    await runner.drain(budget).catch(() => {});
-    await queue.lapseLeases();
-    await queue.makeDue();
-    const { due, running } = await queue.ledger.jobs.counts();
-    if (due + running === 0) break;
-  }
-  const history = await queue.history();
-  expect(history).toHaveLength(300);
-  expect(history.every(({ outcome }) => outcome === "SUCCEEDED")).toBe(true);
-  expect(ran.size).toBe(300);
-});
-
 test("two handlers of one type, or options out of range, are refused", () => {
   const handler = handleJob(countJob, async () => {});
   const { ledger } = queue;
   expect(() => createRunner({ ledger, handlers: [handler, handler], owner: "r" })).toThrow(
     expect.objectContaining({ code: "duplicate_definition" }),
   );
-  expect(() => createRunner({ ledger, handlers: [], owner: "r", concurrency: 0 })).toThrow(
-    expect.objectContaining({ code: "invalid_options" }),
+  for (const option of [
+    { concurrency: 0 },
+    { concurrency: 1.5 },
+    { batchSize: 10_001 },
+    { leaseMs: 999 },
+    { leaseMs: Number.NaN },
+  ]) {
+    expect(() => createRunner({ ledger, handlers: [], owner: "r", ...option })).toThrow(
+      expect.objectContaining({ code: "invalid_options" }),
+    );
+  }
+});
+
+test("drain options out of range are refused by a rejection", async () => {
+  const runner = runnerOf(handleJob(countJob, async () => {}));
+  for (const option of [{ budgetMs: -1 }, { maxJobs: 0.5 }, { abortGraceMs: Number.NaN }]) {
+    await expect(runner.drain({ ...budget, ...option })).rejects.toMatchObject({
+      code: "invalid_options",
+    });
+  }
+});
+
+test("a drain takes no more than its most jobs, and says that work is left", async () => {
+  await enqueueCounts(queue, 30);
+  const runner = runnerOf(
+    handleJob(countJob, async () => {}),
+    { concurrency: 4 },
   );
+  expect(await runner.drain({ ...budget, maxJobs: 7 })).toMatchObject({
+    claimed: 7,
+    succeeded: 7,
+    remaining: true,
+  });
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 23, running: 0, succeeded: 7 });
+});
+
+test("a job that a job enqueues is run by the same drain", async () => {
+  await enqueueCounts(queue, 1);
+  const seen: number[] = [];
+  const handler = handleJob(countJob, async ({ payload, tenantId }) => {
+    seen.push(payload.n);
+    if (payload.n === 3) return;
+    await enqueue(queue.database.pool, countJob, { tenantId, payload: { n: payload.n + 1 } });
+  });
+  expect(await runnerOf(handler).drain(budget)).toMatchObject({ succeeded: 4, remaining: false });
+  expect(seen).toEqual([0, 1, 2, 3]);
+});
+
+test("a runner works in its lane only", async () => {
+  const input = { tenantId: "t", payload: { n: 1 } };
+  await enqueue(queue.database.pool, countJob, { ...input, lane: "canary" });
+  const handler = handleJob(countJob, async () => {});
+  expect(await runnerOf(handler).drain(budget)).toMatchObject({ claimed: 0, remaining: false });
+  expect(await runnerOf(handler, { lane: "canary" }).drain(budget)).toMatchObject({ succeeded: 1 });
+});
+
+test("a handler is told whose job it runs, and its log lines say so", async () => {
+  const lines: unknown[] = [];
+  const log = (event: string, fields?: object): void => void lines.push({ event, ...fields });
+  const logger: Logger = { debug: log, info: log, warn: log, error: log };
+  const input = { tenantId: "acme", payload: { n: 1 }, correlationId: "c-1" };
+  const { id } = await enqueue(queue.database.pool, countJob, input);
+  const handler = handleJob(countJob, async (context) => {
+    const { tenantId, attempt, maxAttempts, correlationId } = context;
+    context.logger.info("seen", { correlationId });
+    return { id: context.id, tenantId, attempt, maxAttempts };
+  });
+  await runnerOf(handler, { logger }).drain(budget);
+  const identity = { tenantId: "acme", attempt: 1 };
+  expect(await queue.history()).toMatchObject([{ result: { id, ...identity, maxAttempts: 3 } }]);
+  expect(lines).toContainEqual({
+    event: "seen",
+    correlationId: "c-1",
+    jobId: id,
+    type: "count",
+    ...identity,
+  });
+});
+
+test("a ledger that does not answer the first claim rejects the drain", async () => {
+  const ledger = createLedger({ databaseUrl: "postgresql://nobody:x@127.0.0.1:1/none" });
+  const runner = runnerOf(
+    handleJob(countJob, async () => {}),
+    { ledger },
+  );
+  await expect(runner.drain(budget)).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  await ledger.close();
 });

@@ -1,8 +1,9 @@
 import { silentLogger, type Lane, type Logger } from "@evenkeel/events";
-import type { JobStore, TypeCount } from "@evenkeel/ledger";
+import type { JobStore } from "@evenkeel/ledger";
 
 import { systemClock, type Clock } from "./clock.ts";
 import { Drain } from "./drain.ts";
+import type { DrainReport } from "./drain-report.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 
@@ -51,32 +52,14 @@ export interface DrainOptions {
   readonly abortGraceMs?: number;
 }
 
-/** What a drain did. Only settlements that the ledger accepted count as such. */
-export interface DrainReport {
-  readonly claimed: number;
-  readonly succeeded: number;
-  readonly retried: number;
-  readonly snoozed: number;
-  readonly dead: number;
-  /** Results dropped because the job was no longer held, or could not be settled while it was. */
-  readonly refused: number;
-  /** Claimed and given back without an attempt being counted. */
-  readonly released: number;
-  /** Due work of known types is left. `true` as well when that could not be found out. */
-  readonly remaining: boolean;
-  /** One of its signals ended it. */
-  readonly stopped: boolean;
-  /** Pending jobs in this lane that no handler here knows. */
-  readonly unknownTypes: readonly TypeCount[];
-}
-
 /** Runs due jobs. */
 export interface Runner {
   /**
    * Claims and runs due jobs until none is left or the budget ends. Drains may overlap, in one process or
    * in many.
    *
-   * @throws whatever the ledger threw, when not even the first claim succeeded. Nothing is held then.
+   * Rejects with whatever the ledger threw when not even the first claim succeeded, and nothing is held
+   * then; with a JobError `invalid_options` when an option is out of range.
    */
   drain(options: DrainOptions): Promise<DrainReport>;
 }
@@ -88,9 +71,9 @@ export interface Runner {
  */
 export function createRunner(options: RunnerOptions): Runner {
   const { concurrency = 10, batchSize = 500, leaseMs = 30_000 } = options;
-  checkRange("concurrency", concurrency, 1, 1_000);
-  checkRange("batchSize", batchSize, 1, 10_000);
-  checkRange("leaseMs", leaseMs, 1_000, 3_600_000);
+  checkWhole("concurrency", concurrency, 1, 1_000);
+  checkWhole("batchSize", batchSize, 1, 10_000);
+  checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);
   const handlers = new Map<string, JobHandler>();
   for (const handler of options.handlers) {
     const { type } = handler.definition;
@@ -114,10 +97,10 @@ export function createRunner(options: RunnerOptions): Runner {
     logger: options.logger ?? silentLogger,
   };
   return {
-    drain: (drainOptions) => {
+    drain: async (drainOptions) => {
       const { budgetMs, maxJobs = Number.MAX_SAFE_INTEGER, abortGraceMs = 5_000 } = drainOptions;
       checkRange("budgetMs", budgetMs, 0, 86_400_000);
-      checkRange("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
+      checkWhole("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
       checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
       return new Drain(deps, {
         budgetMs,
@@ -136,4 +119,13 @@ function checkRange(field: string, value: number, min: number, max: number): voi
     field,
     value,
   });
+}
+
+function checkWhole(field: string, value: number, min: number, max: number): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new JobError(
+    "invalid_options",
+    `${field} must be a whole number from ${min} to ${max}; got ${value}.`,
+    { field, value },
+  );
 }

@@ -1,8 +1,9 @@
-import type { AttemptError, Settlement } from "@evenkeel/ledger";
+import type { Settlement } from "@evenkeel/ledger";
 
-import { readVerdict } from "./attempt-error.ts";
+import { maxDelayMs, readVerdict } from "./attempt-error.ts";
+import { describeError } from "./error-description.ts";
 import { JobError } from "./job-error.ts";
-import type { RetryPolicy } from "./retry-policy.ts";
+import { exponential, type RetryPolicy } from "./retry-policy.ts";
 
 /** How an attempt ended, before anything is written about it. */
 export type AttemptOutcome =
@@ -27,7 +28,7 @@ type WithoutClaim<T> = T extends unknown ? Omit<T, "id" | "fence"> : never;
 export type Decision = WithoutClaim<Settlement>;
 
 /** How long a job of a newer version is put off, in milliseconds: time for the newer build to take it. */
-const newerVersionDelayMs: number = 15_000;
+const newerVersionDelayMs = 15_000;
 
 /** Decides what becomes of a job. Pure. */
 export function decideSettlement({
@@ -44,7 +45,7 @@ export function decideSettlement({
   readonly random: () => number;
 }): Decision {
   const isLast = attempt >= maxAttempts;
-  const delayMs = (): number => toDelayMs(retry.delayMs(attempt, random));
+  const delayMs = (): number => backOff(retry, attempt, random);
   switch (outcome.kind) {
     case "returned":
       return { kind: "succeeded", result: outcome.result };
@@ -83,30 +84,21 @@ export function decideSettlement({
   }
 }
 
-/** A policy may be the product's own: what it answers is brought into range, 0 to 366 days. */
-function toDelayMs(value: number): number {
-  return Number.isFinite(value) ? Math.min(Math.max(0, value), 366 * 24 * 60 * 60 * 1_000) : 0;
-}
-
-/** What is recorded of a thrown value. The ledger bounds it and takes credentials out. */
-export function describeError(error: unknown): AttemptError {
-  if (!(error instanceof Error)) return { code: "thrown_value", message: describeValue(error) };
-  const code = "code" in error && typeof error.code === "string" ? error.code : error.name;
-  const causes: string[] = [];
-  for (let cause = error.cause; cause !== undefined && causes.length < 5;) {
-    causes.push(cause instanceof Error ? `${cause.name}: ${cause.message}` : describeValue(cause));
-    cause = cause instanceof Error ? cause.cause : undefined;
-  }
-  const stack = [error.stack ?? "", ...causes.map((cause) => `caused by ${cause}`)].join("\n");
-  return { code, message: error.message, stack };
-}
-
-function describeValue(value: unknown): string {
+/**
+ * The policy's delay. It may be the product's own: what it answers is brought into range, and the default
+ * policy stands in for one that throws or answers no number.
+ */
+function backOff(retry: RetryPolicy, attempt: number, random: () => number): number {
+  let delayMs = Number.NaN;
   try {
-    return typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+    delayMs = retry.delayMs(attempt, random);
   } catch {
-    return "A value without a JSON form was thrown.";
+    // As for a delay that is no number.
   }
+  if (typeof delayMs !== "number" || Number.isNaN(delayMs)) {
+    return exponential().delayMs(attempt, () => 0.5);
+  }
+  return Math.min(Math.max(0, delayMs), maxDelayMs);
 }
 
 /** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. */

@@ -1,14 +1,17 @@
 import type { Logger } from "@evenkeel/events";
-import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
+import type { JobStore, Settlement } from "@evenkeel/ledger";
 
 import { within, type Clock } from "./clock.ts";
-import { describeError } from "./settlement-decision.ts";
+import { describeError } from "./error-description.ts";
 
 /** How long a finished job waits for others to be settled with it, in milliseconds. */
-const settlementWaitMs: number = 20;
+const settlementWaitMs = 20;
 
 /** Most settlements in one statement. */
 const maxBatch = 500;
+
+/** How long an answer is awaited even if the leases have run out: nobody may have taken the jobs over. */
+const leastPatienceMs = 1_000;
 
 const firstRetryMs = 50;
 const longestRetryMs = 1_000;
@@ -29,7 +32,8 @@ export class SettlementQueue {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onIdle: () => void;
-  #pending: PendingSettlement[] = [];
+  /** By job. */
+  readonly #pending = new Map<string, PendingSettlement>();
   #isWriting = false;
   #cancelTimer: (() => void) | undefined;
 
@@ -47,13 +51,16 @@ export class SettlementQueue {
   }
 
   get isIdle(): boolean {
-    return !this.#isWriting && this.#pending.length === 0;
+    return !this.#isWriting && this.#pending.size === 0;
   }
 
   add(item: PendingSettlement): void {
-    this.#pending.push(item);
+    const { id } = item.settlement;
+    // The job was claimed again before an older claim's result was written: that one's fence is gone.
+    this.#pending.get(id)?.onSettled(false);
+    this.#pending.set(id, item);
     if (this.#isWriting) return;
-    if (this.#pending.length >= maxBatch) this.flush();
+    if (this.#pending.size >= maxBatch) this.flush();
     else this.#cancelTimer ??= this.#clock.setTimer(() => this.flush(), settlementWaitMs);
   }
 
@@ -61,13 +68,14 @@ export class SettlementQueue {
   flush(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    if (this.#isWriting || this.#pending.length === 0) return;
+    if (this.#isWriting || this.#pending.size === 0) return;
     this.#isWriting = true;
-    const batch = this.#pending.splice(0, maxBatch);
+    const batch = [...this.#pending.values()].slice(0, maxBatch);
+    for (const { settlement } of batch) this.#pending.delete(settlement.id);
     void this.#write(batch).then(() => {
       this.#isWriting = false;
       // What came in during the write has waited long enough.
-      if (this.#pending.length > 0) this.flush();
+      if (this.#pending.size > 0) this.flush();
       else this.#onIdle();
     });
   }
@@ -76,9 +84,10 @@ export class SettlementQueue {
     let open = batch;
     for (let delayMs = firstRetryMs; open.length > 0; delayMs *= 2) {
       try {
+        const lastDeadlineMs = Math.max(...open.map(({ deadlineMs }) => deadlineMs));
         const accepted = await within(
           this.#clock,
-          Math.max(...open.map(({ deadlineMs }) => deadlineMs)) - this.#clock.now(),
+          Math.max(leastPatienceMs, lastDeadlineMs - this.#clock.now()),
           this.#jobs.settle(open.map(({ settlement }) => settlement)),
         );
         if (accepted === undefined) {
@@ -91,13 +100,7 @@ export class SettlementQueue {
       } catch (error) {
         const { code, message } = describeError(error);
         this.#logger.warn("job.settle_failed", { jobs: open.length, code, error: message });
-        if (!isUnreachable(error) && open.length > 1) {
-          // One row may be what the database cannot take: the others must not wait for it.
-          const half = Math.ceil(open.length / 2);
-          await this.#write(open.slice(0, half));
-          await this.#write(open.slice(half));
-          return;
-        }
+        if (isDataFault(error)) return await this.#isolate(open);
       }
       await this.#sleep(Math.min(delayMs, longestRetryMs));
       const nowMs = this.#clock.now();
@@ -106,9 +109,27 @@ export class SettlementQueue {
     }
   }
 
+  /** One settlement is what the database cannot take: the others must not wait for it. */
+  async #isolate(batch: readonly PendingSettlement[]): Promise<void> {
+    if (batch.length === 1) {
+      // The same again would fail again. The lease lapses, and the job is given to its next attempt.
+      for (const item of batch) item.onSettled(false);
+      return;
+    }
+    const half = Math.ceil(batch.length / 2);
+    await this.#write(batch.slice(0, half));
+    await this.#write(batch.slice(half));
+  }
+
   #sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => {
       this.#clock.setTimer(resolve, delayMs);
     });
   }
+}
+
+/** Postgres' classes 22 (data), 23 (constraints) and 54 (limits): what was sent is at fault. */
+function isDataFault(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return "code" in error && /^(?:22|23|54)...$/u.test(String(error.code));
 }

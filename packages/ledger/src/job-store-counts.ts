@@ -16,7 +16,7 @@ export interface JobCounts {
   readonly retried: number;
 }
 
-/** Pending jobs of one type. */
+/** How many jobs of one type wait. */
 export interface TypeCount {
   readonly type: string;
   readonly count: number;
@@ -48,35 +48,57 @@ export async function countJobs(sql: SqlClient): Promise<JobCounts> {
   return { due, scheduled, running, succeeded, dead, cancelled, retried };
 }
 
-/** Steps from type to type through the index background_job_due, and counts those asked for. */
+/**
+ * Steps from type to type through the index background_job_due, and counts those not asked for. Jobs whose
+ * lease lapsed are few; they are read as they are.
+ */
 const unknownTypesStatement = `
-WITH RECURSIVE stored AS (
-  (
-    SELECT type FROM evenkeel.background_job
-    WHERE state = 'PENDING' AND lane = $1::evenkeel.lane
-    ORDER BY type, tenant_id, run_at, id
-    LIMIT 1
+WITH RECURSIVE
+  known AS MATERIALIZED (
+    SELECT ARRAY(SELECT jsonb_array_elements_text($2::jsonb)) AS types
+  ),
+  stored AS (
+    (
+      SELECT type FROM evenkeel.background_job
+      WHERE state = 'PENDING' AND lane = $1::evenkeel.lane
+      ORDER BY type, tenant_id, run_at, id
+      LIMIT 1
+    )
+    UNION ALL
+    SELECT next.type
+    FROM stored
+    CROSS JOIN LATERAL (
+      SELECT job.type FROM evenkeel.background_job AS job
+      WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type > stored.type
+      ORDER BY job.type, job.tenant_id, job.run_at, job.id
+      LIMIT 1
+    ) AS next
+  ),
+  pending AS (
+    SELECT stored.type, (
+      SELECT count(*) FROM (
+        SELECT FROM evenkeel.background_job AS job
+        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = stored.type
+        LIMIT 10000
+      ) AS jobs
+    ) AS count
+    FROM stored CROSS JOIN known
+    WHERE stored.type <> ALL (known.types)
+  ),
+  lapsed AS (
+    SELECT left_behind.type, count(*) AS count
+    FROM (
+      SELECT job.type FROM evenkeel.background_job AS job CROSS JOIN known
+      WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+        AND job.type <> ALL (known.types)
+      LIMIT 10000
+    ) AS left_behind
+    GROUP BY left_behind.type
   )
-  UNION ALL
-  SELECT next.type
-  FROM stored
-  CROSS JOIN LATERAL (
-    SELECT job.type FROM evenkeel.background_job AS job
-    WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type > stored.type
-    ORDER BY job.type, job.tenant_id, job.run_at, job.id
-    LIMIT 1
-  ) AS next
-)
-SELECT stored.type, (
-  SELECT count(*) FROM (
-    SELECT FROM evenkeel.background_job AS job
-    WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = stored.type
-    LIMIT 10000
-  ) AS jobs
-)::int AS count
-FROM stored
-WHERE stored.type <> ALL (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))
-ORDER BY stored.type`;
+SELECT type, LEAST(sum(count), 10000)::int AS count
+FROM (SELECT * FROM pending UNION ALL SELECT * FROM lapsed) AS waiting
+GROUP BY type
+ORDER BY type`;
 
 /** See {@link JobStore.unknownTypes}. */
 export async function findUnknownTypes(

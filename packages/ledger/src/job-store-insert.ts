@@ -28,11 +28,13 @@ WITH
     SELECT id, tenant_id, type, version, payload, lane::evenkeel.lane,
       -- Cut to the column's milliseconds: rounding up would make it due a moment after now.
       date_trunc('milliseconds', COALESCE(
-        run_at, clock_timestamp() + COALESCE(delay_ms, 0) * interval '1 millisecond'
+        run_at, statement_timestamp() + COALESCE(delay_ms, 0) * interval '1 millisecond'
       )),
       max_attempts, unique_key, correlation_id
     FROM input
-    ORDER BY place
+    -- Keys in one order everywhere: two batches that share keys wait for each other and do not deadlock.
+    -- The ids were drawn in the order given, so that is the order in which equals are due.
+    ORDER BY tenant_id, type, unique_key, place
     ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
     RETURNING id, tenant_id, type, unique_key
   )

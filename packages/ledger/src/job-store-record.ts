@@ -15,7 +15,10 @@ export function isStorableJson(text: string): boolean {
   return !text.includes("\\u") || !refusedEscape.test(text);
 }
 
-/** An error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}: the code and the message matter most, the stack gives way. */
+/**
+ * An error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}: the code and the
+ * message matter most, the stack gives way.
+ */
 export function recordAttemptError(error: AttemptError): AttemptError {
   const code = cut(redactError(error.code), 200);
   const message = cut(redactError(error.message), 2_000);

@@ -1,8 +1,9 @@
 import type { Lane } from "@evenkeel/events";
 
-import { claimJobs, hasDueJobs } from "./job-store-claim.ts";
+import { claimJobs } from "./job-store-claim.ts";
 import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
 import { insertJobs } from "./job-store-insert.ts";
+import { hasDueJobs } from "./job-store-rotation.ts";
 import { renewLeases, settleJobs } from "./job-store-settle.ts";
 import type { SqlClient } from "./database.ts";
 
@@ -131,7 +132,10 @@ export interface JobStore {
   hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
   /** Numbers over the whole queue and its history, for reports: it reads both tables. */
   counts(): Promise<JobCounts>;
-  /** Types of pending jobs that are not among `types`, with at most 10,000 counted each. */
+  /**
+   * Jobs that wait for a runner which knows their type: of types not among `types`, pending or left behind
+   * by a runner that died. At most 10,000 of each are counted.
+   */
   unknownTypes(request: {
     readonly lane: Lane;
     readonly types: readonly string[];

@@ -1,9 +1,8 @@
 import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
-import { z } from "zod";
 
-import { defineJob, type JobDefinition } from "../job-definition.ts";
-import { exponential } from "../retry-policy.ts";
+import { enqueueMany } from "../enqueue.ts";
+import { countJob } from "./count-job.ts";
 
 /** A ledger on a database of the test's own, with ways to look at it and to move its time. */
 export interface Queue {
@@ -26,7 +25,7 @@ export interface HistoryRow {
   readonly outcome: string;
   readonly attempt: number;
   readonly result: unknown;
-  readonly errors: { readonly code: string; readonly attempt: number }[];
+  readonly errors: { readonly code: string; readonly attempt: number; readonly message: string }[];
 }
 
 /** Opens a {@link Queue}. */
@@ -68,12 +67,8 @@ export async function openQueue(): Promise<Queue> {
   };
 }
 
-const numberPayload: z.ZodObject<{ n: z.ZodNumber }> = z.object({ n: z.number() });
-
-/** The job of most tests. */
-export const countJob: JobDefinition<typeof numberPayload> = defineJob({
-  type: "count",
-  version: 1,
-  payload: numberPayload,
-  retry: exponential({ maxAttempts: 3, baseMs: 1_000 }),
-});
+/** Enqueues so many {@link countJob}s of one tenant, with 0, 1, 2 … in their payloads. */
+export async function enqueueCounts(queue: Queue, count: number, tenantId = "t"): Promise<void> {
+  const inputs = Array.from({ length: count }, (_, n) => ({ tenantId, payload: { n } }));
+  await enqueueMany(queue.database.pool, countJob, inputs);
+}

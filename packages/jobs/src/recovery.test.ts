@@ -1,0 +1,148 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+import { createLedger } from "@evenkeel/ledger";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import type { DrainReport } from "./drain-report.ts";
+import { handleJob } from "./job-handler.ts";
+import { createRunner } from "./runner.ts";
+import { countJob } from "./testing/count-job.ts";
+import { enqueueCounts, openQueue, type Queue } from "./testing/queue.ts";
+
+let queue: Queue;
+beforeEach(async () => {
+  queue = await openQueue();
+});
+afterEach(() => queue.close());
+
+const workerPath = fileURLToPath(new URL("testing/worker-process.ts", import.meta.url));
+
+function startWorker(mode: "hold" | "die"): ChildProcess {
+  const { databaseUrl } = queue.database;
+  return spawn(process.execPath, ["--conditions=@evenkeel/source", workerPath, databaseUrl, mode], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+}
+
+/** Resolves when the worker has begun so many jobs. */
+async function awaitStarts(worker: ChildProcess, count: number): Promise<void> {
+  if (worker.stdout === null) throw new Error("The worker has no output.");
+  let starts = 0;
+  for await (const line of createInterface({ input: worker.stdout })) {
+    if (line === "started") starts += 1;
+    if (starts === count) return;
+  }
+  throw new Error(`The worker ended after ${starts} of ${count} starts.`);
+}
+
+async function drainWith(ran: number[]): Promise<DrainReport> {
+  const handler = handleJob(countJob, async ({ payload }) => {
+    ran.push(payload.n);
+  });
+  return createRunner({ ledger: queue.ledger, handlers: [handler], owner: "survivor" }).drain({
+    budgetMs: 60_000,
+  });
+}
+
+function sumOf(report: DrainReport): number {
+  const { succeeded, retried, snoozed, dead, refused, released } = report;
+  return succeeded + retried + snoozed + dead + refused + released;
+}
+
+test("the jobs of a worker killed in mid-job are run by another once their leases lapse", async () => {
+  await enqueueCounts(queue, 5);
+  const worker = startWorker("hold");
+  const ended = once(worker, "exit");
+  await awaitStarts(worker, 5);
+  worker.kill("SIGKILL");
+  await ended;
+
+  const ran: number[] = [];
+  // Until then they are its own.
+  expect(await drainWith(ran)).toMatchObject({ claimed: 0, remaining: false });
+  await queue.lapseLeases();
+  expect(await drainWith(ran)).toMatchObject({ claimed: 5, succeeded: 5, remaining: false });
+  expect(ran.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4]);
+  const history = await queue.history();
+  expect(history).toHaveLength(5);
+  for (const row of history) {
+    expect(row).toMatchObject({
+      outcome: "SUCCEEDED",
+      attempt: 2,
+      errors: [{ code: "lease_lapsed", message: expect.stringContaining(`child-${worker.pid}`) }],
+    });
+  }
+});
+
+test("a job that kills its worker each time ends in the dead letters", async () => {
+  await enqueueCounts(queue, 1);
+  for (let attempt = 1; attempt <= countJob.retry.maxAttempts; attempt += 1) {
+    const [, signal] = await once(startWorker("die"), "exit");
+    expect(signal).toBe("SIGKILL");
+    expect(await queue.ledger.jobs.counts()).toMatchObject({ running: 1, due: 0 });
+    await queue.lapseLeases();
+  }
+  const ran: number[] = [];
+  expect(await drainWith(ran)).toMatchObject({ claimed: 1, dead: 1, remaining: false });
+  expect(ran).toEqual([]);
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "exhausted" }]);
+  const lapses = [1, 2, 3].map((attempt) => ({ attempt, code: "lease_lapsed" }));
+  expect((await queue.history())[0]?.errors.slice(0, 3)).toMatchObject(lapses);
+});
+
+test("connections cut in mid-drain lose no job and settle none twice", async () => {
+  await enqueueCounts(queue, 300);
+  const ran = new Set<number>();
+  const handler = handleJob(countJob, async ({ payload }) => {
+    ran.add(payload.n);
+    if (payload.n % 50 !== 25) return;
+    await queue.database.pool.query(
+      `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
+       WHERE "datname" = current_database() AND "application_name" = 'evenkeel'`,
+    );
+  });
+  // Its own connections, which Postgres knows by the name that the ledger gives them.
+  const ledger = createLedger({ databaseUrl: queue.database.databaseUrl, maxConnections: 4 });
+  const runner = createRunner({ ledger, handlers: [handler], owner: "r" });
+  // No job has more than three attempts, so a few rounds end them all.
+  const unaccounted: DrainReport[] = [];
+  for (let round = 0; round < 20; round += 1) {
+    const report = await runner.drain({ budgetMs: 60_000 }).catch(() => undefined);
+    if (report !== undefined && sumOf(report) !== report.claimed) unaccounted.push(report);
+    await queue.lapseLeases();
+    await queue.makeDue();
+    const { due, running } = await queue.ledger.jobs.counts();
+    if (due + running === 0) break;
+  }
+  await ledger.close();
+  expect(unaccounted).toEqual([]);
+  const history = await queue.history();
+  expect(history).toHaveLength(300);
+  expect(new Set(history.map(({ id }) => id)).size).toBe(300);
+  expect(ran.size).toBe(300);
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 0, running: 0 });
+  // A job whose attempts were all cut off is dead, with a letter.
+  const dead = history.filter(({ outcome }) => outcome === "DEAD").length;
+  expect(await queue.deadLetters()).toHaveLength(dead);
+});
+
+test("one settlement that the database cannot take does not hold up the others", async () => {
+  await enqueueCounts(queue, 40);
+  await queue.database.pool.query(
+    `ALTER TABLE "evenkeel"."background_job_history" ADD CHECK ("result" IS DISTINCT FROM '17')`,
+  );
+  const handler = handleJob(countJob, async ({ payload }) => payload.n);
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "r" });
+  const first = await runner.drain({ budgetMs: 60_000 });
+  expect(first).toMatchObject({ claimed: 40, succeeded: 39, refused: 1 });
+  for (let attempt = 2; attempt <= 3; attempt += 1) {
+    await queue.lapseLeases();
+    expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, refused: 1 });
+  }
+  await queue.lapseLeases();
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, dead: 1 });
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "exhausted" }]);
+});

@@ -1,0 +1,128 @@
+import type { Lane } from "@evenkeel/events";
+
+import type { SqlClient } from "./database.ts";
+
+/** Most pairs of a type and a tenant that one statement looks at, per type. */
+export const maxVisits: number = 2_000;
+
+/**
+ * The rotation, as CTEs over $1 lane, $2 types, $3 after, $4 origin, $5 wrapped, $6 limit, $7 visits,
+ * $8 number of types.
+ *
+ * `ring` walks, per type, from tenant to tenant through the index background_job_due: one index probe per
+ * step, whatever the backlog. It starts behind `after`, wraps at the end and stops at `origin`, or when it
+ * has met `limit` tenants with due work. `tenants` are the due tenants up to the point that every type has
+ * reached (`frontier`), in ring order.
+ */
+export const rotationCtes: string = `
+  types AS MATERIALIZED (
+    -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
+    SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int
+  ),
+  rotation AS MATERIALIZED (
+    SELECT seat.after, COALESCE($4::text, seat.after) AS origin
+    FROM (
+      SELECT COALESCE(
+        $3::text,
+        (SELECT after_tenant FROM evenkeel.background_job_rotation WHERE lane = $1::evenkeel.lane),
+        ''
+      ) AS after
+    ) AS seat
+  ),
+  ring AS (
+    SELECT types.type, rotation.after AS tenant_id, NULL::timestamptz AS head_run_at,
+      $5::boolean AS wrapped, 0 AS visited, 0 AS due
+    FROM types CROSS JOIN rotation
+    UNION ALL
+    SELECT ring.type, next.tenant_id, next.run_at, next.wrapped, ring.visited + 1,
+      ring.due + (next.run_at <= now())::int
+    FROM ring
+    CROSS JOIN rotation
+    -- The bound on a wrapped walk stands outside the LIMIT: inside, the scan would search on for a match.
+    LEFT JOIN LATERAL (
+      SELECT job.tenant_id, job.run_at
+      FROM evenkeel.background_job AS job
+      WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
+        AND job.tenant_id > ring.tenant_id
+      ORDER BY job.tenant_id, job.run_at, job.id
+      LIMIT 1
+    ) AS ahead ON NOT ring.wrapped OR ahead.tenant_id <= rotation.origin
+    LEFT JOIN LATERAL (
+      SELECT job.tenant_id, job.run_at
+      FROM evenkeel.background_job AS job
+      WHERE ahead.tenant_id IS NULL AND NOT ring.wrapped
+        AND job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
+        AND job.tenant_id <= rotation.origin
+      ORDER BY job.tenant_id, job.run_at, job.id
+      LIMIT 1
+    ) AS behind ON true
+    CROSS JOIN LATERAL (
+      SELECT COALESCE(ahead.tenant_id, behind.tenant_id) AS tenant_id,
+        COALESCE(ahead.run_at, behind.run_at) AS run_at,
+        ring.wrapped OR ahead.tenant_id IS NULL AS wrapped
+    ) AS next
+    WHERE next.tenant_id IS NOT NULL AND ring.due < $6::int AND ring.visited < $7::int
+  ),
+  frontier AS MATERIALIZED (
+    SELECT wrapped, tenant_id FROM ring
+    WHERE due >= $6::int OR visited >= $7::int
+    ORDER BY wrapped, tenant_id
+    LIMIT 1
+  ),
+  heads AS MATERIALIZED (
+    SELECT ring.type, ring.tenant_id, ring.wrapped, ring.head_run_at FROM ring
+    WHERE ring.head_run_at <= now() AND NOT EXISTS (
+      SELECT FROM frontier WHERE (frontier.wrapped, frontier.tenant_id) < (ring.wrapped, ring.tenant_id)
+    )
+  ),
+  tenants AS MATERIALIZED (
+    SELECT tenant_id, row_number() OVER (ORDER BY wrapped, tenant_id)::int AS place
+    FROM (SELECT DISTINCT wrapped, tenant_id FROM heads) AS due
+    ORDER BY place
+    LIMIT $6::int
+  )`;
+
+/** Where a walk that met no due work in one statement goes on in the next. */
+export interface Resumption {
+  readonly after: string;
+  readonly origin: string;
+  readonly wrapped: boolean;
+}
+
+const dueStatement = `
+WITH RECURSIVE ${rotationCtes}
+SELECT
+  EXISTS (SELECT FROM tenants) OR EXISTS (
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+      AND job.type IN (SELECT type FROM types)
+  ) AS due,
+  frontier.tenant_id AS after, frontier.wrapped, (SELECT origin FROM rotation) AS origin
+FROM (VALUES (1)) AS one LEFT JOIN frontier ON true`;
+
+/** See {@link JobStore.hasDue}. */
+export async function hasDueJobs(
+  sql: SqlClient,
+  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
+): Promise<boolean> {
+  if (types.length === 0) return false;
+  const typesText = JSON.stringify(types);
+  let walk: Resumption | undefined;
+  for (;;) {
+    const rows: { due: boolean; after: string | null; wrapped: boolean; origin: string }[] =
+      await sql.query(dueStatement, [
+        lane,
+        typesText,
+        walk?.after ?? "",
+        walk?.origin ?? null,
+        walk?.wrapped ?? false,
+        1,
+        maxVisits,
+        types.length,
+      ]);
+    const row = rows[0];
+    if (row === undefined || row.due) return row?.due ?? false;
+    if (row.after === null) return false;
+    walk = { after: row.after, origin: row.origin, wrapped: row.wrapped };
+  }
+}
