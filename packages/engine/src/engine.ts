@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { createAppSync } from "./app/app-sync.ts";
 import { type HttpServer, listenHttp } from "./api/http-server.ts";
+import { type InboundRequest, readFetchArguments } from "./api/inbound-request.ts";
 import { createRouter } from "./api/router.ts";
 import { createEngineCore } from "./engine-core.ts";
 import { type EngineView, createEngineView } from "./engine-view.ts";
@@ -52,7 +53,7 @@ export interface EngineOptions {
   readonly pollMs?: number;
   /** In virtual time, how long in real milliseconds a call may hang before `advance` gives up; 10,000. */
   readonly stallMs?: number;
-  /** How to reach apps over HTTP and carry out `step.fetch`; the global `fetch` by default. */
+  /** Carries out `step.fetch`; the global `fetch` by default. */
   readonly fetch?: typeof fetch;
   /** Starts even with `NODE_ENV=production`; `false` by default. */
   readonly allowProduction?: boolean;
@@ -129,7 +130,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
   const clock = options.clock ?? realClock();
   const seed = options.seed ?? 1;
   const outsideFetch = options.fetch ?? ((input, init) => fetch(input, init));
-  const http = createHttpTransport({ fetch: outsideFetch });
+  const http = createHttpTransport();
   const handlers = new Map<string, Transport>();
   const transport: Transport = {
     send(request) {
@@ -155,10 +156,14 @@ export function createEngine(options: EngineOptions = {}): Engine {
       core.journal.record("warn", "fault.injected", { fault: "restart" });
       core.forget();
       for (const origin of handlers.keys()) await syncOnce(`${origin}/api/inngest`);
+      // An app that is down now is taken in later, as `watch` goes on asking.
+      await Promise.all([...urls].map((url) => sync.sync(url)));
     },
   };
+  const view = createEngineView({ runs: core.runs, log: core.log, apps: core.apps });
   const router = createRouter({
     ...core,
+    explain: (eventId) => view.explain(eventId),
     faults,
     eventKeys: options.eventKeys ?? [],
     urls: options.apps ?? [],
@@ -258,13 +263,13 @@ export function createEngine(options: EngineOptions = {}): Engine {
     return fn;
   }
 
-  async function answer(request: Request): Promise<Response> {
+  async function answer(request: InboundRequest): Promise<Response> {
     void start();
     return router(request);
   }
 
   return {
-    ...createEngineView({ runs: core.runs, log: core.log, apps: core.apps }),
+    ...view,
     async listen({ port = 0, host = "127.0.0.1" } = {}) {
       void start();
       server = await listenHttp(router, { port, host });
@@ -278,7 +283,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
       await server?.close();
       server = undefined;
     },
-    fetch: (input, init) => answer(input instanceof Request ? input : new Request(input, init)),
+    fetch: (input, init) => answer(readFetchArguments(input, init)),
     url: inProcessOrigin,
     seed,
     async register(target) {
@@ -293,7 +298,9 @@ export function createEngine(options: EngineOptions = {}): Engine {
     async send(events) {
       void start();
       const list: readonly EventInput[] = isList(events) ? events : [events];
-      return { ids: list.map((event) => intake.receive(toJson(event)).internalId) };
+      // As the SDK does, and not the event API: data is never missing.
+      const complete = list.map((event) => toJson({ ...event, data: event.data ?? {} }));
+      return { ids: complete.map((event) => intake.receive(event).internalId) };
     },
     signal: (name, data = null) => core.waiter.onSignal(name, data)?.id,
     settled: () => guardStall(becomeQuiet()),

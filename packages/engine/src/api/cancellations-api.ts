@@ -52,7 +52,10 @@ export function createCancellations(deps: RunsApiDeps & { nextId: () => string }
           : "",
       ].filter((problem) => problem !== "");
       if (problems.length > 0) return answerError(400, problems.join("\n"));
-      const fn = apps.findFunction(`${body.app_id}-${body.function_id}`);
+      // The development server takes the full id, Inngest Cloud the id within the app.
+      const fn =
+        apps.findFunction(`${body.app_id}-${body.function_id}`) ??
+        apps.findFunction(body.function_id);
       if (fn === undefined) return answerError(404, "function not found");
       let condition: Expression | undefined;
       try {

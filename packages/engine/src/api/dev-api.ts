@@ -5,10 +5,11 @@ import { deterministicUuid } from "../identity.ts";
 import type { Journal } from "../journal.ts";
 import { parseJson } from "../json.ts";
 import { answerError, answerJson } from "./answer.ts";
+import type { InboundRequest } from "./inbound-request.ts";
 
 /** Answers `POST /fn/register`: an app registers its functions by itself. */
 export function registerApp(
-  request: Request,
+  request: InboundRequest,
   text: string,
   deps: { apps: AppRegistry; journal: Journal; nextId: () => string },
 ): Response {

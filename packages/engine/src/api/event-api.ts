@@ -2,14 +2,14 @@ import { EventRefusedError } from "../event/event.ts";
 import { readEventBody } from "../event/event-body.ts";
 import type { Intake } from "../event/intake.ts";
 import { answerJson } from "./answer.ts";
+import type { InboundRequest } from "./inbound-request.ts";
 
 /** Answers `POST /e/:key`: takes in one event or several, with the real server's answers. */
 export async function receiveEvents(
-  request: Request,
+  request: InboundRequest,
   key: string,
   deps: { intake: Intake; eventKeys: readonly string[] },
 ): Promise<Response> {
-  if (key === "") return answerJson({ error: "Event key is required" }, 401);
   if (deps.eventKeys.length > 0 && !deps.eventKeys.includes(key)) {
     return answerJson({ error: "Event key not found" }, 401);
   }

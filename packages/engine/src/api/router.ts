@@ -1,5 +1,6 @@
 import type { AppRegistry } from "../app/app-registry.ts";
 import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
+import type { Explanation } from "../engine-view.ts";
 import type { Intake } from "../event/intake.ts";
 import { isObject, parseJson } from "../json.ts";
 import { answerError, answerJson } from "./answer.ts";
@@ -7,6 +8,7 @@ import { createCancellations } from "./cancellations-api.ts";
 import { registerApp, removeApp, showInfo } from "./dev-api.ts";
 import { receiveEvents } from "./event-api.ts";
 import { type FaultTarget, injectFault } from "./faults-api.ts";
+import type { InboundRequest } from "./inbound-request.ts";
 import {
   type RunsApiDeps,
   cancelRun,
@@ -29,20 +31,21 @@ export interface RouterDeps extends RunsApiDeps {
   readonly urls: readonly string[];
   readonly nextId: () => string;
   readonly faults: FaultTarget;
+  readonly explain: (eventId: string) => readonly Explanation[];
 }
 
 type Params = readonly string[];
-type Route = (request: Request, url: URL, params: Params) => Response | Promise<Response>;
+type Route = (request: InboundRequest, url: URL, params: Params) => Response | Promise<Response>;
 
 /** Answers a request to the engine, as the real server's HTTP interface does. */
-export type Router = (request: Request) => Promise<Response>;
+export type Router = (request: InboundRequest) => Promise<Response>;
 
 /** Creates the engine's {@link Router}. */
 export function createRouter(deps: RouterDeps): Router {
   const { journal, now } = deps;
   const cancellations = createCancellations(deps);
 
-  async function invoke(request: Request, slug: string): Promise<Response> {
+  async function invoke(request: InboundRequest, slug: string): Promise<Response> {
     const body = parseJson(await request.text());
     if (!isObject(body)) return answerError(400, "Unable to read post data request");
     const data = isObject(body["data"]) ? body["data"] : {};
@@ -96,6 +99,11 @@ export function createRouter(deps: RouterDeps): Router {
       "DELETE",
       /^\/v1\/cancellations\/([^/]+)$/,
       (_request, _url, [id = ""]) => cancellations.remove(id),
+    ],
+    [
+      "GET",
+      /^\/dev\/explain\/([^/]+)$/,
+      (_request, _url, [id = ""]) => answerJson(deps.explain(decodeURIComponent(id))),
     ],
     ["POST", /^\/dev\/faults$/, async (request) => injectFault(await request.text(), deps.faults)],
     ["POST", /^\/v1\/signals$/, async (request) => receiveSignal(await request.text(), deps)],

@@ -41,13 +41,11 @@ export function listEvents(query: URLSearchParams, deps: RunsApiDeps): Response 
   return answerData(found.map(viewEvent), deps.now());
 }
 
-/** Answers `GET /v1/events/:id`. */
+/** Answers `GET /v1/events/:id`; an unknown event is null, as on the real server. */
 export function showEvent(id: string, deps: RunsApiDeps): Response {
   if (!ulid.test(id)) return answerError(400, `Invalid event ID: ${id}`);
   const stored = deps.log.find(id.toUpperCase());
-  return stored === undefined
-    ? answerError(404, "Event not found")
-    : answerData(viewEvent(stored), deps.now());
+  return answerData(stored === undefined ? null : viewEvent(stored), deps.now());
 }
 
 /** Answers `GET /v1/events/:id/runs`. */

@@ -1,7 +1,26 @@
 import { parseArgs } from "node:util";
 
+/** What the command line was asked to do; `undefined` asks for help. */
+export type Arguments = DevArguments | FaultArguments | ExplainArguments | undefined;
+
+/** `evenkeel-engine fault <name>`: injects a fault into an engine that runs. */
+export interface FaultArguments {
+  readonly command: "fault";
+  readonly engineUrl: string;
+  /** The body of `POST /dev/faults`. */
+  readonly request: Readonly<Record<string, string | number>>;
+}
+
+/** `evenkeel-engine explain <event id>`: asks an engine that runs. */
+export interface ExplainArguments {
+  readonly command: "explain";
+  readonly engineUrl: string;
+  readonly eventId: string;
+}
+
 /** What `evenkeel-engine dev` was asked to do. */
 export interface DevArguments {
+  readonly command: "dev";
   readonly urls: readonly string[];
   readonly port: number;
   readonly host: string;
@@ -21,6 +40,8 @@ export class ArgumentError extends Error {
 
 /** The help text of the command line. */
 export const usage: string = `evenkeel-engine dev [options]
+evenkeel-engine fault <name> [options]
+evenkeel-engine explain <event id> [options]
 
 Runs the engine as a local Inngest server. It keeps everything in memory.
 
@@ -35,6 +56,17 @@ Runs the engine as a local Inngest server. It keeps everything in memory.
   -v, --verbose          log small steps too
       --allow-production start even with NODE_ENV=production
   -h, --help             show this text
+
+Fault and explain ask an engine that runs:
+
+      --engine <url>     where it listens (http://127.0.0.1:8288)
+
+Faults: duplicateEvents [--name], reorderEvents --within <time>, dropAnswers, callTwice,
+delayCalls --by <time>, refuseEvents --for <time> [--status], restart, clear.
+
+      --times <number>   how often it strikes (once)
+      --function <id>    strikes calls of this function only, <app>-<function>
+      --step <name>      strikes calls that run this step only
 `;
 
 function readNumber(text: string | undefined, name: string, fallback: number): number {
@@ -46,15 +78,49 @@ function readNumber(text: string | undefined, name: string, fallback: number): n
   return value;
 }
 
+const faultTexts = ["name", "within", "by", "for", "function", "step"] as const;
+const faultNumbers = ["times", "status"] as const;
+
 /**
- * Reads the command line; `undefined` asks for help.
+ * Reads the command line.
  *
  * @throws ArgumentError for an unknown command, option or value.
  */
-export function readArguments(args: readonly string[]): DevArguments | undefined {
-  let parsed;
+export function readArguments(args: readonly string[]): Arguments {
+  const { values, positionals } = parse(args);
+  if (values.help === true || positionals[0] === "help") return undefined;
+  const [command, subject, ...rest] = positionals;
+  const isRemote = command === "fault" || command === "explain";
+  if (!isRemote && (command !== "dev" || subject !== undefined)) {
+    throw new ArgumentError(
+      `the command is "dev", "fault" or "explain", not ${JSON.stringify(positionals.join(" "))}.`,
+    );
+  }
+  if (!isRemote) return readDev(values);
+  if (subject === undefined || rest.length > 0) {
+    throw new ArgumentError(
+      command === "fault" ? "name one fault: fault dropAnswers" : "name one event: explain <id>",
+    );
+  }
+  const engineUrl = readUrl(values.engine ?? "http://127.0.0.1:8288", "engine");
+  if (command === "explain") return { command, engineUrl, eventId: subject };
+  const request: Record<string, string | number> = { fault: subject };
+  for (const name of faultTexts) {
+    const text = values[name];
+    if (text !== undefined) request[name] = text;
+  }
+  for (const name of faultNumbers) {
+    const text = values[name];
+    if (text !== undefined) request[name] = readNumber(text, name, 0);
+  }
+  return { command, engineUrl, request };
+}
+
+type Values = ReturnType<typeof parse>["values"];
+
+function parse(args: readonly string[]) {
   try {
-    parsed = parseArgs({
+    return parseArgs({
       args: [...args],
       allowPositionals: true,
       options: {
@@ -69,23 +135,32 @@ export function readArguments(args: readonly string[]): DevArguments | undefined
         verbose: { type: "boolean", short: "v" },
         "allow-production": { type: "boolean" },
         help: { type: "boolean", short: "h" },
+        engine: { type: "string" },
+        name: { type: "string" },
+        within: { type: "string" },
+        by: { type: "string" },
+        for: { type: "string" },
+        function: { type: "string" },
+        step: { type: "string" },
+        times: { type: "string" },
+        status: { type: "string" },
       },
     });
   } catch (error) {
     throw new ArgumentError(error instanceof Error ? error.message : String(error));
   }
-  const { values, positionals } = parsed;
-  if (values.help === true || positionals[0] === "help") return undefined;
-  if (positionals[0] !== "dev" || positionals.length > 1) {
-    throw new ArgumentError(`the command is "dev", not ${JSON.stringify(positionals.join(" "))}.`);
-  }
-  const urls = (values.url ?? []).map((url) => (url.includes("://") ? url : `http://${url}`));
-  for (const url of urls) {
-    if (!URL.canParse(url))
-      throw new ArgumentError(`--url takes a URL, not ${JSON.stringify(url)}.`);
-  }
+}
+
+function readUrl(text: string, name: string): string {
+  const url = text.includes("://") ? text : `http://${text}`;
+  if (URL.canParse(url)) return url;
+  throw new ArgumentError(`--${name} takes a URL, not ${JSON.stringify(text)}.`);
+}
+
+function readDev(values: Values): DevArguments {
   return {
-    urls,
+    command: "dev",
+    urls: (values.url ?? []).map((url) => readUrl(url, "url")),
     port: readNumber(values.port, "port", 8288),
     host: values.host ?? "127.0.0.1",
     isJson: values.json === true,

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { createEngine } from "../engine.ts";
 import { ArgumentError, readArguments } from "./arguments.ts";
 import { createLiveLog } from "./live-log.ts";
 
@@ -30,6 +31,32 @@ describe("evenkeel-engine", () => {
     child.kill("SIGTERM");
     const [code] = await once(child, "exit");
     expect(code).toBe(0);
+  });
+
+  it("injects faults into a running engine and explains its events", async () => {
+    const engine = createEngine();
+    const { url } = await engine.listen();
+    const { ids } = await engine.send({ name: "a" });
+    const [id = ""] = ids;
+    const run = async (args: readonly string[]) => {
+      const child = start([...args, "--engine", url]);
+      let text = "";
+      child.stdout.on("data", (chunk: Buffer) => (text += chunk.toString()));
+      child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
+      const [code] = await once(child, "close");
+      return { code, text };
+    };
+    expect(await run(["fault", "refuseEvents", "--for", "1h"])).toEqual({
+      code: 0,
+      text: "injected refuseEvents\n",
+    });
+    expect((await fetch(`${url}/e/key`, { method: "POST", body: "{}" })).status).toBe(503);
+    expect(await run(["fault", "noSuchFault"])).toMatchObject({
+      code: 1,
+      text: expect.stringContaining("no such fault"),
+    });
+    expect(await run(["explain", id])).toEqual({ code: 0, text: `event a ${id}\n` });
+    await engine.close();
   });
 
   it("refuses production, unless told to", async () => {
@@ -63,12 +90,25 @@ describe("readArguments", () => {
     });
   });
 
+  it("reads a fault and what it strikes", () => {
+    const args = ["fault", "delayCalls", "--by", "5s", "--times", "3", "--function", "app-f"];
+    expect(readArguments([...args, "--engine", "localhost:9000"])).toEqual({
+      command: "fault",
+      engineUrl: "http://localhost:9000",
+      request: { fault: "delayCalls", by: "5s", times: 3, function: "app-f" },
+    });
+  });
+
   it("asks for help", () => {
     expect(readArguments(["--help"])).toBeUndefined();
   });
 
   it.each([
-    [["start"], /the command is "dev"/],
+    [["start"], /the command is "dev", "fault" or "explain"/],
+    [["dev", "more"], /the command is/],
+    [["fault"], /name one fault/],
+    [["fault", "restart", "--engine", "http://"], /--engine takes a URL/],
+    [["explain", "a", "b"], /name one event/],
     [["dev", "--port", "x"], /--port takes a number/],
     [["dev", "--url", "http://"], /--url takes a URL/],
     [["dev", "--no-such"], /no-such/],
@@ -96,9 +136,11 @@ describe("live log", () => {
     log.warn("app.unreachable", { url: "http://a", reason: "Unable to reach SDK URL" });
     log.error("run.failed", { function: "app-f", runId: "01ABCDEF", error: "Error: boom" });
     log.debug("run.queued", {});
+    log.info("event.received", { name: "user/signed.up" });
     expect(lines).toEqual([
       "10:11:12.013 ! no app at http://a: Unable to reach SDK URL",
       "10:11:12.013 ✗ app-f failed: Error: boom [ABCDEF]",
+      "10:11:12.013 · event user/signed.up",
     ]);
   });
 

@@ -16,9 +16,9 @@ const phrases: Readonly<Record<string, (fields: Fields) => string>> = {
   "app.refused": (f) => `refused ${text(f, "app")} at ${text(f, "url")}: ${text(f, "reason")}`,
   "app.failed": (f) =>
     `${text(f, "app")} failed ${text(f, "function")} (${text(f, "url")}): ${text(f, "reason")}`,
-  "event.received": (f) => `event ${text(f, "event")}`,
+  "event.received": (f) => `event ${text(f, "name")}`,
   "event.skipped": (f) =>
-    `${text(f, "function")} skipped ${text(f, "event")}: ${text(f, "outcome")}, ${text(f, "reason")}`,
+    `${text(f, "function")} skipped ${text(f, "name")}: ${text(f, "outcome")}, ${text(f, "reason")}`,
   "run.started": (f) => `${text(f, "function")} started`,
   "run.retrying": (f) =>
     `${text(f, "function")} tries ${text(f, "step", "again")} in ${Math.round(Number(f["inMs"]) / 1_000)} s (attempt ${Number(f["attempt"]) + 1}): ${text(f, "reason")}`,

@@ -3,6 +3,7 @@ import { createEngine } from "../engine.ts";
 import { ProductionRefusedError } from "../production-guard.ts";
 import { ArgumentError, type DevArguments, readArguments, usage } from "./arguments.ts";
 import { createLiveLog } from "./live-log.ts";
+import { RemoteError, explainEvent, injectFault } from "./remote.ts";
 
 async function runDev(options: DevArguments): Promise<void> {
   const engine = createEngine({
@@ -34,14 +35,20 @@ async function main(): Promise<number> {
   try {
     const options = readArguments(process.argv.slice(2));
     if (options === undefined) process.stdout.write(usage);
-    else await runDev(options);
+    else if (options.command === "dev") await runDev(options);
+    else if (options.command === "fault") process.stdout.write(await injectFault(options));
+    else process.stdout.write(await explainEvent(options));
     return 0;
   } catch (error) {
     if (error instanceof ArgumentError) {
       process.stderr.write(`evenkeel-engine: ${error.message}\n\n${usage}`);
       return 2;
     }
-    if (error instanceof ProductionRefusedError || (error instanceof Error && "code" in error)) {
+    if (
+      error instanceof RemoteError ||
+      error instanceof ProductionRefusedError ||
+      (error instanceof Error && "code" in error)
+    ) {
       process.stderr.write(`evenkeel-engine: ${error.message}\n`);
       return 1;
     }

@@ -1,3 +1,4 @@
+import type { InboundRequest } from "../api/inbound-request.ts";
 import { type Json, parseJson } from "../json.ts";
 import { EventRefusedError } from "./event.ts";
 
@@ -10,20 +11,18 @@ const maxEventsPerRequest: number = 5_000;
  * Takes an event API request apart: one event, or several; JSON, a form or a multipart form.
  * `refusal` is set where the server stops reading; the events before it still count.
  */
-export async function readEventBody(request: Request): Promise<{
+export async function readEventBody(request: InboundRequest): Promise<{
   items: Json[];
   refusal?: EventRefusedError;
 }> {
   const contentType = request.headers.get("content-type") ?? "";
-  const copy = /^(multipart\/form-data|application\/x-www-form-urlencoded)/.test(contentType)
-    ? request.clone()
-    : undefined;
+  const isForm = /^(multipart\/form-data|application\/x-www-form-urlencoded)/.test(contentType);
   const text = await request.text();
   const trimmed = text.trimStart();
   if (trimmed === "") return { items: [] };
   if (trimmed.startsWith("{")) return readSingle(text);
   if (trimmed.startsWith("[")) return readBatch(trimmed);
-  if (copy !== undefined) return { items: [await readForm(copy)] };
+  if (isForm) return { items: [await readForm(text, contentType)] };
   return {
     items: [],
     refusal: new EventRefusedError(
@@ -67,9 +66,10 @@ function readBatch(text: string): { items: Json[]; refusal?: EventRefusedError }
   };
 }
 
-async function readForm(request: Request): Promise<Record<string, string[]>> {
+async function readForm(text: string, contentType: string): Promise<Record<string, string[]>> {
   const fields: Record<string, string[]> = {};
-  for (const [name, value] of await request.formData()) {
+  const form = new Response(text, { headers: { "content-type": contentType } });
+  for (const [name, value] of await form.formData()) {
     (fields[name] ??= []).push(typeof value === "string" ? value : await value.text());
   }
   return fields;

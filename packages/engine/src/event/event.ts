@@ -5,7 +5,8 @@ export interface EngineEvent {
   /** The sender's id, or the engine's own where the sender gave none: what duplicates are known by. */
   readonly id: string;
   readonly name: string;
-  readonly data: JsonObject;
+  /** Null where the sender gave none, as on the real server. */
+  readonly data: JsonObject | null;
   /** When it happened, in milliseconds; a future time delays the functions it starts. */
   readonly ts: number;
   readonly v?: string;
@@ -98,13 +99,14 @@ export function normalizeEvent(raw: Json, internalId: string, nowMs: number): En
   if (ts !== 0 && ts < earliestMs) throw new EventRefusedError("timestamp is before Jan 1, 1980");
   if (ts > latestMs) throw new EventRefusedError("timestamp is after Jan 1, 2100");
   const { [internalDataKey]: _internal, ...data } = objectOr(fields["data"]);
+  const hasData = isObject(fields["data"]);
   const v = fields["v"];
   const id = fields["id"];
   const meta = objectOr(fields["meta"]);
   return {
     id: typeof id === "string" && id !== "" ? id : internalId,
     name,
-    data,
+    data: hasData ? data : null,
     ts: ts === 0 ? nowMs : ts,
     user: objectOr(fields["user"]),
     ...(typeof v === "string" && v !== "" ? { v } : {}),
@@ -114,6 +116,11 @@ export function normalizeEvent(raw: Json, internalId: string, nowMs: number): En
 
 function objectOr(value: Json | undefined): JsonObject {
   return isObject(value) ? value : {};
+}
+
+/** What the server keeps for itself in an event's data. */
+export function internalDataOf(event: EngineEvent): JsonObject {
+  return objectOr(event.data?.[internalDataKey]);
 }
 
 /** Every trigger that an event name meets: itself and the wildcards that follow a `/` or a `.`. */

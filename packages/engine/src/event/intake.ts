@@ -47,7 +47,7 @@ export function createIntake(deps: {
 
   function store(event: EngineEvent, internalId: string): StoredEvent {
     const stored = log.add(event, internalId, now());
-    journal.record("info", "event.received", { event: event.name, ordinal: stored.ordinal });
+    journal.record("info", "event.received", { name: event.name, ordinal: stored.ordinal });
     pass(stored);
     return stored;
   }

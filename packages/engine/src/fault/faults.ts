@@ -120,7 +120,7 @@ export function createFaults(deps: {
       const deliverAll = () => {
         deliver(stored);
         if (duplicate === undefined) return;
-        strike("duplicate event", { event: name });
+        strike("duplicate event", { name });
         deliver(stored);
       };
       if (duplicate !== undefined) {
@@ -135,7 +135,7 @@ export function createFaults(deps: {
       reorder.left -= 1;
       reorders = reorders.filter((entry) => entry.left > 0);
       const heldMs = Math.floor(random() * reorder.withinMs);
-      strike("reordered event", { event: name, heldMs });
+      strike("reordered event", { name, heldMs });
       timers.at(now() + heldMs, deliverAll);
     },
     eventRefusal() {

@@ -159,7 +159,6 @@ export function createExecutor(deps: {
       url: withStepId(job.run.fn.url, stepId),
       headers: {
         "content-type": "application/json",
-        "x-inngest-server-kind": "dev",
         "x-run-id": job.run.id,
         "x-request-id": requestId,
         "x-inngest-generation-id": String(job.generation),

@@ -1,6 +1,11 @@
-import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
+import {
+  type EngineEvent,
+  internalDataKey,
+  internalDataOf,
+  internalEvents,
+} from "../event/event.ts";
 import type { Journal } from "../journal.ts";
-import { type Json, type JsonObject, isObject } from "../json.ts";
+import { type Json, type JsonObject } from "../json.ts";
 import type { JobQueue } from "./job-queue.ts";
 import type { RunStore } from "./run-store.ts";
 import { type Run, type RunStatus, isEnded } from "./run.ts";
@@ -88,8 +93,7 @@ const endEvents = {
 } as const;
 
 function correlationOf(event: EngineEvent): string | undefined {
-  const internal = event.data[internalDataKey];
-  const correlationId = isObject(internal) ? internal["correlation_id"] : undefined;
+  const correlationId = internalDataOf(event)["correlation_id"];
   return typeof correlationId === "string" ? correlationId : undefined;
 }
 

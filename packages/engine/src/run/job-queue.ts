@@ -190,7 +190,10 @@ export function createJobQueue(deps: {
     enqueue(fields) {
       if (fields.run.jobIds.has(fields.id)) return false;
       fields.run.jobIds.add(fields.id);
-      const atMs = fields.atMs ?? now();
+      const askedMs = fields.atMs ?? now();
+      // A negative priority holds each request back by its seconds, with nothing in the way too.
+      const atMs =
+        fields.kind === "sleep" ? askedMs : askedMs + Math.max(-fields.run.headStartMs, 0);
       const job: Job = {
         fromStepId: undefined,
         stepId: undefined,

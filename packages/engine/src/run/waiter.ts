@@ -69,11 +69,11 @@ export function createWaiter(deps: {
   }
 
   function endInvoke(event: EngineEvent): void {
-    const correlationId = event.data["correlation_id"];
+    const correlationId = event.data?.["correlation_id"];
     if (typeof correlationId !== "string") return;
     const wait = waits.byCorrelation(correlationId);
     if (wait === undefined || wait.expiresAtMs < now()) return;
-    const { error, result } = event.data;
+    const { error, result } = event.data ?? {};
     if (error !== undefined) end(wait, { error }, "completed");
     // A cancelled function ends with neither: the server then hands on the event itself.
     else end(wait, result === undefined ? eventMap(event) : { data: result }, "completed");

@@ -2,14 +2,14 @@ import type { AppRegistry } from "../app/app-registry.ts";
 import type { FunctionConfig } from "../app/function-config.ts";
 import {
   type EngineEvent,
-  internalDataKey,
+  internalDataOf,
   internalEvents,
   matchingPatterns,
 } from "../event/event.ts";
 import type { StoredEvent } from "../event/event-log.ts";
 import { compileExpression } from "../expression/expression.ts";
 import type { Journal } from "../journal.ts";
-import { type JsonObject, isObject, textOf } from "../json.ts";
+import { type JsonObject, textOf } from "../json.ts";
 import { type Finalizer, eventMap } from "../run/finalizer.ts";
 import type { JobQueue } from "../run/job-queue.ts";
 import type { RunStore } from "../run/run-store.ts";
@@ -91,7 +91,7 @@ export function createScheduler(deps: {
     if (outcome === "started" || outcome === "debounced" || outcome === "batched") return;
     journal.record("info", "event.skipped", {
       function: request.fn.slug,
-      event: request.events[0]?.event.name,
+      name: request.events[0]?.event.name,
       outcome,
       reason,
     });
@@ -210,7 +210,7 @@ export function createScheduler(deps: {
       function: fn.slug,
       runId: run.id,
       run: run.ordinal,
-      event: events[0]?.event.name,
+      name: events[0]?.event.name,
     });
     const ts = events[0]?.event.ts ?? 0;
     queue.enqueue({
@@ -222,8 +222,7 @@ export function createScheduler(deps: {
   }
 
   function failInvocation(trigger: StoredEvent, message: string): void {
-    const internal = trigger.event.data[internalDataKey];
-    const correlationId = isObject(internal) ? internal["correlation_id"] : undefined;
+    const correlationId = internalDataOf(trigger.event)["correlation_id"];
     deps.publish({
       id: nextId(),
       name: internalEvents.finished,
@@ -239,8 +238,7 @@ export function createScheduler(deps: {
   }
 
   function invoke(stored: StoredEvent): void {
-    const internal = stored.event.data[internalDataKey];
-    const target = isObject(internal) ? (textOf(internal["fn_id"]) ?? "") : "";
+    const target = textOf(internalDataOf(stored.event)["fn_id"]) ?? "";
     const fn = apps.findFunction(target);
     if (fn === undefined) {
       failInvocation(

@@ -1,0 +1,27 @@
+import type { Scenario } from "./scenario.ts";
+import { apiScenarios } from "./scenarios/api-scenarios.ts";
+import { appScenarios } from "./scenarios/app-scenarios.ts";
+import { eventScenarios } from "./scenarios/event-scenarios.ts";
+import { failureScenarios } from "./scenarios/failure-scenarios.ts";
+import { flowScenarios } from "./scenarios/flow-scenarios.ts";
+import { parallelScenarios } from "./scenarios/parallel-scenarios.ts";
+import { stepScenarios } from "./scenarios/step-scenarios.ts";
+import { triggerScenarios } from "./scenarios/trigger-scenarios.ts";
+import { waitScenarios } from "./scenarios/wait-scenarios.ts";
+
+const topics: Readonly<Record<string, readonly Scenario[]>> = {
+  "event API": eventScenarios,
+  triggers: triggerScenarios,
+  steps: stepScenarios,
+  waits: waitScenarios,
+  "parallel steps": parallelScenarios,
+  failures: failureScenarios,
+  "flow control": flowScenarios,
+  apps: appScenarios,
+  "HTTP interface": apiScenarios,
+};
+
+/** The conformance suite: every scenario with its topic. */
+export const allScenarios: readonly (Scenario & { readonly topic: string })[] = Object.entries(
+  topics,
+).flatMap(([topic, scenarios]) => scenarios.map((scenario) => ({ ...scenario, topic })));

@@ -1,0 +1,35 @@
+import { setImmediate } from "node:timers/promises";
+import { createEngine } from "../engine.ts";
+import { virtualClock } from "../time/clock.ts";
+import { type ConformanceHost, ConformanceTimeoutError } from "./host.ts";
+
+const stepMs = 250;
+
+/** A fresh engine in virtual time, with its apps in this process. */
+export function createEngineHost(): ConformanceHost {
+  const engine = createEngine({ clock: virtualClock(), maxCalls: 100 });
+  return {
+    name: "engine",
+    baseUrl: engine.url,
+    fetch: engine.fetch,
+    serve: (_appId, handler) => engine.register(handler),
+    now: () => engine.now(),
+    pass: (ms) => engine.advance(ms),
+    async until(check, withinMs) {
+      const deadlineMs = engine.now() + withinMs;
+      for (;;) {
+        await engine.settled();
+        const answer = await check();
+        if (answer !== undefined) return answer;
+        if (engine.now() >= deadlineMs) {
+          throw new ConformanceTimeoutError(`no answer within ${withinMs} ms of virtual time`);
+        }
+        await engine.advance(stepMs);
+      }
+    },
+    async work() {
+      for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+    },
+    close: () => engine.close(),
+  };
+}
