@@ -15,7 +15,7 @@ import { CronService } from "./ticks.ts";
 import type { Teardown } from "./teardown.ts";
 
 /** The length of the demo's windows, in seconds: the shortest that the configuration takes. */
-export const windowSeconds = 15;
+const windowSeconds = 15;
 
 /** Everything that runs: Postgres, an Inngest server behind a gate, web, and workers. */
 export interface System {
