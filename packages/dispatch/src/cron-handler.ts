@@ -5,6 +5,7 @@ import { DispatchError } from "./dispatch-error.ts";
 import { parseScheduleId } from "./dispatch-key.ts";
 import type { Dispatcher, DispatchRequest } from "./dispatcher.ts";
 import { receiptStatus } from "./receipt.ts";
+import { answer, lastSegment } from "./route.ts";
 import type { Schedule } from "./schedule.ts";
 
 /** What a cron handler works with. */
@@ -65,8 +66,7 @@ export function createCronHandler(
       return answer(503, { mode: "not-configured", reason: "This endpoint is not configured." });
     }
     if (authentication === "refused") return answer(401, { error: "unauthorized" });
-    const url = new URL(request.url);
-    const schedule = schedules === undefined ? fixedSchedule : lastSegment(url);
+    const schedule = schedules === undefined ? fixedSchedule : (lastSegment(request) ?? "");
     if (schedules !== undefined && !schedules.has(schedule)) {
       return answer(404, { error: "unknown_schedule" });
     }
@@ -79,7 +79,7 @@ export function createCronHandler(
       const receipt = await dispatcher.dispatch({
         schedule,
         source: "cron",
-        ...(schedules === undefined ? {} : readQuery(url)),
+        ...(schedules === undefined ? {} : readQuery(request)),
         ...(scheduledAt === undefined ? {} : { scheduledAt }),
         ...(correlationId === undefined ? {} : { correlationId }),
       });
@@ -107,24 +107,17 @@ const callersFault: ReadonlySet<string> = new Set([
   "invalid_tenant",
 ]);
 
-function lastSegment(url: URL): string {
-  return url.pathname.split("/").findLast((segment) => segment !== "") ?? "";
-}
-
 /** @throws DispatchError `invalid_params` when a parameter comes twice. */
-function readQuery(url: URL): Pick<DispatchRequest, "tenantId" | "params"> {
-  const { tenant, ...params } = Object.fromEntries(url.searchParams);
-  if (url.searchParams.size > Object.keys(params).length + (tenant === undefined ? 0 : 1)) {
+function readQuery(request: Request): Pick<DispatchRequest, "tenantId" | "params"> {
+  const { searchParams } = new URL(request.url);
+  const { tenant, ...params } = Object.fromEntries(searchParams);
+  if (searchParams.size > Object.keys(params).length + (tenant === undefined ? 0 : 1)) {
     throw new DispatchError("invalid_params", "A parameter comes twice.");
   }
   return {
     ...(tenant === undefined ? {} : { tenantId: tenant }),
     ...(Object.keys(params).length === 0 ? {} : { params }),
   };
-}
-
-function answer(status: number, body: object, headers: Record<string, string> = {}): Response {
-  return Response.json(body, { status, headers: { "cache-control": "no-store", ...headers } });
 }
 
 function parseScheduledAt(value: string | null, now: Date): Date | undefined {

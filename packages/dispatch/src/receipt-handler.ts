@@ -2,6 +2,7 @@ import { silentLogger, type Logger } from "@evenkeel/events";
 import { redactError, type Ledger } from "@evenkeel/ledger";
 
 import { authenticate } from "./cron-authentication.ts";
+import { answer, lastSegment } from "./route.ts";
 
 /** What a receipt handler works with. */
 export interface ReceiptHandlerOptions {
@@ -28,7 +29,7 @@ export function createReceiptHandler({
     const authentication = authenticate(request.headers.get("authorization"), cronSecrets);
     if (authentication === "closed") return answer(503, { error: "not_configured" });
     if (authentication === "refused") return answer(401, { error: "unauthorized" });
-    const dispatchKey = readKey(new URL(request.url).pathname);
+    const dispatchKey = readKey(request);
     if (dispatchKey === undefined) return answer(404, { error: "not_found" });
     try {
       const receipt = await ledger.receipt(dispatchKey);
@@ -41,15 +42,11 @@ export function createReceiptHandler({
   };
 }
 
-function readKey(pathname: string): string | undefined {
-  const segment = pathname.split("/").findLast((part) => part !== "");
+function readKey(request: Request): string | undefined {
+  const segment = lastSegment(request);
   try {
     return segment === undefined ? undefined : decodeURIComponent(segment);
   } catch {
     return undefined;
   }
-}
-
-function answer(status: number, body: object, headers: Record<string, string> = {}): Response {
-  return Response.json(body, { status, headers: { "cache-control": "no-store", ...headers } });
 }

@@ -1,0 +1,13 @@
+/** A JSON answer of a route. Nothing between here and the caller may keep it. */
+export function answer(
+  status: number,
+  body: object,
+  headers: Record<string, string> = {},
+): Response {
+  return Response.json(body, { status, headers: { "cache-control": "no-store", ...headers } });
+}
+
+/** The last segment of a request's path, as it was sent; `undefined` for the root. */
+export function lastSegment(request: Request): string | undefined {
+  return new URL(request.url).pathname.split("/").findLast((segment) => segment !== "");
+}
