@@ -4,7 +4,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { buildEverything } from "./build.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import { seededChance } from "./seeded-chance.ts";
 import type { System } from "./system.ts";
 import { Teardown } from "./teardown.ts";
 
@@ -50,7 +49,8 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   await buildEverything(teardown, signal);
   const { readMails, startSystem } = await import("./system.ts");
   const { Observer } = await import("./observer.ts");
-  const chance = seededChance(seed);
+  const { seededRandom } = await import("@evenkeel/engine");
+  const chance = seededRandom(seed);
   const system = await startSystem(teardown, signal);
   progress.say(`Seed ${seed}, ${seconds} s of faults, on ${system.server.engine}`);
   const { cron, inbox } = system;

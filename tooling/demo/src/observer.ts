@@ -99,8 +99,8 @@ export class Observer {
            WHERE "status" IN ('DISPATCHING', 'ENQUEUE_FAILED')) AS "busy"`,
     );
     if (rows[0]?.busy !== false) return false;
-    const { abandoned } = await this.conclude();
-    return abandoned === 0 && (await this.#ledger.report()).windows.neverStarted === 0;
+    const { abandoned, ledger } = await this.conclude();
+    return abandoned === 0 && ledger.windows.neverStarted === 0;
   }
 
   async conclude(): Promise<Observation> {

@@ -16,6 +16,7 @@ import type { Teardown } from "./teardown.ts";
 
 /** The length of the demo's windows, in seconds: the shortest that the configuration takes. */
 const windowSeconds = 15;
+const windowMs = windowSeconds * 1_000;
 
 /** Everything that runs: Postgres, an Inngest server behind a gate, web, and workers. */
 export interface System {
@@ -117,7 +118,7 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
       url: `${webUrl}/api/cron/background-jobs`,
       secret: cronSecret,
       windowSeconds,
-      firstWindow: new Date(Math.floor(Date.now() / 15_000) * 15_000 - 2 * 60 * 60 * 1_000),
+      firstWindow: new Date(Math.floor(Date.now() / windowMs) * windowMs - 2 * 60 * 60 * 1_000),
     }),
     server,
     web: startWeb(),
