@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** A process of the demo. */
 export interface Child {
@@ -93,6 +94,28 @@ export async function waitUntilUp(child: Child, url: string, signal: AbortSignal
     if (child.hasEnded || performance.now() > deadlineMs) {
       throw new Error(`${child.name} did not come up at ${url}:\n${child.lastLines()}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await sleep(100);
+  }
+}
+
+/**
+ * Halts a process while it is at work. A look and then a kill would race with the end of the work, so the
+ * process is halted first and looked at again. Gives up after 30 seconds without work.
+ */
+export async function haltAtWork(
+  child: Child,
+  isAtWork: () => Promise<boolean>,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadlineMs = performance.now() + 30_000;
+  while (performance.now() < deadlineMs) {
+    if (await isAtWork()) {
+      child.kill("SIGSTOP");
+      // The database still does what it was asked before.
+      await sleep(200, undefined, { signal });
+      if (await isAtWork()) return;
+      child.kill("SIGCONT");
+    }
+    await sleep(5, undefined, { signal });
   }
 }

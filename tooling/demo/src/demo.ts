@@ -56,6 +56,8 @@ export async function runDemo({
   let outageTicksFailed = 0;
   const deadlineMs = performance.now() + finishWithinMs;
   for (let window = 1; ; window += 1) {
+    const isKilling = window === script.workerKilled || window === script.memoryLost;
+    if (isKilling || (window <= script.lastIngest && window % 2 === 0)) await ingestPart();
     cron.tick();
     if (window === script.inngestGone) {
       await gate.shut();
@@ -67,18 +69,14 @@ export async function runDemo({
       progress.say(`The Inngest server is back; ${outageTicksFailed} ticks were answered 503`);
     }
     if (window === script.workerKilled) {
-      await waitUntilBusy(observer, signal);
       progress.say(`The worker (pid ${system.worker.pid}) is killed in mid-run, another follows`);
-      await system.replace("worker");
+      await system.replace("worker", async () => (await observer.runningJobs()) > 0);
       workersUsed += 1;
     }
     if (window === script.memoryLost) {
-      await ingestPart();
-      await waitUntilBusy(observer, signal);
       progress.say("The Inngest server is killed and starts again with its memory lost");
-      await system.replace("server");
+      await system.replace("server", async () => (await observer.openRuns()) > 0);
     }
-    if (window <= script.lastIngest && window % 2 === 0) await ingestPart();
     const untilMs = performance.now() + tickEveryMs;
     while (performance.now() < untilMs) {
       progress.show(await observer.look(cron));
@@ -106,12 +104,4 @@ export async function runDemo({
       cronSecret: system.cronSecret,
     },
   };
-}
-
-/** Waits until jobs run, so that a kill meets a worker at work. */
-async function waitUntilBusy(observer: Observer, signal: AbortSignal): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (performance.now() < deadlineMs && (await observer.runningJobs()) === 0) {
-    await sleep(5, undefined, { signal });
-  }
 }

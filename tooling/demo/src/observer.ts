@@ -82,6 +82,16 @@ export class Observer {
     return { jobs, runs: rows[0]?.running ?? 0, windows: cron.windows.length, ticks: cron.counts };
   }
 
+  /** Process runs on record as under way. */
+  async openRuns(): Promise<number> {
+    const { rows } = await this.#pool.query<{ open: number }>(
+      `SELECT count(*)::int AS "open" FROM "evenkeel"."background_function_run"
+       WHERE "status" = 'RUNNING' AND "event_name" = 'background/process.requested'`,
+    );
+    return rows[0]?.open ?? 0;
+  }
+
+  /** Jobs that a worker holds under a lease that has not lapsed. */
   async runningJobs(): Promise<number> {
     const { rows } = await this.#pool.query<{ running: number }>(
       `SELECT count(*)::int AS "running" FROM "evenkeel"."background_job"

@@ -6,7 +6,7 @@ import { readCorpus } from "@evenkeel/inbox/corpus";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { Pool } from "pg";
 
-import { startChild, waitUntilUp, type Child } from "./child.ts";
+import { haltAtWork, startChild, waitUntilUp, type Child } from "./child.ts";
 import { openDatabase } from "./database.ts";
 import { createGate, freePort, type Gate } from "./gate.ts";
 import { startInngestServer, type InngestServer } from "./inngest-server.ts";
@@ -34,8 +34,8 @@ export interface System {
   server: InngestServer;
   web: Child;
   worker: Child;
-  /** Kills a process and starts another in its place. */
-  replace(part: "server" | "web" | "worker"): Promise<void>;
+  /** Kills a process, with `isAtWork` while it is at work, and starts another in its place. */
+  replace(part: "server" | "web" | "worker", isAtWork?: () => Promise<boolean>): Promise<void>;
 }
 
 /** Starts a {@link System}; `teardown` ends it. */
@@ -123,8 +123,9 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
     server,
     web: startWeb(),
     worker: startWorker(),
-    replace: async (part) => {
+    replace: async (part, isAtWork) => {
       const old = part === "server" ? system.server.child : system[part];
+      if (isAtWork !== undefined) await haltAtWork(old, isAtWork, signal);
       old.kill("SIGKILL");
       await old.ended;
       if (part === "server") system.server = await startServer();
