@@ -1,12 +1,13 @@
 import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 
-import { createDispatcher, createReconciler } from "@evenkeel/dispatch";
+import { createDispatcher, createOutboxRelay, createReconciler } from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
 import {
   createBackgroundClient,
   createBackgroundFunctions,
   createEventSender,
+  createOutboxSender,
 } from "@evenkeel/functions";
 import { createInbox } from "@evenkeel/inbox";
 import { createRunner } from "@evenkeel/jobs";
@@ -75,6 +76,7 @@ export async function startWorker({
     owner,
     logger,
   });
+  const relay = createOutboxRelay({ ledger, send: createOutboxSender(client), owner, logger });
   const { neverStartedAfterMs, staleAfterMs } = environment;
   const reconciler = createReconciler({
     ledger,
@@ -120,6 +122,7 @@ export async function startWorker({
   const address = server.address();
   const port = typeof address === "object" ? address?.port : undefined;
   const url = `http://127.0.0.1:${port ?? environment.port}`;
+  const relaying = relay.start();
   logger.info("worker.listening", { url, owner });
 
   return {
@@ -131,6 +134,7 @@ export async function startWorker({
       server.closeIdleConnections();
       const timer = setTimeout(() => aborting.abort(), environment.drainMs);
       await closed;
+      await relaying.stop();
       clearTimeout(timer);
       await ledger.close();
       await pool.end();

@@ -1,6 +1,9 @@
 import { EvenkeelError, type ErrorData } from "@evenkeel/events";
 
-/** What can be wrong with a dispatch before anything is claimed. */
+/**
+ * What can be wrong with a dispatch before anything is claimed; `timeout` and `event_refused` are what a send
+ * can come to.
+ */
 export type DispatchErrorCode =
   | "invalid_configuration"
   | "invalid_schedule"
@@ -8,7 +11,8 @@ export type DispatchErrorCode =
   | "invalid_params"
   | "invalid_scope"
   | "invalid_scheduled_time"
-  | "timeout";
+  | "timeout"
+  | "event_refused";
 
 /** A dispatch that cannot be made as asked. */
 export class DispatchError extends EvenkeelError<DispatchErrorCode> {

@@ -23,6 +23,13 @@ export {
   type OutgoingEvent,
 } from "./dispatcher.ts";
 export {
+  createOutboxRelay,
+  type OutboxRelay,
+  type OutboxRelayOptions,
+  type RelayedEvent,
+  type RelayReport,
+} from "./outbox-relay.ts";
+export {
   createReconciler,
   type Reconciler,
   type ReconcileReport,

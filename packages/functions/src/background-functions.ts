@@ -1,4 +1,4 @@
-import type { Reconciler, Watchdog } from "@evenkeel/dispatch";
+import type { OutboxRelay, Reconciler, Watchdog } from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
 import type { Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
@@ -21,6 +21,8 @@ export interface BackgroundFunctionsOptions extends Pick<
   readonly reconciler: Reconciler;
   /** Made by `createWatchdog` of `@evenkeel/dispatch`, for a host that knows its schedules. */
   readonly watchdog?: Watchdog;
+  /** Made by `createOutboxRelay` of `@evenkeel/dispatch`: maintenance runs it once per window. */
+  readonly relay?: Pick<OutboxRelay, "run">;
   readonly config: {
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;

@@ -1,4 +1,4 @@
-import type { OutgoingEvent } from "@evenkeel/dispatch";
+import { DispatchError, type OutgoingEvent, type RelayedEvent } from "@evenkeel/dispatch";
 import { encodePayload, eventContracts, EventError, parseEvent } from "@evenkeel/events";
 import type { Inngest } from "inngest";
 
@@ -31,3 +31,27 @@ export function createEventSender(client: Pick<Inngest, "send">): EventSender {
     await withSendSignal(signal, () => client.send(payloads));
   };
 }
+
+/**
+ * Creates the `send` that an outbox relay works with.
+ *
+ * @throws (the sender) DispatchError `event_refused` when the server will never take an event as it is;
+ * otherwise what the SDK threw: the events may or may not have arrived.
+ */
+export function createOutboxSender(
+  client: Pick<Inngest, "send">,
+): (events: readonly RelayedEvent[], options?: { readonly signal?: AbortSignal }) => Promise<void> {
+  return async (events, { signal } = {}) => {
+    const payloads = events.map(({ id, name, ts, data }) => ({ id, name, ts, data }));
+    try {
+      await withSendSignal(signal, () => client.send(payloads));
+    } catch (error) {
+      if (!(error instanceof Error) || !refusal.test(error.message)) throw error;
+      throw new DispatchError("event_refused", error.message, {}, { cause: error });
+    }
+  };
+}
+
+// What the SDK makes of a status that speaks of the event: malformed, too many, too large. A wrong key or a
+// missing route is the host's fault, and the events wait until it is put right.
+const refusal = /^Inngest API Error: (?:400|406|409|412|413) /u;

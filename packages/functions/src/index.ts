@@ -8,7 +8,7 @@ export {
   type DeadLetterFunctionOptions,
   type DeadLetterOutcome,
 } from "./dead-letter-function.ts";
-export { createEventSender, type EventSender } from "./event-sender.ts";
+export { createEventSender, createOutboxSender, type EventSender } from "./event-sender.ts";
 export {
   createMaintenanceFunction,
   type MaintenanceFunctionOptions,

@@ -1,4 +1,11 @@
-import type { Reconciler, ReconcileReport, Watchdog, WatchdogReport } from "@evenkeel/dispatch";
+import type {
+  OutboxRelay,
+  Reconciler,
+  ReconcileReport,
+  RelayReport,
+  Watchdog,
+  WatchdogReport,
+} from "@evenkeel/dispatch";
 import { silentLogger, type Logger } from "@evenkeel/events";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger } from "@evenkeel/ledger";
@@ -14,13 +21,19 @@ export interface MaintenanceFunctionOptions {
   readonly reconciler: Reconciler;
   /** Finds windows that no tick asked for; absent: nobody looks. */
   readonly watchdog?: Watchdog;
+  /** Sends what the outbox holds, for hosts that do not run a relay of their own; absent: nobody does. */
+  readonly relay?: Pick<OutboxRelay, "run">;
   readonly logger?: Logger;
 }
 
 /** What a maintenance run returns. */
 export type MaintenanceOutcome =
   | SkippedDuplicate
-  | ({ readonly outcome: "maintained" } & ReconcileReport & Partial<WatchdogReport>);
+  | ({
+      readonly outcome: "maintained";
+      readonly outbox?: RelayReport;
+    } & ReconcileReport &
+      Partial<WatchdogReport>);
 
 /** The id of {@link createMaintenanceFunction}'s function within its app. */
 const maintenanceFunctionId = "background-maintenance";
@@ -53,8 +66,20 @@ export function createMaintenanceFunction(
       const { watchdog } = options;
       const watched =
         watchdog === undefined ? {} : await step.run("watch-schedules", () => watchdog.run());
-      logger.info("maintenance.done", { runId, dispatchKey, ...report, ...watched });
-      return { outcome: "maintained", ...report, ...watched };
+      const { relay } = options;
+      const relayed =
+        relay === undefined
+          ? {}
+          : { outbox: await step.run("relay-outbox", () => runBounded(relay)) };
+      logger.info("maintenance.done", { runId, dispatchKey, ...report, ...watched, ...relayed });
+      return { outcome: "maintained", ...report, ...watched, ...relayed };
     },
   );
+}
+
+/** What is left of the outbox after this time is the next run's. */
+const relayBudgetMs = 20_000;
+
+function runBounded(relay: Pick<OutboxRelay, "run">): Promise<RelayReport> {
+  return relay.run({ signal: AbortSignal.timeout(relayBudgetMs) });
 }

@@ -4,7 +4,7 @@ import type { SqlClient } from "./database.ts";
 import { redactError } from "./error-text.ts";
 
 /** What kind of work a letter holds. */
-export type DeadLetterKind = "JOB" | "RUN" | "DISPATCH";
+export type DeadLetterKind = "JOB" | "RUN" | "DISPATCH" | "EVENT";
 
 /** Why work will not be tried again by itself. */
 export type DeadLetterReason =
@@ -19,7 +19,7 @@ export type DeadLetterReason =
 /** A letter to be filed. */
 export interface NewDeadLetter {
   readonly kind: DeadLetterKind;
-  /** The job's id, the run's id or the dispatch key: one letter each. */
+  /** The job's id, the run's id, the dispatch key or the outbox event's id: one letter each. */
   readonly sourceId: string;
   /** The job's type or the function's id. */
   readonly name: string;

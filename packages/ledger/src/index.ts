@@ -35,6 +35,15 @@ export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export { isUnreachable, LedgerError, type LedgerErrorCode } from "./ledger-error.ts";
 export type { MigrationResult } from "./migrate.ts";
 export type {
+  AddedOutboxEvent,
+  NewOutboxEvent,
+  OutboxBacklog,
+  OutboxEvent,
+  OutboxLease,
+  OutboxSettlement,
+  OutboxStore,
+} from "./outbox.ts";
+export type {
   Reconciliation,
   ReconcileRequest,
   RepairReason,

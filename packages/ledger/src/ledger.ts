@@ -10,6 +10,7 @@ import { createJobStore, type JobStore } from "./job-store.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
 import { migrate, type MigrationResult } from "./migrate.ts";
 import { reconcile, type Reconciliation, type ReconcileRequest } from "./reconciliation.ts";
+import { createOutboxStore, type OutboxStore } from "./outbox.ts";
 import { readReceipt, type WindowReceipt } from "./receipt.ts";
 import { readReport, type LedgerReport } from "./report.ts";
 import { createRunStore, type RunStore } from "./runs.ts";
@@ -37,6 +38,7 @@ export interface Ledger {
   readonly jobs: JobStore;
   readonly deadLetters: DeadLetterStore;
   readonly schedules: ScheduleStore;
+  readonly outbox: OutboxStore;
   /**
    * Finds what the dispatch path left undone, claims its repair, marks silent runs as stale, and reports
    * windows that ran twice. Bounded; any number of hosts may call it at once.
@@ -90,6 +92,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     jobs: createJobStore(sql),
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
+    outbox: createOutboxStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
     receipt: (dispatchKey) => readReceipt(sql, dispatchKey),
     report: () => readReport(prisma, sql),
