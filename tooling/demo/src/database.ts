@@ -10,6 +10,8 @@ export interface DemoDatabase {
   readonly url: string;
   /** Where it is, without a password. */
   readonly description: string;
+  /** Kills the server as a crash would, and starts it again; absent where it is not the demo's own. */
+  readonly restart?: () => Promise<void>;
 }
 
 /**
@@ -23,7 +25,11 @@ export async function openDatabase(teardown: Teardown, signal: AbortSignal): Pro
   if (given === "") {
     const cluster = await startPostgres({ durable: true, signal });
     teardown.add("Postgres", () => cluster.stop());
-    return { url: cluster.url(), description: "embedded Postgres" };
+    return {
+      url: cluster.url(),
+      description: "embedded Postgres",
+      restart: () => cluster.restart(),
+    };
   }
   const target = describe(given);
   const client = new Client({ connectionString: given });

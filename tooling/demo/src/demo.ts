@@ -69,13 +69,15 @@ export async function runDemo({
       progress.say(`The Inngest server is back; ${outageTicksFailed} ticks were answered 503`);
     }
     if (window === script.workerKilled) {
-      progress.say(`The worker (pid ${system.worker.pid}) is killed in mid-run, another follows`);
-      await system.replace("worker", async () => (await observer.runningJobs()) > 0);
+      progress.say(
+        `The worker (pid ${system.workers[0]?.pid}) is killed in mid-run, another follows`,
+      );
+      await system.replace("workers", 0, async () => (await observer.runningJobs()) > 0);
       workersUsed += 1;
     }
     if (window === script.memoryLost) {
       progress.say("The Inngest server is killed and starts again with its memory lost");
-      await system.replace("server", async () => (await observer.openRuns()) > 0);
+      await system.replaceServer(async () => (await observer.openRuns()) > 0);
     }
     const untilMs = performance.now() + tickEveryMs;
     while (performance.now() < untilMs) {

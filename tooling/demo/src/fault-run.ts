@@ -26,11 +26,17 @@ const seed = Number(values.seed) || 1;
 const tickEveryMs = 1_500;
 const settleWithinMs = 150_000;
 
+/** Hosts at once: claims of several are under way when one dies. */
+const size = { webs: 2, workers: 3 };
+
+type Fault = (system: System, chance: () => number) => Promise<void>;
+
 /** What can go wrong, each with what it does. */
-const faults: Readonly<Record<string, (system: System) => Promise<void>>> = {
-  "worker killed": (system) => system.replace("worker"),
-  "web killed": (system) => system.replace("web"),
-  "Inngest's memory lost": (system) => system.replace("server"),
+const faults: Readonly<Record<string, Fault>> = {
+  "worker killed": (system, chance) =>
+    system.replace("workers", Math.floor(chance() * size.workers)),
+  "web killed": (system, chance) => system.replace("webs", Math.floor(chance() * size.webs)),
+  "Inngest's memory lost": (system) => system.replaceServer(),
   "Inngest away": async ({ gate }) => {
     await gate.shut();
     await sleep(3_000);
@@ -42,7 +48,16 @@ const faults: Readonly<Record<string, (system: System) => Promise<void>>> = {
        WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
     );
   },
+  "Postgres restarted": async ({ restartPostgres }) => restartPostgres?.(),
 };
+
+/** Every fault in an order of chance, and then again: none stays away for long. Postgres goes down twice. */
+function* drawFaults(chance: () => number): Generator<string, never> {
+  for (;;) {
+    const bag = [...Object.keys(faults), "worker killed", "Postgres restarted"];
+    while (bag.length > 0) yield bag.splice(Math.floor(chance() * bag.length), 1)[0] ?? "";
+  }
+}
 
 async function run(teardown: Teardown, progress: Progress, signal: AbortSignal): Promise<boolean> {
   progress.say("Building");
@@ -51,7 +66,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const { Observer } = await import("./observer.ts");
   const { seededRandom } = await import("@evenkeel/engine");
   const chance = seededRandom(seed);
-  const system = await startSystem(teardown, signal);
+  const system = await startSystem(teardown, signal, size);
   progress.say(`Seed ${seed}, ${seconds} s of faults, on ${system.server.engine}`);
   const { cron, inbox } = system;
   const observer = new Observer(system);
@@ -62,12 +77,11 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   // Faults come beside the ticks, as they do.
   const enough = new AbortController();
   const breaking = (async () => {
-    const names = Object.keys(faults);
-    while (!enough.signal.aborted) {
-      await sleep(2_000 + chance() * 4_000, undefined, { signal });
-      const name = names[Math.floor(chance() * names.length)] ?? "";
+    for (const name of drawFaults(chance)) {
+      await sleep(1_000 + chance() * 3_000, undefined, { signal });
+      if (enough.signal.aborted) break;
       progress.say(name);
-      await faults[name]?.(system);
+      await faults[name]?.(system, chance);
       injected[name] = (injected[name] ?? 0) + 1;
     }
   })();
@@ -81,7 +95,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   enough.abort();
   await breaking;
   progress.say("No more faults; the rest of the work ends");
-  const crashed = [system.worker, system.web, system.server.child].filter(
+  const crashed = [...system.workers, ...system.webs, system.server.child].filter(
     ({ hasEnded }) => hasEnded,
   );
   for (const child of crashed) progress.say(`${child.name} ended by itself:\n${child.lastLines()}`);
@@ -140,7 +154,7 @@ async function ingestSurely<T>(ingest: () => Promise<T>): Promise<T> {
     try {
       return await ingest();
     } catch (error) {
-      if (attempt === 10) throw error;
+      if (attempt === 100) throw error;
       await sleep(200);
     }
   }

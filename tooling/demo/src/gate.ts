@@ -10,23 +10,22 @@ export interface Gate {
   close(): Promise<void>;
 }
 
-/** Opens a {@link Gate} on a free port of 127.0.0.1 in front of another port. */
-export async function createGate(targetPort: number): Promise<Gate> {
+/**
+ * Opens a {@link Gate} on a free port of 127.0.0.1 in front of other ports. Connections go to them in turn;
+ * where nothing listens, the next is tried, as a load balancer does.
+ */
+export async function createGate(...targetPorts: readonly number[]): Promise<Gate> {
   const sockets = new Set<Socket>();
+  let turn = 0;
   const server = createServer((incoming) => {
-    const outgoing = connect(targetPort, "127.0.0.1");
-    for (const [from, to] of [
-      [incoming, outgoing],
-      [outgoing, incoming],
-    ] as const) {
-      sockets.add(from);
-      from.pipe(to);
-      from.on("error", () => to.destroy());
-      from.on("close", () => {
-        sockets.delete(from);
-        to.destroy();
-      });
-    }
+    sockets.add(incoming);
+    incoming.on("error", () => {});
+    incoming.on("close", () => sockets.delete(incoming));
+    turn += 1;
+    const ports = targetPorts.map(
+      (_, index) => targetPorts[(turn + index) % targetPorts.length] ?? 0,
+    );
+    passOn(incoming, ports, sockets);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -47,6 +46,30 @@ export async function createGate(targetPort: number): Promise<Gate> {
     },
     close: shut,
   };
+}
+
+function passOn(incoming: Socket, ports: readonly number[], sockets: Set<Socket>): void {
+  const [port, ...others] = ports;
+  if (port === undefined || incoming.destroyed) {
+    incoming.destroy();
+    return;
+  }
+  const outgoing = connect(port, "127.0.0.1");
+  const tryNext = (): void => passOn(incoming, others, sockets);
+  outgoing.once("error", tryNext);
+  outgoing.once("connect", () => {
+    outgoing.off("error", tryNext);
+    outgoing.on("error", () => incoming.destroy());
+    outgoing.on("close", () => {
+      sockets.delete(outgoing);
+      incoming.destroy();
+    });
+    incoming.on("close", () => outgoing.destroy());
+    if (incoming.destroyed) outgoing.destroy();
+    sockets.add(outgoing);
+    incoming.pipe(outgoing);
+    outgoing.pipe(incoming);
+  });
 }
 
 /** A port of 127.0.0.1 that nothing listens on. */

@@ -32,14 +32,33 @@ export interface System {
   readonly workerUrl: string;
   readonly cron: CronService;
   server: InngestServer;
-  web: Child;
-  worker: Child;
-  /** Kills a process, with `isAtWork` while it is at work, and starts another in its place. */
-  replace(part: "server" | "web" | "worker", isAtWork?: () => Promise<boolean>): Promise<void>;
+  /** Hosts of each kind behind one address. */
+  readonly webs: Child[];
+  readonly workers: Child[];
+  /** Kills Postgres and starts it again; absent where it is not the demo's own. */
+  readonly restartPostgres?: () => Promise<void>;
+  /** Kills the Inngest server, with `isAtWork` while it is at work, and starts another in its place. */
+  replaceServer(isAtWork?: () => Promise<boolean>): Promise<void>;
+  /** Kills a host, with `isAtWork` while it is at work, and starts another in its place. */
+  replace(
+    kind: "webs" | "workers",
+    index: number,
+    isAtWork?: () => Promise<boolean>,
+  ): Promise<void>;
+}
+
+/** How many hosts a {@link System} has. */
+export interface SystemSize {
+  readonly webs: number;
+  readonly workers: number;
 }
 
 /** Starts a {@link System}; `teardown` ends it. */
-export async function startSystem(teardown: Teardown, signal: AbortSignal): Promise<System> {
+export async function startSystem(
+  teardown: Teardown,
+  signal: AbortSignal,
+  size: SystemSize = { webs: 1, workers: 1 },
+): Promise<System> {
   const database = await openDatabase(teardown, signal);
   signal.throwIfAborted();
   const pool = new Pool({ connectionString: database.url, max: 6 });
@@ -50,11 +69,12 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
   await ledger.migrate();
   await inbox.prepare();
 
-  const [webPort, workerPort, inngestPort] = [await freePort(), await freePort(), await freePort()];
-  const webUrl = `http://127.0.0.1:${webPort}`;
-  const workerUrl = `http://127.0.0.1:${workerPort}`;
-  const gate = await createGate(inngestPort);
-  teardown.add("the gate", () => gate.close());
+  const inngestPort = await freePort();
+  const webPorts = await freePorts(size.webs);
+  const workerPorts = await freePorts(size.workers);
+  const gate = await openGate(teardown, inngestPort);
+  const webUrl = (await openGate(teardown, ...webPorts)).url;
+  const workerUrl = (await openGate(teardown, ...workerPorts)).url;
   const cronSecret = randomBytes(24).toString("hex");
   const shared = {
     DATABASE_URL: database.url,
@@ -69,7 +89,7 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
     teardown.add("the Inngest server", () => server.child.stop());
     return server;
   };
-  const startWorker = (): Child => {
+  const startWorker = async (port: number): Promise<Child> => {
     const worker = startChild({
       name: "the worker",
       command: process.execPath,
@@ -78,7 +98,7 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
       environment: {
         ...shared,
         HOST: "127.0.0.1",
-        PORT: String(workerPort),
+        PORT: String(port),
         INBOX_REPLY_DELAY_SECONDS: "3",
         INBOX_SIMULATED_FAULTS: "true",
         // Shortened to fit: minutes in production.
@@ -87,25 +107,36 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
       },
     });
     teardown.add("the worker", () => worker.stop());
+    await waitUntilUp(worker, `http://127.0.0.1:${port}/readyz`, signal);
     return worker;
   };
-  const startWeb = (): Child => {
+  const startWeb = async (port: number): Promise<Child> => {
     const next = join(root, "apps", "web", "node_modules", "next", "dist", "bin", "next");
     const web = startChild({
       name: "web",
       command: process.execPath,
-      args: [next, "start", "--hostname=127.0.0.1", `--port=${webPort}`],
+      args: [next, "start", "--hostname=127.0.0.1", `--port=${port}`],
       cwd: join(root, "apps", "web"),
       environment: { ...shared, NODE_ENV: "production" },
     });
     teardown.add("web", () => web.stop());
+    await waitUntilUp(web, `http://127.0.0.1:${port}/api/health`, signal);
     return web;
   };
 
+  const kill = async (child: Child, isAtWork?: () => Promise<boolean>): Promise<void> => {
+    if (isAtWork !== undefined) await haltAtWork(child, isAtWork, signal);
+    child.kill("SIGKILL");
+    await child.ended;
+  };
   const server = await startServer();
+  // One after the other: the first one migrates the database.
+  const workers: Child[] = [];
+  for (const port of workerPorts) workers.push(await startWorker(port));
   const system: System = {
     databaseUrl: database.url,
     databaseDescription: database.description,
+    ...(database.restart === undefined ? {} : { restartPostgres: database.restart }),
     pool,
     ledger,
     inbox,
@@ -121,25 +152,31 @@ export async function startSystem(teardown: Teardown, signal: AbortSignal): Prom
       firstWindow: new Date(Math.floor(Date.now() / windowMs) * windowMs - 2 * 60 * 60 * 1_000),
     }),
     server,
-    web: startWeb(),
-    worker: startWorker(),
-    replace: async (part, isAtWork) => {
-      const old = part === "server" ? system.server.child : system[part];
-      if (isAtWork !== undefined) await haltAtWork(old, isAtWork, signal);
-      old.kill("SIGKILL");
-      await old.ended;
-      if (part === "server") system.server = await startServer();
-      else if (part === "worker") await waitForWorker((system.worker = startWorker()));
-      else await waitForWeb((system.web = startWeb()));
+    webs: await Promise.all(webPorts.map(startWeb)),
+    workers,
+    replaceServer: async (isAtWork) => {
+      await kill(system.server.child, isAtWork);
+      system.server = await startServer();
+    },
+    replace: async (kind, index, isAtWork) => {
+      const old = system[kind][index];
+      if (old === undefined) throw new Error(`There is no ${index} among the ${kind}.`);
+      await kill(old, isAtWork);
+      const port = (kind === "webs" ? webPorts : workerPorts)[index] ?? 0;
+      system[kind][index] = await (kind === "webs" ? startWeb : startWorker)(port);
     },
   };
-  const waitForWorker = (worker: Child): Promise<void> =>
-    waitUntilUp(worker, `${workerUrl}/readyz`, signal);
-  const waitForWeb = (web: Child): Promise<void> =>
-    waitUntilUp(web, `${webUrl}/api/health`, signal);
-  await waitForWorker(system.worker);
-  await waitForWeb(system.web);
   return system;
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  return Promise.all(Array.from({ length: count }, () => freePort()));
+}
+
+async function openGate(teardown: Teardown, ...ports: readonly number[]): Promise<Gate> {
+  const gate = await createGate(...ports);
+  teardown.add("a gate", () => gate.close());
+  return gate;
 }
 
 /** Real e-mails in parts, each to be ingested in one transaction. */

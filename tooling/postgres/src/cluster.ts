@@ -15,6 +15,8 @@ export interface PostgresCluster {
   url(database?: string): string;
   /** Process id of the postmaster, for fault injection. */
   readonly pid: number;
+  /** Ends the server as a crash does (immediate mode), and starts it again on the same data and port. */
+  restart(): Promise<void>;
   /** Stops the cluster and removes its files. */
   stop(): Promise<void>;
 }
@@ -69,8 +71,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresC
       if (attempt < 3) continue;
       throw new Error(`The embedded Postgres did not start: ${lastWords}`, { cause });
     }
-    const pid = await readPostmasterPid(folder);
-    if (pid === undefined) throw new Error("The embedded Postgres has no pid file.");
+    let pid = await requirePid(folder);
     const takeAlong = (): void => {
       if (isAlive(pid)) process.kill(pid, "SIGQUIT");
       rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -79,7 +80,15 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresC
     return {
       url: (database = "postgres") =>
         `postgresql://postgres:postgres@127.0.0.1:${port}/${database}`,
-      pid,
+      get pid() {
+        return pid;
+      },
+      restart: async () => {
+        process.kill(pid, "SIGQUIT");
+        while (isAlive(pid)) await sleep(20);
+        await startAgain(server);
+        pid = await requirePid(folder);
+      },
       stop: async () => {
         await stopPostmaster(pid);
         await rm(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -133,6 +142,25 @@ async function stopPostmaster(pid: number): Promise<void> {
     if (waitedMs === 5_000) process.kill(pid, "SIGQUIT");
     await sleep(20);
   }
+}
+
+/** The crashed server's own children may hold its memory for a moment. */
+async function startAgain(server: { start(): Promise<void> }): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const failed = await server.start().then(
+      () => false,
+      () => true,
+    );
+    if (!failed) return;
+    if (attempt === 50) throw new Error("The embedded Postgres did not start again.");
+    await sleep(100);
+  }
+}
+
+async function requirePid(folder: string): Promise<number> {
+  const pid = await readPostmasterPid(folder);
+  if (pid === undefined) throw new Error("The embedded Postgres has no pid file.");
+  return pid;
 }
 
 async function readPostmasterPid(folder: string): Promise<number | undefined> {
