@@ -18,6 +18,8 @@ export interface WorkerEnvironment {
   readonly neverStartedAfterMs: number;
   /** How long a run may be silent before another takes its window over, in milliseconds. */
   readonly staleAfterMs: number;
+  /** Whether this worker looks for windows that no tick asked for. */
+  readonly watchesSchedules: boolean;
   /** Settings of the sample product. */
   readonly inbox: {
     readonly replyDelayMs: number;
@@ -42,10 +44,15 @@ export function readEnvironment(variables: Environment): WorkerEnvironment {
   const neverStartedAfterMs = wholeNumber("WORKER_REPAIR_AFTER_SECONDS", 120, 86_400) * 1_000;
   const staleAfterMs = wholeNumber("WORKER_STALE_AFTER_SECONDS", 1_200, 86_400) * 1_000;
   const replyDelayMs = wholeNumber("INBOX_REPLY_DELAY_SECONDS", 60, 86_400) * 1_000;
-  const faults = variables["INBOX_SIMULATED_FAULTS"] ?? "";
-  if (!["", "true", "false"].includes(faults)) {
-    hostProblems.push({ name: "INBOX_SIMULATED_FAULTS", problem: "must be true or false" });
-  }
+  const flag = (name: string, fallback: boolean): boolean => {
+    const text = variables[name] ?? "";
+    if (!["", "true", "false"].includes(text)) {
+      hostProblems.push({ name, problem: "must be true or false" });
+    }
+    return text === "" ? fallback : text === "true";
+  };
+  const simulatedFaults = flag("INBOX_SIMULATED_FAULTS", false);
+  const watchesSchedules = flag("WORKER_WATCH_SCHEDULES", true);
   const config = parseBackgroundConfig(variables, {
     now: new Date(),
     required: ["DATABASE_URL"],
@@ -59,6 +66,7 @@ export function readEnvironment(variables: Environment): WorkerEnvironment {
     drainMs,
     neverStartedAfterMs,
     staleAfterMs,
-    inbox: { replyDelayMs, simulatedFaults: faults === "true" },
+    watchesSchedules,
+    inbox: { replyDelayMs, simulatedFaults },
   };
 }

@@ -1,7 +1,13 @@
 import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
 
-import { createDispatcher, createOutboxRelay, createReconciler } from "@evenkeel/dispatch";
+import {
+  createDispatcher,
+  createOutboxRelay,
+  createReconciler,
+  createWatchdog,
+  defineSchedule,
+} from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
 import {
   createBackgroundClient,
@@ -16,6 +22,7 @@ import { serve } from "inngest/node";
 import { Pool } from "pg";
 
 import type { WorkerEnvironment } from "./environment.ts";
+import { repeat } from "./repeat.ts";
 
 /** A worker that listens. */
 export interface Worker {
@@ -76,6 +83,15 @@ export async function startWorker({
     owner,
     logger,
   });
+  const watchdog = createWatchdog({
+    schedules: [
+      defineSchedule({ id: "background-jobs", every: config.windowSeconds, catchUp: "latest" }),
+    ],
+    ledger,
+    dispatcher,
+    owner,
+    logger,
+  });
   const relay = createOutboxRelay({ ledger, send: createOutboxSender(client), owner, logger });
   const { neverStartedAfterMs, staleAfterMs } = environment;
   const reconciler = createReconciler({
@@ -123,6 +139,17 @@ export async function startWorker({
   const port = typeof address === "object" ? address?.port : undefined;
   const url = `http://127.0.0.1:${port ?? environment.port}`;
   const relaying = relay.start();
+  // On a timer of its own: maintenance runs only when ticks come, and this looks for those that did not.
+  const watching = environment.watchesSchedules
+    ? repeat(
+        60_000,
+        async () => {
+          await watchdog.declare();
+          await watchdog.run();
+        },
+        (error) => logger.warn("worker.watch_failed", { error: String(error) }),
+      )
+    : undefined;
   logger.info("worker.listening", { url, owner });
 
   return {
@@ -134,7 +161,7 @@ export async function startWorker({
       server.closeIdleConnections();
       const timer = setTimeout(() => aborting.abort(), environment.drainMs);
       await closed;
-      await relaying.stop();
+      await Promise.all([relaying.stop(), watching?.stop()]);
       clearTimeout(timer);
       await ledger.close();
       await pool.end();

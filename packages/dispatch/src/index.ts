@@ -10,6 +10,7 @@ export { DispatchError, type DispatchErrorCode } from "./dispatch-error.ts";
 export {
   formatDispatchKey,
   formatEventId,
+  scopeOf,
   type DispatchTarget,
   type EventIdentity,
 } from "./dispatch-key.ts";

@@ -45,10 +45,27 @@ function host(settings: Partial<ScheduleOptions>): {
     clock,
     schedules: [schedule],
   });
+  const watchdog = createWatchdog({
+    schedules: [schedule],
+    ledger,
+    dispatcher,
+    owner: "host-1",
+    clock,
+  });
   return {
     schedule,
     dispatcher,
-    watchdog: createWatchdog({ schedules: [schedule], ledger, dispatcher, owner: "host-1", clock }),
+    watchdog: {
+      ...watchdog,
+      declare: async () => {
+        await watchdog.declare();
+        // The database keeps its own time; the first declaration was at the host's.
+        await database.pool.query(
+          `UPDATE "evenkeel"."background_schedule" SET "updated_at" = $1 WHERE "updated_at" < $1`,
+          [start],
+        );
+      },
+    },
     start,
     moveTo: (offsetMs) => {
       now = new Date(start.getTime() + offsetMs);
@@ -77,6 +94,26 @@ test.each([
   expect(await statuses()).toEqual(expected);
   expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
 });
+
+test.each([
+  ["none", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1 }],
+  // The work of the gap was done by the window after it.
+  ["latest", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1 }],
+  [{ max: 2 }, ["ENQUEUED", "ENQUEUED", "ENQUEUED"], { caughtUp: 1, missed: 0 }],
+] as const)(
+  "one tick that never came, between two that did, catch-up %j",
+  async (catchUp, expected, report) => {
+    const { dispatcher, watchdog, moveTo } = host({ catchUp });
+    await watchdog.declare();
+    await dispatcher.dispatch({ schedule: "s", source: "cron" });
+    moveTo(2 * minute);
+    await dispatcher.dispatch({ schedule: "s", source: "cron" });
+    moveTo(4 * minute - 1_000);
+    expect(await watchdog.run()).toEqual(report);
+    expect(await statuses()).toEqual(expected);
+    expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  },
+);
 
 test("many hosts at once record and catch up once", async () => {
   const { dispatcher, watchdog, moveTo } = host({ catchUp: "latest" });

@@ -66,22 +66,26 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
   }
 
   async function look(schedule: Schedule, progress: ScheduleProgress): Promise<WatchdogReport> {
-    const { tenantId, since } = progress;
+    const { tenantId, since, newest } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
-    const windows = schedule.windowsBetween(since, until, maxWindows);
-    if (windows.length === 0) return { caughtUp: 0, missed: 0 };
-    const repaired = windows.slice(
-      windows.length - countToCatchUp(schedule.catchUp, windows.length),
+    const candidates = schedule
+      .windowsBetween(since, until, maxWindows)
+      .map((window) => toMissed(schedule, window, tenantId));
+    if (candidates.length === 0) return { caughtUp: 0, missed: 0 };
+    const gaps = new Set(
+      await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
     );
-    const dropped = windows.slice(0, windows.length - repaired.length);
+    if (gaps.size === 0) return { caughtUp: 0, missed: 0 };
+    const windows = candidates.filter(({ dispatchKey }) => gaps.has(dispatchKey));
+    const repaired = chooseToCatchUp(schedule.catchUp, windows, newest);
     const missed = await ledger.windows.recordMissed(
-      dropped.map((window) => toMissed(schedule, window, tenantId)),
+      windows.filter((window) => !repaired.includes(window)),
     );
     let caughtUp = 0;
-    for (const { start } of repaired) {
+    for (const { windowStart } of repaired) {
       const { mode } = await dispatcher.dispatch({
         schedule: schedule.id,
-        scheduledAt: start,
+        scheduledAt: windowStart,
         source: "watchdog",
         ...(tenantId === null ? {} : { tenantId }),
       });
@@ -112,7 +116,13 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
   };
 }
 
-function countToCatchUp(catchUp: CatchUp, missed: number): number {
-  if (catchUp === "none") return 0;
-  return Math.min(missed, catchUp === "latest" ? 1 : catchUp.max);
+/** `latest` is there to have the work done: where a newer window was dispatched, it is. */
+function chooseToCatchUp(
+  catchUp: CatchUp,
+  missed: readonly MissedWindow[],
+  newest: Date | null,
+): readonly MissedWindow[] {
+  if (catchUp === "none") return [];
+  if (catchUp !== "latest") return missed.slice(-catchUp.max);
+  return missed.slice(-1).filter(({ windowStart }) => newest === null || windowStart > newest);
 }

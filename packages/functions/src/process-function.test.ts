@@ -44,6 +44,22 @@ test("a dispatched window drains the queue, and the ledger remembers the run", a
   expect(await app.ledger.jobs.counts()).toMatchObject({ due: 0, running: 0, succeeded: 40 });
 });
 
+test("a window that was sent while the ledger was away is put on record by its run", async () => {
+  const app = await start();
+  const event = windowEvent();
+  const { dispatchKey } = event.data;
+  await createEventSender(app.client)([event]);
+  await app.engine.settled();
+  expect(await app.ledger.windows.find(dispatchKey)).toMatchObject({
+    status: "ENQUEUED",
+    schedule: event.data.schedule,
+    scope: "global",
+    windowStart: new Date(event.data.dispatchWindowStart),
+    claimCount: 0,
+  });
+  expect(await app.ledger.receipt(dispatchKey)).toMatchObject({ progress: "finished" });
+});
+
 test("the same window sent again starts nothing; sent after Inngest forgot it, it ends as a duplicate", async () => {
   const app = await start();
   const send = createEventSender(app.client);

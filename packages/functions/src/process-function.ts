@@ -1,4 +1,5 @@
-import { silentLogger, type Logger } from "@evenkeel/events";
+import { scopeOf } from "@evenkeel/dispatch";
+import { silentLogger, type DispatchEventData, type Logger } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
 import type { DrainReport, Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
@@ -9,7 +10,7 @@ import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 /** What the process function works with. */
 export interface ProcessFunctionOptions {
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "guards">;
+  readonly ledger: Pick<Ledger, "guards" | "windows">;
   readonly runner: Pick<Runner, "drain">;
   /** Concurrent process runs. */
   readonly concurrency: number;
@@ -65,9 +66,11 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
     },
     async ({ event, step, runId }): Promise<ProcessOutcome> => {
       const { dispatchKey, continuation = 0 } = event.data;
-      const guard = await step.run("take-guard", () =>
-        ledger.guards.take({ functionId, dispatchKey, continuation, runId }),
-      );
+      const guard = await step.run("take-guard", async () => {
+        const taken = await ledger.guards.take({ functionId, dispatchKey, continuation, runId });
+        if (taken.outcome === "taken") await fillRecord(ledger, event.data);
+        return taken;
+      });
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
       const total = {
@@ -117,6 +120,23 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       }
     },
   );
+}
+
+/** A window that was sent while the ledger was away is put on record by its run. */
+async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventData): Promise<void> {
+  const { dispatchKey, schedule, tenantId, lane, correlationId, params } = data;
+  await ledger.windows.recordStarted({
+    dispatchKey,
+    schedule,
+    scope: scopeOf(tenantId),
+    windowStart: new Date(data.dispatchWindowStart),
+    windowSeconds: data.dispatchWindowSeconds,
+    lane,
+    owner: processFunctionId,
+    correlationId,
+    ...(tenantId === undefined ? {} : { tenantId }),
+    ...(params === undefined ? {} : { params }),
+  });
 }
 
 const countNames = [

@@ -64,6 +64,7 @@ export { windowTransitions, type WindowStatus } from "./window-lifecycle.ts";
 export type {
   ClaimOutcome,
   MissedWindow,
+  StartedWindow,
   WindowClaim,
   WindowRecord,
   WindowStore,

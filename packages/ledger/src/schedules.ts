@@ -23,8 +23,12 @@ export interface ScheduleProgress {
   readonly schedule: string;
   /** `null`: the schedule's global scope. */
   readonly tenantId: string | null;
-  /** The newest window on record, or when the schedule was declared or resumed, whichever is later. */
+  /**
+   * When the schedule was declared or resumed; for a tenant, its first window of the last day, if that is later.
+   */
   readonly since: Date;
+  /** The start of the newest window on record; `null` without one in the last day. */
+  readonly newest: Date | null;
 }
 
 /** The operators' decisions about schedules. They hold until an operator changes them, across deploys. */
@@ -76,7 +80,9 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
     progress: (ids) =>
       sql.query<ScheduleProgress>(
         `SELECT "s"."id" AS "schedule", "w"."tenant_id" AS "tenantId",
-           greatest(max("w"."window_start"), "s"."updated_at") AS "since"
+           greatest("s"."updated_at", CASE WHEN "w"."tenant_id" IS NOT NULL THEN min("w"."window_start") END)
+             AS "since",
+           max("w"."window_start") AS "newest"
          FROM "evenkeel"."background_schedule" AS "s"
          LEFT JOIN "evenkeel"."background_dispatch_window" AS "w"
            ON "w"."schedule" = "s"."id" AND "w"."window_start" > clock_timestamp() - interval '1 day'

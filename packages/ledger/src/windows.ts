@@ -4,6 +4,7 @@ import type { JsonValue, Lane } from "@evenkeel/events";
 
 import type { SqlClient, SqlValue } from "./database.ts";
 import { redactError } from "./error-text.ts";
+import { findUnrecorded, recordMissed, recordStarted } from "./window-gaps.ts";
 import type { WindowStatus } from "./window-lifecycle.ts";
 
 /** The window that a tick asks to dispatch. */
@@ -74,6 +75,9 @@ export type MissedWindow = Pick<
   | "owner"
 >;
 
+/** A window whose run has started. */
+export type StartedWindow = Omit<WindowClaim, "leaseMs" | "skipOnOverlap">;
+
 /** The record of dispatch windows. Each method is one statement; the database's clock decides. */
 export interface WindowStore {
   /**
@@ -92,6 +96,13 @@ export interface WindowStore {
    * that is on record already is left as it is.
    */
   recordMissed(missed: readonly MissedWindow[]): Promise<number>;
+  /**
+   * Records a window that was sent while the ledger was away, or was taken for missed. `false`: it is on record
+   * already, and nothing was written.
+   */
+  recordStarted(window: StartedWindow): Promise<boolean>;
+  /** Those of the dispatch keys that no window on record has, in the order given. */
+  unrecorded(dispatchKeys: readonly string[]): Promise<string[]>;
   find(dispatchKey: string): Promise<WindowRecord | undefined>;
 }
 
@@ -195,24 +206,9 @@ export function createWindowStore(sql: SqlClient): WindowStore {
       ),
     markInline: (dispatchKey, fence) =>
       settle(`"status" = 'INLINE_EMERGENCY'`, [dispatchKey, fence]),
-    recordMissed: async (missed) => {
-      const rows = await sql.query(
-        `INSERT INTO "evenkeel"."background_dispatch_window" (
-           "dispatch_key", "schedule", "scope", "tenant_id", "window_start", "window_seconds", "lane",
-           "owner", "correlation_id", "fence", "status", "claim_count"
-         )
-         SELECT "m"."dispatchKey", "m"."schedule", "m"."scope", "m"."tenantId", "m"."windowStart",
-           "m"."windowSeconds", "m"."lane", "m"."owner", 'watchdog', gen_random_uuid(), 'MISSED', 0
-         FROM jsonb_to_recordset($1::jsonb) AS "m" (
-           "dispatchKey" text, "schedule" text, "scope" text, "tenantId" text, "windowStart" timestamptz,
-           "windowSeconds" int, "lane" "evenkeel"."lane", "owner" text
-         )
-         ON CONFLICT ("dispatch_key") DO NOTHING
-         RETURNING "dispatch_key"`,
-        [JSON.stringify(missed)],
-      );
-      return rows.length;
-    },
+    recordMissed: (missed) => recordMissed(sql, missed),
+    recordStarted: (window) => recordStarted(sql, window),
+    unrecorded: (dispatchKeys) => findUnrecorded(sql, dispatchKeys),
     find: async (dispatchKey) => {
       const [row] = await sql.query<WindowRow>(
         `SELECT * FROM "evenkeel"."background_dispatch_window" WHERE "dispatch_key" = $1`,

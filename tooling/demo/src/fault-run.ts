@@ -2,9 +2,9 @@ import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { buildEverything } from "./build.ts";
+import { drawFaults, inject, size } from "./faults.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import type { System } from "./system.ts";
 import { Teardown } from "./teardown.ts";
 
 /*
@@ -26,50 +26,28 @@ const seed = Number(values.seed) || 1;
 const tickEveryMs = 1_500;
 const settleWithinMs = 150_000;
 
-/** Hosts at once: claims of several are under way when one dies. */
-const size = { webs: 2, workers: 3 };
-
-type Fault = (system: System, chance: () => number) => Promise<void>;
-
-/** What can go wrong, each with what it does. */
-const faults: Readonly<Record<string, Fault>> = {
-  "worker killed": (system, chance) =>
-    system.replace("workers", Math.floor(chance() * size.workers)),
-  "web killed": (system, chance) => system.replace("webs", Math.floor(chance() * size.webs)),
-  "Inngest's memory lost": (system) => system.replaceServer(),
-  "Inngest away": async ({ gate }) => {
-    await gate.shut();
-    await sleep(3_000);
-    await gate.open();
-  },
-  "connections cut": async ({ pool }) => {
-    await pool.query(
-      `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
-       WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
-    );
-  },
-  "Postgres restarted": async ({ restartPostgres }) => restartPostgres?.(),
-};
-
-/** Every fault in an order of chance, and then again: none stays away for long. Postgres goes down twice. */
-function* drawFaults(chance: () => number): Generator<string, never> {
-  for (;;) {
-    const bag = [...Object.keys(faults), "worker killed", "Postgres restarted"];
-    while (bag.length > 0) yield bag.splice(Math.floor(chance() * bag.length), 1)[0] ?? "";
-  }
-}
-
 async function run(teardown: Teardown, progress: Progress, signal: AbortSignal): Promise<boolean> {
   progress.say("Building");
   await buildEverything(teardown, signal);
   const { readMails, startSystem } = await import("./system.ts");
   const { Observer } = await import("./observer.ts");
+  const { createCronWatchdog } = await import("./cron-watchdog.ts");
   const { seededRandom } = await import("@evenkeel/engine");
   const chance = seededRandom(seed);
   const system = await startSystem(teardown, signal, size);
   progress.say(`Seed ${seed}, ${seconds} s of faults, on ${system.server.engine}`);
   const { cron, inbox } = system;
   const observer = new Observer(system);
+  const watchdog = createCronWatchdog(system, cron);
+  const watch = async (): Promise<void> => {
+    await watchdog.declare();
+    // Declared a moment before the first window, which lies in the past.
+    const declaredAt = new Date((cron.windows[0]?.scheduledAt.getTime() ?? 0) - 2_000);
+    await system.pool.query(`UPDATE "evenkeel"."background_schedule" SET "updated_at" = $1`, [
+      declaredAt,
+    ]);
+    await watchdog.run();
+  };
   const parts = await readMails(3_000, Math.ceil((seconds * 1_000) / tickEveryMs / 2));
   const injected: Record<string, number> = {};
   let ingested = 0;
@@ -78,10 +56,10 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const enough = new AbortController();
   const breaking = (async () => {
     for (const name of drawFaults(chance)) {
-      await sleep(1_000 + chance() * 3_000, undefined, { signal });
+      await sleep(500 + chance() * 2_500, undefined, { signal });
       if (enough.signal.aborted) break;
       progress.say(name);
-      await faults[name]?.(system, chance);
+      await inject(name, system, chance);
       injected[name] = (injected[name] ?? 0) + 1;
     }
   })();
@@ -103,6 +81,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   for (;;) {
     cron.tick();
     cron.flush();
+    await watch();
     progress.show(await observer.look(cron));
     await sleep(tickEveryMs, undefined, { signal });
     if (cron.open === 0 && (await observer.isQuiet())) break;

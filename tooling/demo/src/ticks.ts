@@ -32,7 +32,7 @@ export class CronService {
   readonly windows: WindowLog[] = [];
   readonly #url: string;
   readonly #secret: string;
-  readonly #windowSeconds: number;
+  readonly windowSeconds: number;
   readonly #firstWindowMs: number;
   #next = 0;
   #late: WindowLog | undefined;
@@ -47,8 +47,13 @@ export class CronService {
   }) {
     this.#url = options.url;
     this.#secret = options.secret;
-    this.#windowSeconds = options.windowSeconds;
+    this.windowSeconds = options.windowSeconds;
     this.#firstWindowMs = options.firstWindow.getTime();
+  }
+
+  /** The start of the window that comes next: the end of the newest. */
+  get now(): Date {
+    return new Date(this.#firstWindowMs + this.#next * this.windowSeconds * 1_000);
   }
 
   /** Windows that are not dispatched yet. */
@@ -70,7 +75,7 @@ export class CronService {
   tick(): void {
     const index = this.#next;
     this.#next += 1;
-    const startMs = this.#firstWindowMs + index * this.#windowSeconds * 1_000;
+    const startMs = this.#firstWindowMs + index * this.windowSeconds * 1_000;
     const window: WindowLog = {
       scheduledAt: new Date(startMs + 1_000),
       dispatched: 0,

@@ -1,0 +1,51 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { System, SystemSize } from "./system.ts";
+
+/** Hosts at once: claims of several are under way when one dies. */
+export const size: SystemSize = { webs: 2, workers: 3 };
+
+type Chance = () => number;
+type Fault = (system: System, chance: Chance) => Promise<unknown>;
+
+/** What can go wrong, each with what it does. */
+const faults: Readonly<Record<string, Fault>> = {
+  "worker killed": (system, chance) =>
+    system.replace("workers", Math.floor(chance() * size.workers)),
+  "web killed": (system, chance) => system.replace("webs", Math.floor(chance() * size.webs)),
+  "Inngest's memory lost": (system) => system.replaceServer(),
+  "Inngest away": async ({ gate }) => {
+    await gate.shut();
+    await sleep(3_000);
+    await gate.open();
+  },
+  "connections cut": async ({ pool }) => {
+    await pool.query(
+      `SELECT pg_terminate_backend("pid") FROM "pg_stat_activity"
+       WHERE "datname" = current_database() AND "pid" <> pg_backend_pid()`,
+    );
+  },
+  "Postgres restarted": async ({ restartPostgres }) => restartPostgres?.(),
+  "events twice": (system) => ask(system, { fault: "duplicateEvents", times: 6 }),
+  "events reordered": (system) => ask(system, { fault: "reorderEvents", within: "2s", times: 6 }),
+  "answers lost": (system) => ask(system, { fault: "dropAnswers", times: 3 }),
+  "calls twice": (system) => ask(system, { fault: "callTwice", times: 3 }),
+};
+
+/** Asks the embedded server for a fault of its own; a real one does not know how. */
+async function ask({ gate }: System, fault: object): Promise<void> {
+  await fetch(`${gate.url}/dev/faults`, { method: "POST", body: JSON.stringify(fault) });
+}
+
+/** Injects a fault by its name. */
+export async function inject(name: string, system: System, chance: Chance): Promise<void> {
+  await faults[name]?.(system, chance);
+}
+
+/** Every fault in an order of chance, and then again: none stays away for long. Postgres goes down twice. */
+export function* drawFaults(chance: Chance): Generator<string, never> {
+  for (;;) {
+    const bag = [...Object.keys(faults), "worker killed", "Postgres restarted"];
+    while (bag.length > 0) yield bag.splice(Math.floor(chance() * bag.length), 1)[0] ?? "";
+  }
+}
