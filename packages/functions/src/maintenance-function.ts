@@ -1,7 +1,7 @@
 import type { Reconciler, ReconcileReport, Watchdog, WatchdogReport } from "@evenkeel/dispatch";
 import { silentLogger, type Logger } from "@evenkeel/events";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
-import type { Ledger } from "@evenkeel/ledger";
+import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
@@ -14,13 +14,15 @@ export interface MaintenanceFunctionOptions {
   readonly reconciler: Reconciler;
   /** Finds windows that no tick asked for; absent: nobody looks. */
   readonly watchdog?: Watchdog;
+  /** Deletes what is older than it is kept; absent: nothing is deleted. */
+  readonly pruner?: Pruner;
   readonly logger?: Logger;
 }
 
 /** What a maintenance run returns. */
 export type MaintenanceOutcome =
   | SkippedDuplicate
-  | ({ readonly outcome: "maintained" } & ReconcileReport & Partial<WatchdogReport>);
+  | ({ readonly outcome: "maintained" } & ReconcileReport & Partial<WatchdogReport & PrunerReport>);
 
 /** The id of {@link createMaintenanceFunction}'s function within its app. */
 const maintenanceFunctionId = "background-maintenance";
@@ -50,11 +52,12 @@ export function createMaintenanceFunction(
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
       const report = await step.run("reconcile", () => reconciler.run());
-      const { watchdog } = options;
+      const { watchdog, pruner } = options;
       const watched =
         watchdog === undefined ? {} : await step.run("watch-schedules", () => watchdog.run());
-      logger.info("maintenance.done", { runId, dispatchKey, ...report, ...watched });
-      return { outcome: "maintained", ...report, ...watched };
+      const pruned = pruner === undefined ? {} : await step.run("prune", () => pruner.run());
+      logger.info("maintenance.done", { runId, dispatchKey, ...report, ...watched, ...pruned });
+      return { outcome: "maintained", ...report, ...watched, ...pruned };
     },
   );
 }

@@ -76,7 +76,11 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
     progress: (ids) =>
       sql.query<ScheduleProgress>(
         `SELECT "s"."id" AS "schedule", "w"."tenant_id" AS "tenantId",
-           greatest(max("w"."window_start"), "s"."updated_at") AS "since"
+           greatest(max("w"."window_start"), "s"."updated_at", CASE WHEN "w"."tenant_id" IS NULL THEN (
+             -- However old it is: what was pruned before it must not count as missed.
+             SELECT "n"."window_start" FROM "evenkeel"."background_dispatch_window" AS "n"
+             WHERE "n"."schedule" = "s"."id" ORDER BY "n"."window_start" DESC LIMIT 1
+           ) END) AS "since"
          FROM "evenkeel"."background_schedule" AS "s"
          LEFT JOIN "evenkeel"."background_dispatch_window" AS "w"
            ON "w"."schedule" = "s"."id" AND "w"."window_start" > clock_timestamp() - interval '1 day'

@@ -58,7 +58,7 @@ export interface BackgroundApp {
 
 /** Changes to the app's parts. */
 export interface BackgroundAppOptions extends Partial<
-  Pick<BackgroundFunctionsOptions, "stepBudgetMs" | "runBudgetMs" | "maxContinuations">
+  Pick<BackgroundFunctionsOptions, "stepBudgetMs" | "runBudgetMs" | "maxContinuations" | "pruner">
 > {
   readonly wrapRunner?: (runner: Runner) => Pick<Runner, "drain">;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
