@@ -23,11 +23,15 @@ export interface RetentionRule {
  */
 export const cutoff = `now() - $1::double precision * interval '1 second'`;
 
+// Every EXISTS below ends with OFFSET 0: it stays a probe per row, and is never turned into a join that
+// would read another table whole because the estimates are off.
+
 /** No operator still has to decide about what failed here. */
 function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH", sourceId: string): string {
   return `NOT EXISTS (
     SELECT FROM "evenkeel"."background_dead_letter" AS "l"
     WHERE "l"."kind" = '${kind}' AND "l"."source_id" = ${sourceId} AND "l"."status" = 'OPEN'
+    OFFSET 0
   )`;
 }
 
@@ -35,19 +39,21 @@ function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH", sourceId: string): 
 // weeks long. The newest window of a schedule stays: it tells the watchdog where to go on looking.
 const windowIsOver = `"t"."updated_at" < ${cutoff}
   AND "t"."window_start" + "t"."window_seconds" * interval '1 second' < ${cutoff}
-  AND EXISTS (
-    SELECT FROM "evenkeel"."background_dispatch_window" AS "n"
-    WHERE "n"."schedule" = "t"."schedule" AND "n"."window_start" > "t"."window_start"
+  AND "t"."window_start" < (
+    SELECT "n"."window_start" FROM "evenkeel"."background_dispatch_window" AS "n"
+    WHERE "n"."schedule" = "t"."schedule" ORDER BY "n"."window_start" DESC LIMIT 1
   )
   AND NOT EXISTS (
     SELECT FROM "evenkeel"."background_function_run" AS "r"
     WHERE "r"."dispatch_key" = "t"."dispatch_key" AND "r"."status" IN ('RUNNING', 'STALE')
+    OFFSET 0
   )
   AND ${withoutOpenLetter("DISPATCH", `"t"."dispatch_key"`)}`;
 
 const windowIsGone = `NOT EXISTS (
     SELECT FROM "evenkeel"."background_dispatch_window" AS "w"
     WHERE "w"."dispatch_key" = "t"."dispatch_key"
+    OFFSET 0
   )`;
 
 // A run goes after the guard that names it: a guard asks how its holder ended before it gives way.
@@ -56,6 +62,7 @@ const runIsOver = `${windowIsGone}
     SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
     WHERE "g"."function_id" = "t"."function_id" AND "g"."dispatch_key" = "t"."dispatch_key"
       AND "g"."continuation" = "t"."continuation" AND "g"."run_id" = "t"."run_id"
+    OFFSET 0
   )
   AND ${withoutOpenLetter("RUN", `"t"."run_id"`)}`;
 
@@ -124,6 +131,7 @@ export const retentionRules: readonly RetentionRule[] = [
     SELECT FROM "evenkeel"."background_function_run" AS "r"
     WHERE "r"."dispatch_key" = "t"."dispatch_key" AND "r"."function_id" = "t"."function_id"
       AND "r"."status" IN ('RUNNING', 'STALE')
+    OFFSET 0
   )`,
     isDedupe: true,
     outlives: "windows.ENQUEUED",
