@@ -26,7 +26,7 @@ export interface PrunedRows {
   readonly days: number;
   /** Rows deleted, or those that would be. */
   readonly deleted: number;
-  /** Whether more of them are old enough than the limit let go. */
+  /** Whether the batch was full, so that more of them may be old enough. */
   readonly more: boolean;
 }
 
@@ -39,21 +39,19 @@ export interface PruneReport {
   readonly rows: readonly PrunedRows[];
 }
 
-/** The statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many. */
+/** The statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
 function findStatement({ relation, orderedBy, where }: RetentionRule): string {
   return `
   SELECT "t".ctid FROM "evenkeel"."${relation}" AS "t"
   WHERE "t"."${orderedBy}" < ${cutoff} AND ${where}
   ORDER BY "t"."${orderedBy}"
-  LIMIT $2::int + 1`;
+  LIMIT $2::int`;
 }
 
 /** The statement that counts what {@link deleteStatement} would delete. */
 export function countStatement(rule: RetentionRule): string {
-  return `
-WITH "found" AS MATERIALIZED (${findStatement(rule)}
-)
-SELECT least(count(*), $2::int)::int AS "deleted", count(*) > $2::int AS "more" FROM "found"`;
+  return `SELECT count(*)::int AS "deleted" FROM (${findStatement(rule)}
+) AS "found"`;
 }
 
 /**
@@ -62,16 +60,14 @@ SELECT least(count(*), $2::int)::int AS "deleted", count(*) > $2::int AS "more" 
  */
 export function deleteStatement(rule: RetentionRule): string {
   return `
-WITH "found" AS MATERIALIZED (${findStatement(rule)}
-  FOR UPDATE OF "t" SKIP LOCKED
-), "deleted" AS (
+WITH "deleted" AS (
   -- An array of addresses and not a join: each row is fetched once, whatever the estimates say.
-  DELETE FROM "evenkeel"."${rule.relation}"
-  WHERE ctid = ANY (ARRAY(SELECT ctid FROM "found" LIMIT $2::int))
+  DELETE FROM "evenkeel"."${rule.relation}" WHERE ctid = ANY (ARRAY(${findStatement(rule)}
+  FOR UPDATE OF "t" SKIP LOCKED
+  ))
   RETURNING 1
 )
-SELECT (SELECT count(*) FROM "deleted")::int AS "deleted",
-  (SELECT count(*) FROM "found") > $2::int AS "more"`;
+SELECT count(*)::int AS "deleted" FROM "deleted"`;
 }
 
 /**
@@ -93,11 +89,10 @@ export async function prune(sql: SqlClient, request: PruneRequest = {}): Promise
   const rows: PrunedRows[] = [];
   for (const { rule, days } of resolved) {
     const statement = dryRun ? countStatement(rule) : deleteStatement(rule);
-    const [row] = await sql.query<{ deleted: number; more: boolean }>(statement, [
-      days * 86_400,
-      limit,
-    ]);
-    const { deleted = 0, more = false } = row ?? {};
+    const [row] = await sql.query<{ deleted: number }>(statement, [days * 86_400, limit]);
+    const deleted = row?.deleted ?? 0;
+    // A full batch, and not a look for one row more: it might read past everything that has to wait.
+    const more = deleted === limit;
     rows.push({ table: rule.table, status: rule.status, days, deleted, more });
   }
   return {
