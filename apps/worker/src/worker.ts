@@ -17,7 +17,7 @@ import {
 } from "@evenkeel/functions";
 import { createInbox } from "@evenkeel/inbox";
 import { createRunner } from "@evenkeel/jobs";
-import { createLedger, type Ledger } from "@evenkeel/ledger";
+import { createLedger, createPruner, type Ledger } from "@evenkeel/ledger";
 import { serve } from "inngest/node";
 import { Pool } from "pg";
 
@@ -106,6 +106,7 @@ export async function startWorker({
     client,
     ledger,
     reconciler,
+    pruner: createPruner({ ledger, logger }),
     runner: {
       drain: (options) =>
         runner.drain({ ...options, stopSignal: stopping.signal, signal: aborting.signal }),

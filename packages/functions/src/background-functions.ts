@@ -1,7 +1,7 @@
 import type { OutboxRelay, Reconciler, Watchdog } from "@evenkeel/dispatch";
 import type { Logger } from "@evenkeel/events";
 import type { Runner } from "@evenkeel/jobs";
-import type { Ledger } from "@evenkeel/ledger";
+import type { Ledger, Pruner } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { createDeadLetterFunction } from "./dead-letter-function.ts";
@@ -23,6 +23,8 @@ export interface BackgroundFunctionsOptions extends Pick<
   readonly watchdog?: Watchdog;
   /** Made by `createOutboxRelay` of `@evenkeel/dispatch`: maintenance runs it once per window. */
   readonly relay?: Pick<OutboxRelay, "run">;
+  /** Made by `createPruner` of `@evenkeel/ledger`; absent: the ledger keeps everything. */
+  readonly pruner?: Pruner;
   readonly config: {
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;

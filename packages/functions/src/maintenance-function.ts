@@ -8,7 +8,7 @@ import type {
 } from "@evenkeel/dispatch";
 import { silentLogger, type Logger } from "@evenkeel/events";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
-import type { Ledger } from "@evenkeel/ledger";
+import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
@@ -23,6 +23,8 @@ export interface MaintenanceFunctionOptions {
   readonly watchdog?: Watchdog;
   /** Sends what the outbox holds, for hosts that do not run a relay of their own; absent: nobody does. */
   readonly relay?: Pick<OutboxRelay, "run">;
+  /** Deletes what is older than it is kept; absent: nothing is deleted. */
+  readonly pruner?: Pruner;
   readonly logger?: Logger;
 }
 
@@ -33,7 +35,7 @@ export type MaintenanceOutcome =
       readonly outcome: "maintained";
       readonly outbox?: RelayReport;
     } & ReconcileReport &
-      Partial<WatchdogReport>);
+      Partial<WatchdogReport & PrunerReport>);
 
 /** The id of {@link createMaintenanceFunction}'s function within its app. */
 const maintenanceFunctionId = "background-maintenance";
@@ -63,16 +65,17 @@ export function createMaintenanceFunction(
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
       const report = await step.run("reconcile", () => reconciler.run());
-      const { watchdog } = options;
+      const { watchdog, relay, pruner } = options;
       const watched =
         watchdog === undefined ? {} : await step.run("watch-schedules", () => watchdog.run());
-      const { relay } = options;
       const relayed =
         relay === undefined
           ? {}
           : { outbox: await step.run("relay-outbox", () => runBounded(relay)) };
-      logger.info("maintenance.done", { runId, dispatchKey, ...report, ...watched, ...relayed });
-      return { outcome: "maintained", ...report, ...watched, ...relayed };
+      const pruned = pruner === undefined ? {} : await step.run("prune", () => pruner.run());
+      const total = { ...report, ...watched, ...relayed, ...pruned };
+      logger.info("maintenance.done", { runId, dispatchKey, ...total });
+      return { outcome: "maintained", ...total };
     },
   );
 }

@@ -31,14 +31,19 @@ const takeStatement = `
 INSERT INTO "evenkeel"."background_dispatch_guard" AS "g" ("function_id", "dispatch_key", "continuation", "run_id")
 VALUES ($1, $2, $3::int, $4)
 ON CONFLICT ("function_id", "dispatch_key", "continuation") DO UPDATE SET
-  "run_id" = CASE
-    WHEN EXISTS (
-      SELECT 1 FROM "evenkeel"."background_function_run" AS "r"
-      WHERE "r"."run_id" = "g"."run_id" AND "r"."function_id" = "g"."function_id"
-        AND "r"."status" IN ('FAILED', 'CANCELLED', 'STALE')
-    ) THEN excluded."run_id"
-    ELSE "g"."run_id"
-  END
+  ("run_id", "taken_at") = (
+    -- Retention counts from when the present holder took it.
+    SELECT
+      CASE WHEN "free" THEN excluded."run_id" ELSE "g"."run_id" END,
+      CASE WHEN "free" THEN excluded."taken_at" ELSE "g"."taken_at" END
+    FROM (
+      SELECT EXISTS (
+        SELECT 1 FROM "evenkeel"."background_function_run" AS "r"
+        WHERE "r"."run_id" = "g"."run_id" AND "r"."function_id" = "g"."function_id"
+          AND "r"."status" IN ('FAILED', 'CANCELLED', 'STALE')
+      ) AS "free"
+    ) AS "decision"
+  )
 RETURNING "run_id"`;
 
 /** The guard store on a connection pool. */

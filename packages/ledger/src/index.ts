@@ -34,6 +34,8 @@ export type {
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export { isUnreachable, LedgerError, type LedgerErrorCode } from "./ledger-error.ts";
 export type { MigrationResult } from "./migrate.ts";
+export { createPruner, type Pruner, type PrunerOptions, type PrunerReport } from "./pruner.ts";
+export type { PrunedRows, PruneReport, PruneRequest } from "./pruning.ts";
 export type {
   AddedOutboxEvent,
   NewOutboxEvent,
@@ -52,6 +54,12 @@ export type {
 } from "./reconciliation.ts";
 export type { ReceiptRun, WindowProgress, WindowReceipt } from "./receipt.ts";
 export type { LedgerReport } from "./report.ts";
+export {
+  defaultLatenessMs,
+  defaultRetention,
+  type RetentionChanges,
+  type RetentionPolicy,
+} from "./retention.ts";
 export { runTransitions, type FinishedRunStatus, type RunStatus } from "./run-lifecycle.ts";
 export type { AttemptEnd, RunEnd, RunIdentity, RunRecord, RunStart, RunStore } from "./runs.ts";
 export type {

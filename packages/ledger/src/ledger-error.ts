@@ -7,7 +7,8 @@ export type LedgerErrorCode =
   | "not_migrated"
   | "migration_failed"
   | "migration_edited"
-  | "newer_database";
+  | "newer_database"
+  | "invalid_retention";
 
 /** A failure of the ledger. `data` names what was tried, never credentials. */
 export class LedgerError extends EvenkeelError<LedgerErrorCode> {

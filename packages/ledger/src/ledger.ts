@@ -9,6 +9,7 @@ import { createGuardStore, type GuardStore } from "./guards.ts";
 import { createJobStore, type JobStore } from "./job-store.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
 import { migrate, type MigrationResult } from "./migrate.ts";
+import { prune, type PruneReport, type PruneRequest } from "./pruning.ts";
 import { reconcile, type Reconciliation, type ReconcileRequest } from "./reconciliation.ts";
 import { createOutboxStore, type OutboxStore } from "./outbox.ts";
 import { readReceipt, type WindowReceipt } from "./receipt.ts";
@@ -44,6 +45,13 @@ export interface Ledger {
    * windows that ran twice. Bounded; any number of hosts may call it at once.
    */
   reconcile(request: ReconcileRequest): Promise<Reconciliation>;
+  /**
+   * Deletes what is older than its status is kept, a bounded batch per table and status; unsettled work
+   * never. It waits for nobody and blocks no claim; any number of hosts may call it at once.
+   *
+   * @throws LedgerError `invalid_retention` that names each setting, before anything is deleted.
+   */
+  prune(request?: PruneRequest): Promise<PruneReport>;
   /** What became of a window: dispatched, started, finished, or why not. `undefined`: not on record. */
   receipt(dispatchKey: string): Promise<WindowReceipt | undefined>;
   /** Numbers over the whole ledger. */
@@ -94,6 +102,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     schedules: createScheduleStore(sql),
     outbox: createOutboxStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
+    prune: (request) => prune(sql, request),
     receipt: (dispatchKey) => readReceipt(sql, dispatchKey),
     report: () => readReport(prisma, sql),
     migrate: () => migrate(pool, logger),

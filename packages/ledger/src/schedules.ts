@@ -24,7 +24,8 @@ export interface ScheduleProgress {
   /** `null`: the schedule's global scope. */
   readonly tenantId: string | null;
   /**
-   * When the schedule was declared or resumed; for a tenant, its first window of the last day, if that is later.
+   * Where to begin to look: when the schedule was declared or resumed, a day ago, or the newest window, if that
+   * is older; for a tenant, its first window of the last day.
    */
   readonly since: Date;
   /** The start of the newest window on record; `null` without one in the last day. */
@@ -80,8 +81,13 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
     progress: (ids) =>
       sql.query<ScheduleProgress>(
         `SELECT "s"."id" AS "schedule", "w"."tenant_id" AS "tenantId",
-           greatest("s"."updated_at", CASE WHEN "w"."tenant_id" IS NOT NULL THEN min("w"."window_start") END)
-             AS "since",
+           greatest("s"."updated_at", CASE WHEN "w"."tenant_id" IS NOT NULL THEN min("w"."window_start")
+             -- Gaps are looked for in the last day, or since the newest window if that is older: what was
+             -- pruned must not count as missed.
+             ELSE least(clock_timestamp() - interval '1 day', (
+               SELECT "n"."window_start" FROM "evenkeel"."background_dispatch_window" AS "n"
+               WHERE "n"."schedule" = "s"."id" ORDER BY "n"."window_start" DESC LIMIT 1
+             )) END) AS "since",
            max("w"."window_start") AS "newest"
          FROM "evenkeel"."background_schedule" AS "s"
          LEFT JOIN "evenkeel"."background_dispatch_window" AS "w"

@@ -19,7 +19,7 @@ import {
   type JobHandler,
   type Runner,
 } from "@evenkeel/jobs";
-import { createLedger, type Ledger } from "@evenkeel/ledger";
+import { createLedger, type Ledger, type Pruner } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
 import type { Inngest } from "inngest";
 import { serve } from "inngest/edge";
@@ -63,6 +63,7 @@ export interface BackgroundAppOptions extends Partial<
   readonly wrapRunner?: (runner: Runner) => Pick<Runner, "drain">;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
+  readonly pruner?: (ledger: Ledger, logger: Logger) => Pruner;
 }
 
 /** Starts a {@link BackgroundApp}. */
@@ -107,8 +108,10 @@ export async function createBackgroundApp(
     clock: { now: () => new Date(engine.now()) },
     logger,
   });
+  const { pruner: createAppPruner, ...settings } = options;
   const functions = createBackgroundFunctions({
-    ...options,
+    ...settings,
+    ...(createAppPruner === undefined ? {} : { pruner: createAppPruner(real, logger) }),
     client,
     ledger,
     runner: options.wrapRunner?.(runner) ?? runner,

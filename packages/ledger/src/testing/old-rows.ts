@@ -1,0 +1,140 @@
+import { randomUUID } from "node:crypto";
+
+import type { Pool } from "pg";
+
+import type { RetentionPolicy } from "../retention.ts";
+
+/** Inserts a row of a status whose age is so many days, and answers its key. */
+type InsertOld = (pool: Pool, status: string, days: number) => Promise<string>;
+
+/** What a window or a run can be given beside its age. */
+interface WindowChange {
+  readonly dispatchKey?: string;
+  readonly schedule?: string;
+  readonly windowSeconds?: number;
+  /** How long ago the window ended, in days; as long ago as it was last changed if absent. */
+  readonly endedDays?: number;
+}
+
+const ago = (parameter: string): string => `now() - ${parameter}::float8 * interval '1 day'`;
+
+/** A window of a schedule of its own, unless it is given one. */
+export async function insertWindow(
+  pool: Pool,
+  status: string,
+  days: number,
+  change: WindowChange = {},
+): Promise<string> {
+  const { dispatchKey = `w-${randomUUID()}`, windowSeconds = 60, endedDays = days } = change;
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_dispatch_window" ("dispatch_key", "schedule", "scope",
+       "window_start", "window_seconds", "status", "fence", "owner", "correlation_id", "lease_expires_at",
+       "enqueued_at", "created_at", "updated_at")
+     VALUES ($1, $2, 'global', ${ago("$6")} - $3::int * interval '1 second', $3::int,
+       $4::"evenkeel"."window_status", gen_random_uuid(), 'o', 'c',
+       CASE WHEN $4 = 'DISPATCHING' THEN ${ago("$5")} END, CASE WHEN $4 = 'ENQUEUED' THEN ${ago("$5")} END,
+       ${ago("$5")}, ${ago("$5")})`,
+    [dispatchKey, change.schedule ?? `s-${dispatchKey}`, windowSeconds, status, days, endedDays],
+  );
+  return dispatchKey;
+}
+
+/** The window that keeps an older one of its schedule from being the newest. */
+export async function insertNewest(pool: Pool, schedule: string): Promise<string> {
+  return insertWindow(pool, "ENQUEUED", 0, { schedule });
+}
+
+/** A guard on a window, held by a run. */
+export async function insertGuard(
+  pool: Pool,
+  days: number,
+  { dispatchKey = `g-${randomUUID()}`, runId = "r" } = {},
+): Promise<string> {
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_dispatch_guard" ("function_id", "dispatch_key", "run_id", "taken_at")
+     VALUES ('f', $1, $2, ${ago("$3")})`,
+    [dispatchKey, runId, days],
+  );
+  return dispatchKey;
+}
+
+/** A run with one attempt. */
+export async function insertRun(
+  pool: Pool,
+  status: string,
+  days: number,
+  { dispatchKey, runId = `r-${randomUUID()}` }: { dispatchKey?: string; runId?: string } = {},
+): Promise<string> {
+  await pool.query(
+    `WITH "run" AS (
+       INSERT INTO "evenkeel"."background_function_run" ("run_id", "function_id", "dispatch_key", "event_name",
+         "status", "owner", "started_at", "heartbeat_at", "finished_at")
+       VALUES ($1, 'f', $2, 'background/process.requested', $3::"evenkeel"."run_status", 'o',
+         ${ago("$4")} - interval '1 second', ${ago("$4")},
+         CASE WHEN $3 NOT IN ('RUNNING', 'STALE') THEN ${ago("$4")} END)
+       RETURNING "id"
+     )
+     INSERT INTO "evenkeel"."background_function_attempt" ("run_row_id", "attempt", "owner")
+     SELECT "id", 0, 'o' FROM "run"`,
+    [runId, dispatchKey ?? null, status, days],
+  );
+  return runId;
+}
+
+/** A settled job. */
+export async function insertHistory(pool: Pool, outcome: string, days: number): Promise<string> {
+  const { rows } = await pool.query<{ id: string }>(
+    `INSERT INTO "evenkeel"."background_job_history" ("id", "tenant_id", "type", "version", "payload", "lane",
+       "outcome", "run_at", "attempt", "errors", "created_at", "finished_at")
+     VALUES (nextval('"evenkeel"."background_job_id_seq"'), 't', 'j', 1, '{}', 'stable',
+       $1::"evenkeel"."job_outcome", ${ago("$2")}, 1, '[]', ${ago("$2")}, ${ago("$2")})
+     RETURNING "id"::text`,
+    [outcome, days],
+  );
+  return rows[0]?.id ?? "";
+}
+
+/** A letter on something that failed. */
+export async function insertLetter(
+  pool: Pool,
+  status: string,
+  days: number,
+  { kind = "JOB", sourceId = `l-${randomUUID()}` } = {},
+): Promise<string> {
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_dead_letter" ("kind", "source_id", "name", "reason", "error", "status",
+       "created_at", "resolved_at")
+     VALUES ($1::"evenkeel"."dead_letter_kind", $2, 'n', 'exhausted', 'e',
+       $3::"evenkeel"."dead_letter_status", ${ago("$4")} - interval '1 second',
+       CASE WHEN $3 <> 'OPEN' THEN ${ago("$4")} END)`,
+    [kind, sourceId, status, days],
+  );
+  return sourceId;
+}
+
+/** Per table of the policy: how a row of it is made that nothing but its age keeps. */
+export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
+  windows: async (pool, status, days) => {
+    const key = await insertWindow(pool, status, days);
+    await insertNewest(pool, `s-${key}`);
+    return key;
+  },
+  guards: (pool, _status, days) => insertGuard(pool, days),
+  runs: insertRun,
+  jobHistory: insertHistory,
+  deadLetters: insertLetter,
+};
+
+/** The keys of every row of the ledger. */
+export async function readKeys(pool: Pool): Promise<string[]> {
+  const { rows } = await pool.query<{ key: string }>(
+    `SELECT "dispatch_key" AS "key" FROM "evenkeel"."background_dispatch_window"
+     UNION ALL SELECT "dispatch_key" FROM "evenkeel"."background_dispatch_guard"
+     UNION ALL SELECT "run_id" FROM "evenkeel"."background_function_run"
+     UNION ALL SELECT "id"::text FROM "evenkeel"."background_job"
+     UNION ALL SELECT "id"::text FROM "evenkeel"."background_job_history"
+     UNION ALL SELECT "source_id" FROM "evenkeel"."background_dead_letter"
+     ORDER BY 1`,
+  );
+  return rows.map(({ key }) => key);
+}
