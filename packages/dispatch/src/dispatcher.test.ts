@@ -194,12 +194,12 @@ test("a send that does not end in time is a failed one, and its signal fires", a
 test("a paused schedule claims nothing and sends nothing", async () => {
   const inbox = new Inbox();
   const schedule = scheduleOfItsOwn();
-  await ledger.schedules.pause(schedule, { by: "night-shift", reason: "provider is down" });
+  await ledger.asOperator("night-shift").schedules.pause(schedule, { reason: "provider is down" });
   const tick = { schedule, scheduledAt: at, source: "cron" };
   const receipt = await host(inbox).dispatch(tick);
   expect(receipt).toMatchObject({ mode: "paused", reason: "provider is down" });
   expect(await ledger.windows.find(receipt.dispatchKey)).toBeUndefined();
-  await ledger.schedules.resume(schedule);
+  await ledger.asOperator("ops").schedules.resume(schedule);
   expect((await host(inbox).dispatch(tick)).mode).toBe("dispatch-only");
 });
 

@@ -162,9 +162,9 @@ test("a paused schedule is left alone", async () => {
   isAway = true;
   await dispatcher.dispatch(request);
   isAway = false;
-  await ledger.schedules.pause(request.schedule, { by: "night-shift" });
+  await ledger.asOperator("night-shift").schedules.pause(request.schedule);
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 0 });
-  await ledger.schedules.resume(request.schedule);
+  await ledger.asOperator("ops").schedules.resume(request.schedule);
   expect(await reconciler.run()).toMatchObject({ repaired: 1 });
 });
 

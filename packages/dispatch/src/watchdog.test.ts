@@ -141,7 +141,7 @@ test("windows of a pause are not missed, and a deploy resumes nothing", async ()
   const { dispatcher, watchdog, moveTo } = host({});
   await watchdog.declare();
   await dispatcher.dispatch({ schedule: "s", source: "cron" });
-  await ledger.schedules.pause("s", { by: "night-shift" });
+  await ledger.asOperator("night-shift").schedules.pause("s");
   moveTo(5 * minute);
   await watchdog.declare();
   expect(await ledger.schedules.find("s")).toMatchObject({ paused: true, pausedBy: "night-shift" });
@@ -153,7 +153,7 @@ test("a schedule may start out paused, once", async () => {
   const { watchdog } = host({ paused: true });
   await watchdog.declare();
   expect(await ledger.schedules.find("s")).toMatchObject({ paused: true });
-  await ledger.schedules.resume("s");
+  await ledger.asOperator("ops").schedules.resume("s");
   await watchdog.declare();
   expect(await ledger.schedules.find("s")).toMatchObject({ paused: false });
 });

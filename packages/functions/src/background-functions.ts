@@ -15,7 +15,7 @@ export interface BackgroundFunctionsOptions extends Pick<
 > {
   /** Made by `createBackgroundClient`. */
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "guards" | "windows" | "runs" | "deadLetters">;
+  readonly ledger: Pick<Ledger, "guards" | "windows" | "runs" | "deadLetters" | "asOperator">;
   readonly runner: Pick<Runner, "drain">;
   /** Made by `createReconciler` of `@evenkeel/dispatch`. */
   readonly reconciler: Reconciler;

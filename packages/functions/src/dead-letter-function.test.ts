@@ -57,7 +57,7 @@ test("a run that fails for good is filed with its event, its error and its attem
   expect(letter?.["history"]).toHaveLength(5);
   expect(JSON.stringify(letter)).not.toContain("hunter2");
   expect(
-    await app.ledger.runs.find({
+    await app.ledger.asOperator("test").runs.find({
       runId: run?.id ?? "",
       functionId: "app-process-background-jobs",
     }),
@@ -100,7 +100,7 @@ test("a cancelled run is recorded and filed as cancelled", async () => {
   await app.engine.settled();
   expect(await letters(app)).toMatchObject([{ source_id: run?.id, reason: "cancelled" }]);
   expect(
-    await app.ledger.runs.find({
+    await app.ledger.asOperator("test").runs.find({
       runId: run?.id ?? "",
       functionId: "app-process-background-jobs",
     }),
@@ -152,8 +152,10 @@ test("maintenance marks runs that fell silent", async () => {
       output: { outcome: "maintained", staleRuns: 1, repaired: 0, breaches: 0 },
     },
   ]);
-  expect(await app.ledger.runs.find(silent)).toMatchObject({ status: "STALE" });
-  expect(await app.ledger.runs.find({ ...silent, runId: "alive" })).toMatchObject({
+  expect(await app.ledger.asOperator("test").runs.find(silent)).toMatchObject({ status: "STALE" });
+  expect(
+    await app.ledger.asOperator("test").runs.find({ ...silent, runId: "alive" }),
+  ).toMatchObject({
     status: "RUNNING",
   });
 });

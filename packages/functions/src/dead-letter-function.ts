@@ -6,7 +6,7 @@ import { z } from "zod";
 /** What the dead-letter function works with. */
 export interface DeadLetterFunctionOptions {
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "deadLetters" | "runs">;
+  readonly ledger: Pick<Ledger, "deadLetters" | "runs" | "asOperator">;
   readonly logger?: Logger;
 }
 
@@ -77,7 +77,8 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
           status: cancelled ? "CANCELLED" : "FAILED",
           error,
         });
-        const run = await ledger.runs.find({ runId, functionId });
+        const run = await ledger.asOperator(deadLetterFunctionId).runs.find({ runId, functionId });
+        const previousId = redrivenFrom(end.event);
         return ledger.deadLetters.file({
           kind: "RUN",
           sourceId: runId,
@@ -89,6 +90,7 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
           ...(run?.tenantId === null || run?.tenantId === undefined
             ? {}
             : { tenantId: run.tenantId }),
+          ...(previousId === undefined ? {} : { previousId }),
         });
       });
       logger.warn("runs.dead", {
@@ -99,6 +101,12 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
       return { outcome: letter.created ? "filed" : "already_filed", deadLetterId: letter.id };
     },
   );
+}
+
+/** The letter that a redrive's event names at the end of its id. */
+function redrivenFrom(event: unknown): string | undefined {
+  const id = typeof event === "object" && event !== null && "id" in event ? String(event.id) : "";
+  return /:d:([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?::c\d+)?$/u.exec(id)?.[1];
 }
 
 /** The reason class of a failed run, by its error's name. */

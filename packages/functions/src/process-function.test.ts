@@ -33,7 +33,9 @@ test("a dispatched window drains the queue, and the ledger remembers the run", a
   );
   const [run] = app.engine.runs({ function: functionId });
   expect(run).toMatchObject({ status: "Completed", output: { outcome: "drained", succeeded: 40 } });
-  expect(await app.ledger.runs.find({ runId: run?.id ?? "", functionId })).toMatchObject({
+  expect(
+    await app.ledger.asOperator("test").runs.find({ runId: run?.id ?? "", functionId }),
+  ).toMatchObject({
     status: "SUCCEEDED",
     dispatchKey: event.data.dispatchKey,
     continuation: 0,
@@ -80,7 +82,9 @@ test("the same window sent again starts nothing; sent after Inngest forgot it, i
     output: { outcome: "skipped_duplicate", duplicateOf: first?.id },
   });
   expect(app.notes).toEqual([]);
-  expect(await app.ledger.runs.find({ runId: second?.id ?? "", functionId })).toMatchObject({
+  expect(
+    await app.ledger.asOperator("test").runs.find({ runId: second?.id ?? "", functionId }),
+  ).toMatchObject({
     status: "SKIPPED_DUPLICATE",
     duplicateOf: first?.id,
   });
@@ -186,7 +190,9 @@ test("a step whose drain fails is tried again and repeats nothing that was done"
   expect(app.notes).toHaveLength(10);
   const [run] = app.engine.runs({ function: functionId });
   expect(run).toMatchObject({ status: "Completed" });
-  const record = await app.ledger.runs.find({ runId: run?.id ?? "", functionId });
+  const record = await app.ledger
+    .asOperator("test")
+    .runs.find({ runId: run?.id ?? "", functionId });
   expect(record).toMatchObject({
     status: "SUCCEEDED",
     attempts: [

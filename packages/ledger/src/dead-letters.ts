@@ -29,6 +29,8 @@ export interface NewDeadLetter {
   /** What happened before: attempts with their errors. */
   readonly history?: readonly unknown[];
   readonly tenantId?: string;
+  /** The letter of the same work that was redriven before it died again. */
+  readonly previousId?: string;
 }
 
 /** The dead letters: work that waits for an operator. */
@@ -42,13 +44,24 @@ export function createDeadLetterStore(sql: SqlClient): DeadLetterStore {
   return {
     file: async (letter) => {
       const id = randomUUID();
-      // The update changes nothing; it makes the statement answer the letter that is already there.
       const [row] = await sql.query<{ id: string }>(
-        `INSERT INTO "evenkeel"."background_dead_letter"
-           ("id", "kind", "source_id", "tenant_id", "name", "reason", "error", "payload", "history")
-         VALUES ($1::uuid, $2::"evenkeel"."dead_letter_kind", $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb)
-         ON CONFLICT ("kind", "source_id") DO UPDATE SET "source_id" = excluded."source_id"
-         RETURNING "id"`,
+        `WITH "known" AS (
+           SELECT "id" FROM "evenkeel"."background_dead_letter"
+           WHERE "kind" = $2::"evenkeel"."dead_letter_kind" AND "source_id" = $3
+           ORDER BY "created_at" DESC LIMIT 1
+         ), "filed" AS (
+           INSERT INTO "evenkeel"."background_dead_letter" (
+             "id", "kind", "source_id", "tenant_id", "name", "reason", "error", "payload", "history",
+             "previous_id")
+           SELECT $1::uuid, $2::"evenkeel"."dead_letter_kind", $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb, (
+             SELECT "id" FROM "evenkeel"."background_dead_letter" WHERE "id" = $10::uuid)
+           WHERE NOT EXISTS (SELECT FROM "known")
+           -- The update changes nothing; it makes the statement answer the letter that is already there.
+           ON CONFLICT ("kind", "source_id") WHERE "status" = 'OPEN'
+             DO UPDATE SET "source_id" = excluded."source_id"
+           RETURNING "id"
+         )
+         SELECT "id"::text FROM "filed" UNION ALL SELECT "id"::text FROM "known"`,
         [
           id,
           letter.kind,
@@ -59,6 +72,7 @@ export function createDeadLetterStore(sql: SqlClient): DeadLetterStore {
           redactError(letter.error),
           letter.payload === undefined ? null : JSON.stringify(letter.payload),
           JSON.stringify(letter.history ?? []),
+          letter.previousId ?? null,
         ],
       );
       return { id: row?.id ?? id, created: row?.id === id };

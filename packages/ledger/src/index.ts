@@ -61,7 +61,7 @@ export {
   type RetentionPolicy,
 } from "./retention.ts";
 export { runTransitions, type FinishedRunStatus, type RunStatus } from "./run-lifecycle.ts";
-export type { AttemptEnd, RunEnd, RunIdentity, RunRecord, RunStart, RunStore } from "./runs.ts";
+export type { AttemptEnd, RunEnd, RunIdentity, RunStart, RunStore } from "./runs.ts";
 export type {
   ScheduleDeclaration,
   ScheduleProgress,
@@ -77,3 +77,17 @@ export type {
   WindowRecord,
   WindowStore,
 } from "./windows.ts";
+export type { AuditEntry, AuditFilter } from "./scoped/audit.ts";
+export type {
+  DeadLetterFilter,
+  DeadLetterRecord,
+  ScopedDeadLetters,
+} from "./scoped/dead-letters.ts";
+export type { RequeueItem } from "./scoped/dead-letter-decisions.ts";
+export type { JobFilter, JobRecord, ScopedJobs } from "./scoped/jobs.ts";
+export type { OperatorDeadLetters, OperatorLedger } from "./scoped/operator-ledger.ts";
+export type { Page } from "./scoped/page.ts";
+export type { RunFilter, RunRecord, ScopedRuns } from "./scoped/runs.ts";
+export type { OperatorSchedules } from "./scoped/schedule-decisions.ts";
+export type { TenantLedger } from "./scoped/tenant-ledger.ts";
+export { deadLetterTransitions, type DeadLetterStatus } from "./dead-letter-lifecycle.ts";

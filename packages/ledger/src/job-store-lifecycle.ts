@@ -8,7 +8,7 @@ export type JobStatus = "PENDING" | "RUNNING" | "SUCCEEDED" | "DEAD" | "CANCELLE
  * and out of `RUNNING` for the fence too.
  */
 export const jobTransitions: Readonly<Record<JobStatus, readonly JobStatus[]>> = {
-  PENDING: ["RUNNING"],
+  PENDING: ["RUNNING", "CANCELLED"],
   RUNNING: ["RUNNING", "PENDING", "SUCCEEDED", "DEAD", "CANCELLED"],
   SUCCEEDED: [],
   DEAD: [],

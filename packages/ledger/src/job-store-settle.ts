@@ -46,7 +46,7 @@ WITH
     USING held
     WHERE job.id = held.id AND held.kind IN ('succeeded', 'dead', 'cancelled')
     RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.run_at,
-      job.attempt, job.unique_key, job.correlation_id, job.created_at,
+      job.attempt, job.unique_key, job.correlation_id, job.created_at, job.redriven_from,
       held.kind, held.result, held.reason, held.error,
       CASE WHEN held.error IS NULL THEN job.errors
         WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
@@ -63,12 +63,12 @@ WITH
   ),
   letters AS (
     INSERT INTO evenkeel.background_dead_letter (
-      kind, source_id, tenant_id, name, reason, error, payload, history
+      kind, source_id, tenant_id, name, reason, error, payload, history, previous_id
     )
-    SELECT 'JOB', id::text, tenant_id, type, reason, error ->> 'message', payload, errors
+    SELECT 'JOB', id::text, tenant_id, type, reason, error ->> 'message', payload, errors, redriven_from
     FROM finished
     WHERE kind = 'dead'
-    ON CONFLICT (kind, source_id) DO NOTHING
+    ON CONFLICT (kind, source_id) WHERE status = 'OPEN' DO NOTHING
   )
 SELECT id::text FROM held`;
 

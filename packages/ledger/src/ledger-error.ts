@@ -8,6 +8,7 @@ export type LedgerErrorCode =
   | "migration_failed"
   | "migration_edited"
   | "newer_database"
+  | "invalid_actor"
   | "invalid_retention";
 
 /** A failure of the ledger. `data` names what was tried, never credentials. */

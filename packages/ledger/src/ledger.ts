@@ -15,6 +15,9 @@ import { createOutboxStore, type OutboxStore } from "./outbox.ts";
 import { readReceipt, type WindowReceipt } from "./receipt.ts";
 import { readReport, type LedgerReport } from "./report.ts";
 import { createRunStore, type RunStore } from "./runs.ts";
+import { createOperatorLedger, type OperatorLedger } from "./scoped/operator-ledger.ts";
+import { createTenantWall, everyTenant, oneTenant } from "./scoped/scope.ts";
+import { createTenantLedger, type TenantLedger } from "./scoped/tenant-ledger.ts";
 import { createScheduleStore, type ScheduleStore } from "./schedules.ts";
 import { createWindowStore, type WindowStore } from "./windows.ts";
 
@@ -52,6 +55,18 @@ export interface Ledger {
    * @throws LedgerError `invalid_retention` that names each setting, before anything is deleted.
    */
   prune(request?: PruneRequest): Promise<PruneReport>;
+  /**
+   * The ledger as one tenant sees it: its own rows and no others.
+   *
+   * @throws EventError `invalid_tenant`.
+   */
+  forTenant(tenantId: string): TenantLedger;
+  /**
+   * The ledger as an operator sees it: every tenant's rows. What the operator changes is audited under this name.
+   *
+   * @throws LedgerError `invalid_actor` unless it has 1 to 200 characters.
+   */
+  asOperator(actor: string): OperatorLedger;
   /** What became of a window: dispatched, started, finished, or why not. `undefined`: not on record. */
   receipt(dispatchKey: string): Promise<WindowReceipt | undefined>;
   /** Numbers over the whole ledger. */
@@ -93,6 +108,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const sql = toSqlClient(pool);
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
   const runs = createRunStore(sql);
+  const wall = createTenantWall(sql, () => logger.warn("ledger.row_security_off"));
   return {
     windows: createWindowStore(sql),
     guards: createGuardStore(sql),
@@ -103,7 +119,9 @@ export function createLedger(options: LedgerOptions): Ledger {
     outbox: createOutboxStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
     prune: (request) => prune(sql, request),
-    receipt: (dispatchKey) => readReceipt(sql, dispatchKey),
+    forTenant: (tenantId) => createTenantLedger(oneTenant(pool, wall, tenantId)),
+    asOperator: (actor) => createOperatorLedger(sql, actor),
+    receipt: (dispatchKey) => readReceipt(everyTenant(sql), dispatchKey),
     report: () => readReport(prisma, sql),
     migrate: () => migrate(pool, logger),
     ping: () => ping(pool),

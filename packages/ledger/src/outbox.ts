@@ -132,8 +132,11 @@ WITH "sent" AS (
   RETURNING "e".*
 ), "letters" AS (
   INSERT INTO "evenkeel"."background_dead_letter"
-    ("kind", "source_id", "tenant_id", "name", "reason", "error", "payload")
-  SELECT 'EVENT', "event_id", "tenant_id", "name", 'terminal', "last_error", "data" FROM "refused"
+    ("kind", "source_id", "tenant_id", "name", "reason", "error", "payload", "previous_id")
+  SELECT 'EVENT', "event_id", "tenant_id", "name", 'terminal', "last_error", "data", (
+    SELECT "d"."id" FROM "evenkeel"."background_dead_letter" AS "d"
+    WHERE "d"."kind" = 'EVENT' AND "d"."source_id" = "event_id" ORDER BY "d"."created_at" DESC LIMIT 1
+  ) FROM "refused"
   ON CONFLICT DO NOTHING
 )
 UPDATE "evenkeel"."background_outbox_relay" SET

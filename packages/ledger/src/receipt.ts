@@ -1,5 +1,5 @@
-import type { SqlClient } from "./database.ts";
 import type { RunStatus } from "./run-lifecycle.ts";
+import type { Scope } from "./scoped/scope.ts";
 import { toRecord, type WindowRecord, type WindowRow } from "./windows.ts";
 
 /** How far a window has come. */
@@ -43,20 +43,20 @@ SELECT "w".*, coalesce((
       'duplicateOf', "duplicate_of", 'error', "last_error"
     ) AS "run"
     FROM "evenkeel"."background_function_run"
-    WHERE "dispatch_key" = "w"."dispatch_key"
+    WHERE "dispatch_key" = "w"."dispatch_key" AND :tenant("tenant_id")
     ORDER BY "started_at"
     LIMIT 100
   ) AS "r"
 ), '[]') AS "runs"
 FROM "evenkeel"."background_dispatch_window" AS "w"
-WHERE "w"."dispatch_key" = $1`;
+WHERE "w"."dispatch_key" = $1 AND :tenant("w"."tenant_id")`;
 
 /** Reads what became of a window. */
 export async function readReceipt(
-  sql: SqlClient,
+  scope: Scope,
   dispatchKey: string,
 ): Promise<WindowReceipt | undefined> {
-  const [row] = await sql.query<WindowRow & { readonly runs: readonly ReceiptRun[] }>(statement, [
+  const [row] = await scope.query<WindowRow & { readonly runs: readonly ReceiptRun[] }>(statement, [
     dispatchKey,
   ]);
   if (row === undefined) return undefined;

@@ -44,7 +44,7 @@ test("a run keeps one row and one row per attempt, whoever goes on with it", asy
       output: { jobs: 3 },
     }),
   ).toBe(true);
-  expect(await ledger.runs.find(start)).toMatchObject({
+  expect(await ledger.asOperator("test").runs.find(start)).toMatchObject({
     status: "SUCCEEDED",
     owner: "worker-2",
     output: { jobs: 3 },

@@ -2,7 +2,7 @@ import type { Lane } from "@evenkeel/events";
 
 import type { SqlClient } from "./database.ts";
 import { redactError } from "./error-text.ts";
-import type { FinishedRunStatus, RunStatus } from "./run-lifecycle.ts";
+import type { FinishedRunStatus } from "./run-lifecycle.ts";
 
 /** Names one run of one function: Inngest's run id and the function's full id. */
 export interface RunIdentity {
@@ -46,27 +46,6 @@ export interface RunEnd extends RunIdentity {
   readonly duplicateOf?: string;
 }
 
-/** A run as recorded. */
-export interface RunRecord extends RunIdentity {
-  readonly dispatchKey: string | null;
-  readonly continuation: number;
-  readonly eventName: string;
-  readonly tenantId: string | null;
-  readonly status: RunStatus;
-  readonly owner: string;
-  readonly duplicateOf: string | null;
-  readonly output: unknown;
-  readonly lastError: string | null;
-  readonly heartbeatAt: Date;
-  readonly startedAt: Date;
-  readonly finishedAt: Date | null;
-  readonly attempts: readonly {
-    readonly attempt: number;
-    readonly owner: string;
-    readonly error: string | null;
-  }[];
-}
-
 /** The record of function runs and their attempts. Each method is one statement. */
 export interface RunStore {
   /**
@@ -85,7 +64,6 @@ export interface RunStore {
    * A worker that comes back takes its run up again under a new fence.
    */
   markStale(request: { readonly silentMs: number; readonly limit: number }): Promise<RunIdentity[]>;
-  find(run: RunIdentity): Promise<RunRecord | undefined>;
 }
 
 const beginStatement = `
@@ -202,56 +180,5 @@ export function createRunStore(sql: SqlClient): RunStore {
     },
     markStale: ({ silentMs, limit }) =>
       sql.query<RunIdentity>(markStaleStatement, [silentMs, limit]),
-    find: async ({ runId, functionId }) => {
-      const [row] = await sql.query<RunRow>(
-        `SELECT "r".*, coalesce(
-           (SELECT jsonb_agg(jsonb_build_object('attempt', "a"."attempt", 'owner', "a"."owner", 'error', "a"."error")
-              ORDER BY "a"."attempt")
-            FROM "evenkeel"."background_function_attempt" AS "a" WHERE "a"."run_row_id" = "r"."id"),
-           '[]') AS "attempts"
-         FROM "evenkeel"."background_function_run" AS "r"
-         WHERE "r"."run_id" = $1 AND "r"."function_id" = $2`,
-        [runId, functionId],
-      );
-      return row === undefined ? undefined : toRecord(row);
-    },
-  };
-}
-
-interface RunRow {
-  readonly run_id: string;
-  readonly function_id: string;
-  readonly dispatch_key: string | null;
-  readonly continuation: number;
-  readonly event_name: string;
-  readonly tenant_id: string | null;
-  readonly status: RunStatus;
-  readonly owner: string;
-  readonly duplicate_of: string | null;
-  readonly output: unknown;
-  readonly last_error: string | null;
-  readonly heartbeat_at: Date;
-  readonly started_at: Date;
-  readonly finished_at: Date | null;
-  readonly attempts: RunRecord["attempts"];
-}
-
-function toRecord(row: RunRow): RunRecord {
-  return {
-    runId: row.run_id,
-    functionId: row.function_id,
-    dispatchKey: row.dispatch_key,
-    continuation: row.continuation,
-    eventName: row.event_name,
-    tenantId: row.tenant_id,
-    status: row.status,
-    owner: row.owner,
-    duplicateOf: row.duplicate_of,
-    output: row.output,
-    lastError: row.last_error,
-    heartbeatAt: row.heartbeat_at,
-    startedAt: row.started_at,
-    finishedAt: row.finished_at,
-    attempts: row.attempts,
   };
 }

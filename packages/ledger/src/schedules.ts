@@ -38,34 +38,12 @@ export interface ScheduleStore {
   declare(declarations: readonly ScheduleDeclaration[]): Promise<void>;
   /** Where schedules that are not paused stand, one row per scope with windows of the last day. */
   progress(ids: readonly string[]): Promise<ScheduleProgress[]>;
-  /** Pauses a schedule: its ticks answer `paused` and claim nothing. Pausing again keeps the first time. */
-  pause(
-    id: string,
-    decision: { readonly by: string; readonly reason?: string },
-  ): Promise<ScheduleRecord>;
-  /** Lets a schedule dispatch again. */
-  resume(id: string): Promise<ScheduleRecord>;
   /** `undefined`: no operator ever decided about it; it runs. */
   find(id: string): Promise<ScheduleRecord | undefined>;
 }
 
 /** The schedule store on a connection pool. */
 export function createScheduleStore(sql: SqlClient): ScheduleStore {
-  const one = async (
-    text: string,
-    values: readonly (string | null)[],
-  ): Promise<ScheduleRecord | undefined> => {
-    const [row] = await sql.query<ScheduleRow>(text, values);
-    return row === undefined
-      ? undefined
-      : {
-          id: row.id,
-          paused: row.paused,
-          pausedAt: row.paused_at,
-          pausedBy: row.paused_by,
-          pauseReason: row.pause_reason,
-        };
-  };
   return {
     declare: async (declarations) => {
       await sql.query(
@@ -96,47 +74,32 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
          GROUP BY "s"."id", "w"."tenant_id"`,
         [JSON.stringify(ids)],
       ),
-    pause: async (id, { by, reason }) =>
-      orUndecided(
-        await one(
-          `INSERT INTO "evenkeel"."background_schedule" AS "s" ("id", "paused", "paused_at", "paused_by", "pause_reason")
-           VALUES ($1, true, clock_timestamp(), $2, $3)
-           ON CONFLICT ("id") DO UPDATE SET
-             "paused" = true,
-             "paused_at" = CASE WHEN "s"."paused" THEN "s"."paused_at" ELSE excluded."paused_at" END,
-             "paused_by" = excluded."paused_by",
-             "pause_reason" = excluded."pause_reason",
-             "updated_at" = clock_timestamp()
-           RETURNING *`,
-          [id, by, reason ?? null],
-        ),
-        id,
-      ),
-    resume: async (id) =>
-      orUndecided(
-        await one(
-          `UPDATE "evenkeel"."background_schedule"
-           SET "paused" = false, "paused_at" = NULL, "paused_by" = NULL, "pause_reason" = NULL,
-             "updated_at" = clock_timestamp()
-           WHERE "id" = $1
-           RETURNING *`,
-          [id],
-        ),
-        id,
-      ),
-    find: (id) => one(`SELECT * FROM "evenkeel"."background_schedule" WHERE "id" = $1`, [id]),
+    find: async (id) => {
+      const [row] = await sql.query<ScheduleRow>(
+        `SELECT * FROM "evenkeel"."background_schedule" WHERE "id" = $1`,
+        [id],
+      );
+      return row === undefined ? undefined : toScheduleRecord(row);
+    },
   };
 }
 
-/** A schedule that no operator ever decided about. */
-function orUndecided(record: ScheduleRecord | undefined, id: string): ScheduleRecord {
-  return record ?? { id, paused: false, pausedAt: null, pausedBy: null, pauseReason: null };
-}
-
-interface ScheduleRow {
+/** A row of the table. */
+export interface ScheduleRow {
   readonly id: string;
   readonly paused: boolean;
   readonly paused_at: Date | null;
   readonly paused_by: string | null;
   readonly pause_reason: string | null;
+}
+
+/** A row as a record. */
+export function toScheduleRecord(row: ScheduleRow): ScheduleRecord {
+  return {
+    id: row.id,
+    paused: row.paused,
+    pausedAt: row.paused_at,
+    pausedBy: row.paused_by,
+    pauseReason: row.pause_reason,
+  };
 }

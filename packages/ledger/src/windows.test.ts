@@ -99,10 +99,10 @@ test("a dispatched window stays dispatched, however late a tick comes", async ()
 test("a paused schedule claims nothing until it is resumed", async () => {
   const key = randomUUID();
   const claim = claimFor(key, { schedule: "paused-schedule" });
-  await ledger.schedules.pause("paused-schedule", { by: "ops", reason: "incident" });
+  await ledger.asOperator("ops").schedules.pause("paused-schedule", { reason: "incident" });
   expect(await ledger.windows.claim(claim)).toEqual({ outcome: "paused", reason: "incident" });
   expect(await ledger.windows.find(key)).toBeUndefined();
-  await ledger.schedules.resume("paused-schedule");
+  await ledger.asOperator("ops").schedules.resume("paused-schedule");
   expect(await ledger.windows.claim(claim)).toMatchObject({ outcome: "claimed" });
 });
 

@@ -190,9 +190,13 @@ CREATE TABLE "evenkeel"."background_dead_letter" (
     CONSTRAINT "background_dead_letter_pkey" PRIMARY KEY ("id")
 );
 
--- One letter per failed thing, however often its failure is reported.
-CREATE UNIQUE INDEX "background_dead_letter_source"
-    ON "evenkeel"."background_dead_letter" ("kind", "source_id");
+-- One open letter per failed thing, however often its failure is reported; what is redriven may die again.
+CREATE UNIQUE INDEX "background_dead_letter_open_source"
+    ON "evenkeel"."background_dead_letter" ("kind", "source_id")
+    WHERE "status" = 'OPEN';
+-- Serves the search for earlier letters of one thing.
+CREATE INDEX "background_dead_letter_by_source"
+    ON "evenkeel"."background_dead_letter" ("kind", "source_id", "created_at" DESC);
 CREATE INDEX "background_dead_letter_open"
     ON "evenkeel"."background_dead_letter" ("created_at" DESC)
     WHERE "status" = 'OPEN';

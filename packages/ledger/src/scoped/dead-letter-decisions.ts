@@ -1,0 +1,123 @@
+import type { SqlClient } from "../database.ts";
+import { encodeFilter, letterCondition, type DeadLetterFilter } from "./dead-letters.ts";
+import type { Scope } from "./scope.ts";
+
+/** A letter to be put back. */
+export interface RequeueItem {
+  readonly id: string;
+  /** For a job: its payload as today's schema wants it, and what today's definition says. */
+  readonly job?: {
+    /** JSON text. */
+    readonly payload: string;
+    readonly version: number;
+    readonly maxAttempts: number;
+  };
+}
+
+// A letter is requeued if what it asks for was written; all of it is one statement, so none is without the
+// other. A letter that another operator is deciding about is skipped.
+const requeueStatement = `
+WITH "items" AS MATERIALIZED (
+  SELECT * FROM jsonb_to_recordset($1::jsonb) AS "i" (
+    "id" uuid, "payload" jsonb, "version" int, "max_attempts" int)
+), "letters" AS MATERIALIZED (
+  SELECT "d".*, "i"."payload" AS "job_payload", "i"."version", "i"."max_attempts"
+  FROM "evenkeel"."background_dead_letter" AS "d" JOIN "items" AS "i" USING ("id")
+  WHERE "d"."status" = 'OPEN'
+  ORDER BY "d"."id"
+  FOR UPDATE OF "d" SKIP LOCKED
+), "jobs" AS (
+  INSERT INTO "evenkeel"."background_job" (
+    "tenant_id", "type", "version", "payload", "lane", "max_attempts", "unique_key", "correlation_id",
+    "redriven_from")
+  SELECT "l"."tenant_id", "l"."name", "l"."version", "l"."job_payload", coalesce("h"."lane", 'stable'),
+    "l"."max_attempts", "h"."unique_key", "h"."correlation_id", "l"."id"
+  FROM "letters" AS "l" LEFT JOIN "evenkeel"."background_job_history" AS "h"
+    ON "h"."id" = CASE WHEN "l"."kind" = 'JOB' THEN "l"."source_id"::bigint END
+  WHERE "l"."kind" = 'JOB' AND "l"."version" IS NOT NULL
+  ON CONFLICT ("tenant_id", "type", "unique_key") WHERE "unique_key" IS NOT NULL DO NOTHING
+  RETURNING "redriven_from" AS "id"
+), "events" AS (
+  -- Inngest remembers the first id; the letter's own makes a second.
+  INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "tenant_id", "name", "data")
+  SELECT coalesce("payload"->>'id', "source_id") || ':d:' || "id", "tenant_id", "payload"->>'name',
+    "payload"->'data'
+  FROM "letters"
+  WHERE "kind" = 'RUN' AND "payload"->>'name' <> '' AND jsonb_typeof("payload"->'data') = 'object'
+  ON CONFLICT ("event_id") DO NOTHING
+  RETURNING right("event_id", 36)::uuid AS "id"
+), "again" AS (
+  UPDATE "evenkeel"."background_outbox_event" AS "e" SET "status" = 'PENDING', "settled_at" = NULL
+  FROM "letters" AS "l"
+  WHERE "l"."kind" = 'EVENT' AND "e"."event_id" = "l"."source_id" AND "e"."status" = 'REFUSED'
+  RETURNING "l"."id"
+), "done" AS (
+  UPDATE "evenkeel"."background_dead_letter" AS "d"
+  SET "status" = 'REQUEUED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
+  FROM (
+    SELECT "id" FROM "jobs" UNION ALL SELECT "id" FROM "events" UNION ALL SELECT "id" FROM "again"
+  ) AS "put"
+  WHERE "d"."id" = "put"."id"
+  RETURNING "d"."id", "d"."tenant_id"
+), "audit" AS (
+  INSERT INTO "evenkeel"."background_audit_entry"
+    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
+  SELECT $2, 'dead_letter.requeue', 'dead_letter', "id"::text, "tenant_id", '{"status":"OPEN"}',
+    '{"status":"REQUEUED"}', $3::text FROM "done"
+)
+SELECT "id"::text FROM "done"`;
+
+const discardStatement = `
+WITH "letters" AS MATERIALIZED (
+  SELECT "d"."id" FROM "evenkeel"."background_dead_letter" AS "d"
+  WHERE ${letterCondition} AND "d"."status" = 'OPEN'
+  ORDER BY "d"."created_at", "d"."id" LIMIT $4::int
+  FOR UPDATE OF "d" SKIP LOCKED
+), "done" AS (
+  UPDATE "evenkeel"."background_dead_letter" AS "d"
+  SET "status" = 'DISCARDED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
+  FROM "letters" WHERE "d"."id" = "letters"."id"
+  RETURNING "d"."id", "d"."tenant_id"
+), "audit" AS (
+  INSERT INTO "evenkeel"."background_audit_entry"
+    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
+  SELECT $2, 'dead_letter.discard', 'dead_letter', "id"::text, "tenant_id", '{"status":"OPEN"}',
+    '{"status":"DISCARDED"}', $3 FROM "done"
+)
+SELECT "id"::text FROM "done"`;
+
+/** See `OperatorDeadLetters.requeue`. */
+export async function requeueLetters(
+  sql: SqlClient,
+  actor: string,
+  items: readonly RequeueItem[],
+  reason?: string,
+): Promise<string[]> {
+  const text = items.map(({ id, job }) => {
+    if (job === undefined) return JSON.stringify({ id });
+    const fields = JSON.stringify({ id, version: job.version, max_attempts: job.maxAttempts });
+    return `${fields.slice(0, -1)},"payload":${job.payload}}`;
+  });
+  const rows = await sql.query<{ id: string }>(requeueStatement, [
+    `[${text.join(",")}]`,
+    actor,
+    reason ?? null,
+  ]);
+  return rows.map(({ id }) => id);
+}
+
+/** See `OperatorDeadLetters.discard`. */
+export async function discardLetters(
+  scope: Scope,
+  actor: string,
+  filter: DeadLetterFilter,
+  { reason, limit = 100 }: { readonly reason: string; readonly limit?: number },
+): Promise<string[]> {
+  const rows = await scope.query<{ id: string }>(discardStatement, [
+    encodeFilter(filter),
+    actor,
+    reason,
+    limit,
+  ]);
+  return rows.map(({ id }) => id);
+}

@@ -1,0 +1,115 @@
+import type { JsonValue, Lane } from "@evenkeel/events";
+
+import type { JobStatus } from "../job-store-lifecycle.ts";
+import type { RecordedAttemptError } from "../job-store.ts";
+import { pageLimit, type Page } from "./page.ts";
+import type { Scope } from "./scope.ts";
+
+/** A job as recorded, in the queue or in its history. */
+export interface JobRecord {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly type: string;
+  readonly version: number;
+  readonly payload: JsonValue;
+  readonly lane: Lane;
+  readonly status: JobStatus;
+  readonly runAt: Date;
+  /** Attempts begun. */
+  readonly attempt: number;
+  readonly uniqueKey: string | null;
+  readonly owner: string | null;
+  readonly leaseExpiresAt: Date | null;
+  readonly result: JsonValue;
+  readonly errors: readonly RecordedAttemptError[];
+  readonly correlationId: string | null;
+  readonly createdAt: Date;
+  readonly finishedAt: Date | null;
+}
+
+/** Which jobs to list. */
+export interface JobFilter extends Page {
+  readonly status?: JobStatus;
+  readonly type?: string;
+}
+
+/** Jobs, as far as a scope reaches. */
+export interface ScopedJobs {
+  find(id: string): Promise<JobRecord | undefined>;
+  /** The newest first. */
+  list(filter?: JobFilter): Promise<JobRecord[]>;
+  /** Cancels a job that waits, on record. `false`: it is running, has ended, or is nobody's of this scope. */
+  cancel(id: string): Promise<boolean>;
+}
+
+const columns = `"id", "tenant_id", "type", "version", "payload", "lane", "run_at", "attempt", "unique_key",
+  "errors", "correlation_id", "created_at"`;
+
+const allJobs = `
+SELECT ${columns}, "state"::text AS "status", "owner", "lease_expires_at", NULL::jsonb AS "result",
+  NULL::timestamptz AS "finished_at"
+FROM "evenkeel"."background_job" WHERE :tenant("tenant_id")
+UNION ALL
+SELECT ${columns}, "outcome"::text, NULL, NULL, "result", "finished_at"
+FROM "evenkeel"."background_job_history" WHERE :tenant("tenant_id")`;
+
+const recordColumns = `"id"::text, "tenant_id" AS "tenantId", "type", "version", "payload", "lane", "status",
+  "run_at" AS "runAt", "attempt", "unique_key" AS "uniqueKey", "owner", "lease_expires_at" AS "leaseExpiresAt",
+  "result", "errors", "correlation_id" AS "correlationId", "created_at" AS "createdAt",
+  "finished_at" AS "finishedAt"`;
+
+const listStatement = `
+SELECT ${recordColumns} FROM (${allJobs}) AS "job"
+WHERE ($1::text IS NULL OR "status" = $1) AND ($2::text IS NULL OR "type" = $2)
+  AND ($3::bigint IS NULL OR "id" < $3)
+ORDER BY "job"."id" DESC LIMIT $4::int`;
+
+const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS "job" WHERE "id" = $1::bigint`;
+
+// One that is being claimed at this moment is running, and is left to its runner.
+const cancelStatement = `
+WITH "waiting" AS (
+  SELECT "id" FROM "evenkeel"."background_job"
+  WHERE "id" = $1::bigint AND "state" = 'PENDING' AND :tenant("tenant_id")
+  FOR UPDATE SKIP LOCKED
+), "gone" AS (
+  DELETE FROM "evenkeel"."background_job" AS "j" USING "waiting" WHERE "j"."id" = "waiting"."id"
+  RETURNING "j".*
+), "audit" AS (
+  INSERT INTO "evenkeel"."background_audit_entry"
+    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after")
+  SELECT $2, 'job.cancel', 'job', "id"::text, "tenant_id", '{"status":"PENDING"}', '{"status":"CANCELLED"}'
+  FROM "gone"
+)
+INSERT INTO "evenkeel"."background_job_history" (
+  "id", "tenant_id", "type", "version", "payload", "lane", "outcome", "run_at", "attempt", "unique_key",
+  "errors", "correlation_id", "created_at"
+)
+SELECT "id", "tenant_id", "type", "version", "payload", "lane", 'CANCELLED', "run_at", "attempt",
+  "unique_key", "errors", "correlation_id", "created_at"
+FROM "gone"
+RETURNING "id"`;
+
+/** Jobs within a scope. */
+export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
+  return {
+    find: async (id) =>
+      isJobId(id) ? (await scope.query<JobRecord>(findStatement, [id]))[0] : undefined,
+    list: ({ status, type, before, limit } = {}) => {
+      if (before !== undefined && !isJobId(before)) return Promise.resolve([]);
+      return scope.query<JobRecord>(listStatement, [
+        status ?? null,
+        type ?? null,
+        before ?? null,
+        pageLimit(limit),
+      ]);
+    },
+    cancel: async (id) =>
+      isJobId(id) && (await scope.query(cancelStatement, [id, actor])).length === 1,
+  };
+}
+
+/** Text that fits a bigint; anything else is no job's id. */
+function isJobId(id: string): boolean {
+  return /^\d{1,18}$/u.test(id);
+}

@@ -1,0 +1,24 @@
+import { readReceipt, type WindowReceipt } from "../receipt.ts";
+import { createScopedDeadLetters, type ScopedDeadLetters } from "./dead-letters.ts";
+import { createScopedJobs, type ScopedJobs } from "./jobs.ts";
+import { createScopedRuns, type ScopedRuns } from "./runs.ts";
+import type { Scope } from "./scope.ts";
+
+/** What one tenant may see and do: its own rows and no others. */
+export interface TenantLedger {
+  readonly jobs: ScopedJobs;
+  readonly runs: ScopedRuns;
+  readonly deadLetters: ScopedDeadLetters;
+  /** What became of a window of this tenant; `undefined` for any other. */
+  receipt(dispatchKey: string): Promise<WindowReceipt | undefined>;
+}
+
+/** The ledger as one tenant sees it. */
+export function createTenantLedger(scope: Scope): TenantLedger {
+  return {
+    jobs: createScopedJobs(scope, "tenant"),
+    runs: createScopedRuns(scope),
+    deadLetters: createScopedDeadLetters(scope),
+    receipt: (dispatchKey) => readReceipt(scope, dispatchKey),
+  };
+}
