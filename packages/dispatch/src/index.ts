@@ -36,6 +36,13 @@ export {
   type ReconcileReport,
   type ReconcilerOptions,
 } from "./reconciler.ts";
+export {
+  createRedriver,
+  type Redriver,
+  type RedriverOptions,
+  type RedriveReport,
+  type RedriveRequest,
+} from "./redriver.ts";
 export { createReceiptHandler, type ReceiptHandlerOptions } from "./receipt-handler.ts";
 export { receiptStatus, type DispatchMode, type Receipt } from "./receipt.ts";
 export { defineSchedule, type CatchUp, type Schedule, type ScheduleOptions } from "./schedule.ts";

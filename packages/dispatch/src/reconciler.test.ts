@@ -195,3 +195,46 @@ test("with overlap ruled out, a window is left out while an earlier one's run is
   expect((await ledger.windows.claim({ ...claim, ...at(2) })).outcome).toBe("duplicate");
   expect((await ledger.windows.claim({ ...claim, ...at(3) })).outcome).toBe("claimed");
 });
+
+const old = { scheduledAt: new Date(Date.now() - 25 * 60 * 60_000) };
+
+test("a window too old to be repaired gets a dead letter, and an operator can put it back", async () => {
+  const { dispatcher, reconciler } = host();
+  isAway = true;
+  const { dispatchKey } = await dispatcher.dispatch({ ...request, ...old, tenantId: "t-1" });
+  isAway = false;
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 1 });
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 0 });
+  const operator = ledger.asOperator("ada");
+  const [letter] = await operator.deadLetters.list();
+  expect(letter).toMatchObject({
+    kind: "DISPATCH",
+    sourceId: dispatchKey,
+    tenantId: "t-1",
+    reason: "exhausted",
+    error: "unreachable",
+  });
+  isAway = true;
+  expect(await operator.deadLetters.requeue([{ id: letter?.id ?? "" }])).toEqual([letter?.id]);
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1, givenUp: 0 });
+  isAway = false;
+  expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
+  expect(await ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
+});
+
+test("a window that was put back and failed for another day has a second letter", async () => {
+  const { dispatcher, reconciler } = host();
+  isAway = true;
+  await dispatcher.dispatch({ ...request, ...old });
+  await reconciler.run();
+  const operator = ledger.asOperator("ada");
+  const [first] = await operator.deadLetters.list();
+  await operator.deadLetters.requeue([{ id: first?.id ?? "" }]);
+  await database.pool.query(
+    `UPDATE "evenkeel"."background_dead_letter" SET "resolved_at" = now() - interval '25 hours'`,
+  );
+  expect(await reconciler.run()).toMatchObject({ givenUp: 1 });
+  expect(await operator.deadLetters.list({ status: "OPEN" })).toMatchObject([
+    { previousId: first?.id },
+  ]);
+});

@@ -30,6 +30,8 @@ export interface ReconcileReport {
   readonly staleRuns: number;
   /** Windows that ran twice. Never repaired, never hidden. */
   readonly breaches: number;
+  /** Windows too old to be repaired that have a dead letter now. */
+  readonly givenUp: number;
 }
 
 /** Repairs what the dispatch path left undone. */
@@ -44,7 +46,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const logger = options.logger ?? silentLogger;
   return {
     run: async () => {
-      const { repairs, stale, breaches } = await ledger.reconcile({
+      const { repairs, stale, breaches, givenUp } = await ledger.reconcile({
         owner,
         leaseMs: 60_000,
         neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
@@ -54,6 +56,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       });
       for (const run of stale) logger.warn("reconcile.stale_run", { ...run });
       for (const breach of breaches) logger.error("reconcile.window_ran_twice", { ...breach });
+      for (const dispatchKey of givenUp) logger.error("reconcile.given_up", { dispatchKey });
       let repaired = 0;
       // One after another: a server that was away is not met with everything at once.
       for (const repair of repairs) {
@@ -67,6 +70,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
         failed: repairs.length - repaired,
         staleRuns: stale.length,
         breaches: breaches.length,
+        givenUp: givenUp.length,
       };
     },
   };

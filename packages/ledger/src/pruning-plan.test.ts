@@ -34,6 +34,11 @@ beforeAll(async () => {
     FROM (SELECT n, now() - n * interval '5 minutes' AS at,
       (ARRAY['OPEN', 'REQUEUED', 'DISCARDED'])[1 + n % 3]::"evenkeel"."dead_letter_status" AS status
       FROM generate_series(1, 20000) AS n) AS rows;
+    INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "name", "data", "status", "settled_at")
+    SELECT 'e' || n, 'n', '{}', (ARRAY['SENT', 'REFUSED'])[1 + n % 2]::"evenkeel"."outbox_status",
+      now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
+    INSERT INTO "evenkeel"."background_audit_entry" ("actor", "action", "subject_kind", "subject_id", "at")
+    SELECT 'a', 'b', 'c', 'd', now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     ANALYZE`);
 });
 afterAll(() => database.drop());
@@ -63,6 +68,8 @@ const expectedIndexes: Readonly<Record<string, string>> = {
   runs: "background_function_run_prunable",
   jobHistory: "background_job_history_prunable",
   deadLetters: "background_dead_letter_prunable",
+  outbox: "background_outbox_event_settled",
+  audit: "background_audit_entry_recent",
 };
 
 test.each(resolveRetention().map((resolved) => [nameOf(resolved), resolved] as const))(

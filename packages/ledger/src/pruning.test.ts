@@ -38,6 +38,8 @@ const shortest: RetentionChanges = {
   runs: { SUCCEEDED: 2, FAILED: 2, CANCELLED: 2, SKIPPED_DUPLICATE: 2 },
   jobHistory: { SUCCEEDED: 0, DEAD: 0, CANCELLED: 0 },
   deadLetters: { REQUEUED: 2, DISCARDED: 2 },
+  outbox: { SENT: 2, REFUSED: 2 },
+  audit: { RECORDED: 0 },
 };
 
 function claimOf(dispatchKey: string, schedule = `s-${dispatchKey}`): WindowClaim {

@@ -12,7 +12,7 @@ export interface ReconcileRequest {
   readonly leaseMs: number;
   /** How long a sent window may wait for its run before it is sent again, in milliseconds. */
   readonly neverStartedAfterMs: number;
-  /** How old a window may be to be sent again, in milliseconds; older ones are left to operators. */
+  /** How old a window may be to be sent again, in milliseconds; an older one gets a dead letter. */
   readonly maxAgeMs: number;
   /** How long a run may be silent before it is stale, in milliseconds. */
   readonly staleAfterMs: number;
@@ -44,6 +44,8 @@ export interface Reconciliation {
   /** Runs that were marked as stale now. */
   readonly stale: readonly RunIdentity[];
   readonly breaches: readonly WindowBreach[];
+  /** Dispatch keys of windows that were too old to be repaired, and have a dead letter now. */
+  readonly givenUp: readonly string[];
 }
 
 // Rows that another host is working on are skipped, so that many hosts can reconcile at once.
@@ -54,7 +56,12 @@ WITH "undispatched" AS MATERIALIZED (
   FROM "evenkeel"."background_dispatch_window" AS "w"
   WHERE ("w"."status" = 'ENQUEUE_FAILED'
       OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()))
-    AND "w"."window_start" > clock_timestamp() - $5::double precision * interval '1 millisecond'
+    AND ("w"."window_start" > clock_timestamp() - $5::double precision * interval '1 millisecond' OR EXISTS (
+      -- Old, and put back by an operator.
+      SELECT FROM "evenkeel"."background_dead_letter" AS "d"
+      WHERE "d"."kind" = 'DISPATCH' AND "d"."source_id" = "w"."dispatch_key" AND "d"."status" = 'REQUEUED'
+        AND "d"."resolved_at" > clock_timestamp() - $5::double precision * interval '1 millisecond'
+    ))
   ORDER BY "w"."lease_expires_at"
   LIMIT $4::int
   FOR UPDATE SKIP LOCKED
@@ -100,6 +107,31 @@ GROUP BY "function_id", "dispatch_key", "continuation"
 HAVING count(*) > 1
 LIMIT $2::int`;
 
+// What is too old to be repaired waits for an operator, unless one has just put it back or has closed it.
+const giveUpStatement = `
+INSERT INTO "evenkeel"."background_dead_letter"
+  ("kind", "source_id", "tenant_id", "name", "reason", "error", "payload", "previous_id")
+SELECT 'DISPATCH', "w"."dispatch_key", "w"."tenant_id", "w"."schedule",
+  CASE "w"."status" WHEN 'DISPATCHING' THEN 'stale' ELSE 'exhausted' END,
+  coalesce("w"."last_error", 'The window was claimed and never sent.'),
+  jsonb_build_object('schedule', "w"."schedule", 'windowStart', "w"."window_start",
+    'windowSeconds', "w"."window_seconds", 'params', "w"."params"),
+  "earlier"."id"
+FROM "evenkeel"."background_dispatch_window" AS "w"
+LEFT JOIN LATERAL (
+  SELECT "d"."id", "d"."status", "d"."resolved_at" FROM "evenkeel"."background_dead_letter" AS "d"
+  WHERE "d"."kind" = 'DISPATCH' AND "d"."source_id" = "w"."dispatch_key"
+  ORDER BY "d"."created_at" DESC LIMIT 1
+) AS "earlier" ON true
+WHERE ("w"."status" = 'ENQUEUE_FAILED'
+    OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()))
+  AND "w"."window_start" <= clock_timestamp() - $1::double precision * interval '1 millisecond'
+  AND ("earlier"."id" IS NULL OR ("earlier"."status" = 'REQUEUED'
+    AND "earlier"."resolved_at" <= clock_timestamp() - $1::double precision * interval '1 millisecond'))
+LIMIT $2::int
+ON CONFLICT ("kind", "source_id") WHERE "status" = 'OPEN' DO NOTHING
+RETURNING "source_id" AS "dispatchKey"`;
+
 /**
  * Finds what the dispatch path left undone and claims its repair: windows whose host died or whose send
  * failed, windows that were sent and whose run never started, or started and fell silent; and reports
@@ -121,10 +153,12 @@ export async function reconcile(
     maxAgeMs,
     neverStartedAfterMs,
   ]);
+  const givenUp = await sql.query<{ dispatchKey: string }>(giveUpStatement, [maxAgeMs, limit]);
   const breaches = await sql.query<WindowBreach>(breachStatement, [maxAgeMs, limit]);
   return {
     repairs: rows.map((row) => ({ reason: row.reason, fence, window: toRecord(row) })),
     stale,
     breaches,
+    givenUp: givenUp.map(({ dispatchKey }) => dispatchKey),
   };
 }

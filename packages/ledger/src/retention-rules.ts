@@ -27,7 +27,7 @@ export const cutoff = `now() - $1::double precision * interval '1 second'`;
 // would read another table whole because the estimates are off.
 
 /** No operator still has to decide about what failed here. */
-function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH", sourceId: string): string {
+function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH" | "EVENT", sourceId: string): string {
   return `NOT EXISTS (
     SELECT FROM "evenkeel"."background_dead_letter" AS "l"
     WHERE "l"."kind" = '${kind}' AND "l"."source_id" = ${sourceId} AND "l"."status" = 'OPEN'
@@ -112,6 +112,19 @@ function deadLetters(status: keyof RetentionPolicy["deadLetters"]): RetentionRul
   };
 }
 
+function outbox(status: keyof RetentionPolicy["outbox"]): RetentionRule {
+  return {
+    table: "outbox",
+    status,
+    relation: "background_outbox_event",
+    orderedBy: "settled_at",
+    where: `"t"."status" = '${status}' AND "t"."settled_at" IS NOT NULL
+  AND ${withoutOpenLetter("EVENT", `"t"."event_id"`)}`,
+    // An event that is added again finds its id.
+    isDedupe: true,
+  };
+}
+
 /**
  * Every rule, in the order in which they are applied: what waits for other rows comes before them. So no
  * rule's answer depends on what the same call deletes, and a dry run says what the call would do.
@@ -145,4 +158,14 @@ export const retentionRules: readonly RetentionRule[] = [
   jobHistory("CANCELLED"),
   deadLetters("REQUEUED"),
   deadLetters("DISCARDED"),
+  outbox("SENT"),
+  outbox("REFUSED"),
+  {
+    table: "audit",
+    status: "RECORDED",
+    relation: "background_audit_entry",
+    orderedBy: "at",
+    where: "true",
+    isDedupe: false,
+  },
 ];

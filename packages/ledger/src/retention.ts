@@ -21,6 +21,10 @@ export interface RetentionPolicy {
   readonly jobHistory: Readonly<Record<"SUCCEEDED" | "DEAD" | "CANCELLED", number>>;
   /** From the operator's decision. */
   readonly deadLetters: Readonly<Record<"REQUEUED" | "DISCARDED", number>>;
+  /** From when the server took the event, or refused it. */
+  readonly outbox: Readonly<Record<"SENT" | "REFUSED", number>>;
+  /** From the decision that it records. */
+  readonly audit: Readonly<Record<"RECORDED", number>>;
 }
 
 /** Changes to {@link defaultRetention}. */
@@ -35,6 +39,8 @@ export const defaultRetention: RetentionPolicy = {
   runs: { SUCCEEDED: 30, FAILED: 90, CANCELLED: 90, SKIPPED_DUPLICATE: 30 },
   jobHistory: { SUCCEEDED: 30, DEAD: 90, CANCELLED: 90 },
   deadLetters: { REQUEUED: 90, DISCARDED: 90 },
+  outbox: { SENT: 30, REFUSED: 90 },
+  audit: { RECORDED: 365 },
 };
 
 /**

@@ -51,11 +51,21 @@ WITH "items" AS MATERIALIZED (
   FROM "letters" AS "l"
   WHERE "l"."kind" = 'EVENT' AND "e"."event_id" = "l"."source_id" AND "e"."status" = 'REFUSED'
   RETURNING "l"."id"
+), "windows" AS (
+  -- The reconciler takes it up, however old it is.
+  UPDATE "evenkeel"."background_dispatch_window" AS "w"
+  SET "status" = 'ENQUEUE_FAILED', "lease_expires_at" = NULL, "updated_at" = clock_timestamp()
+  FROM "letters" AS "l"
+  WHERE "l"."kind" = 'DISPATCH' AND "w"."dispatch_key" = "l"."source_id"
+    AND ("w"."status" = 'ENQUEUE_FAILED'
+      OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()))
+  RETURNING "l"."id"
 ), "done" AS (
   UPDATE "evenkeel"."background_dead_letter" AS "d"
   SET "status" = 'REQUEUED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
   FROM (
     SELECT "id" FROM "jobs" UNION ALL SELECT "id" FROM "events" UNION ALL SELECT "id" FROM "again"
+    UNION ALL SELECT "id" FROM "windows"
   ) AS "put"
   WHERE "d"."id" = "put"."id"
   RETURNING "d"."id", "d"."tenant_id"

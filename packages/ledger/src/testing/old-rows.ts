@@ -112,6 +112,28 @@ export async function insertLetter(
   return sourceId;
 }
 
+/** An event that left the outbox. */
+async function insertEvent(pool: Pool, status: string, days: number): Promise<string> {
+  const id = `e-${randomUUID()}`;
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "name", "data", "status", "settled_at")
+     VALUES ($1, 'n', '{}', $2::"evenkeel"."outbox_status", ${ago("$3")})`,
+    [id, status, days],
+  );
+  return id;
+}
+
+/** A decision of an operator. */
+async function insertAudit(pool: Pool, days: number): Promise<string> {
+  const id = randomUUID();
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_audit_entry" ("id", "at", "actor", "action", "subject_kind", "subject_id")
+     VALUES ($1, ${ago("$2")}, 'a', 'b', 'c', 'd')`,
+    [id, days],
+  );
+  return id;
+}
+
 /** Per table of the policy: how a row of it is made that nothing but its age keeps. */
 export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   windows: async (pool, status, days) => {
@@ -123,6 +145,8 @@ export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   runs: insertRun,
   jobHistory: insertHistory,
   deadLetters: insertLetter,
+  outbox: insertEvent,
+  audit: (pool, _status, days) => insertAudit(pool, days),
 };
 
 /** The keys of every row of the ledger. */
@@ -134,6 +158,8 @@ export async function readKeys(pool: Pool): Promise<string[]> {
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_job"
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_job_history"
      UNION ALL SELECT "source_id" FROM "evenkeel"."background_dead_letter"
+     UNION ALL SELECT "event_id" FROM "evenkeel"."background_outbox_event"
+     UNION ALL SELECT "id"::text FROM "evenkeel"."background_audit_entry"
      ORDER BY 1`,
   );
   return rows.map(({ key }) => key);
