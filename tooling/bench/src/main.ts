@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 const usage = `Usage: pnpm bench <name> [--quick] [--json]
 
   dispatch  ticks against a durable Postgres and an engine over HTTP
+  impact    a product's route while a backlog drains: inside the cron request, and dispatch-only
   engine    the embedded engine in process`;
 
 const { values, positionals } = parseArgs({
@@ -22,6 +23,13 @@ switch (positionals[0] ?? "") {
     const { benchDispatch } = await import("./dispatch-bench.ts");
     const { printReport } = await import("./report.ts");
     const ok = printReport(await benchDispatch({ quick: values.quick }), values.json);
+    process.exitCode = ok ? 0 : 1;
+    break;
+  }
+  case "impact": {
+    const { benchImpact } = await import("./impact-bench.ts");
+    const { printReport } = await import("./report.ts");
+    const ok = printReport(await benchImpact({ quick: values.quick }), values.json);
     process.exitCode = ok ? 0 : 1;
     break;
   }

@@ -20,6 +20,11 @@ export function atMost(name: string, limit: number, value: number): Bar {
   return { name, target: `<= ${limit}`, value: round(value), ok: value <= limit };
 }
 
+/** A bar that holds while the value is at least the limit. */
+export function atLeast(name: string, limit: number, value: number): Bar {
+  return { name, target: `>= ${limit}`, value: round(value), ok: value >= limit };
+}
+
 /** A bar that holds when the value is exactly this. */
 export function exactly(name: string, expected: number, value: number): Bar {
   return { name, target: `= ${expected}`, value, ok: value === expected };
