@@ -1,5 +1,6 @@
 import { createLedger } from "@evenkeel/ledger";
 import { startPostgres } from "@evenkeel/postgres";
+import { startPgbouncer } from "@evenkeel/postgres/pgbouncer";
 import type { TestCluster } from "@evenkeel/postgres/testing";
 import { Client } from "pg";
 import type { TestProject } from "vitest/node";
@@ -18,7 +19,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await ledger.migrate();
   await ledger.close();
 
-  const provided: TestCluster = { url: cluster.url(), template };
+  const pooler =
+    process.env["EVENKEEL_TEST_POOLER"] === "pgbouncer"
+      ? await startPgbouncer(cluster.url())
+      : undefined;
+  const provided: TestCluster = {
+    url: cluster.url(),
+    template,
+    ...(pooler === undefined ? {} : { poolerUrl: pooler.url(cluster.url()) }),
+  };
   project.provide("postgres", provided);
-  return () => cluster.stop();
+  return async () => {
+    await pooler?.stop();
+    await cluster.stop();
+  };
 }

@@ -20,8 +20,8 @@ export interface DemoRun {
 }
 
 const tickEveryMs = 2_500;
-/** Windows after whose ticks something happens. */
-const script = { workerKilled: 3, memoryLost: 6, inngestGone: 9, inngestBack: 12, lastIngest: 13 };
+/** Windows after whose ticks something happens; each third one's ticks are late, so nothing starts with it. */
+const script = { workerKilled: 4, memoryLost: 7, inngestGone: 9, inngestBack: 12, lastIngest: 13 };
 const ingestParts = 7;
 const finishWithinMs = 100_000;
 

@@ -9,6 +9,8 @@ export interface TestCluster {
   readonly url: string;
   /** Name of the migrated database that test databases are cloned from. */
   readonly template: string;
+  /** Where a pooler in transaction mode listens before it; absent: tests connect to Postgres itself. */
+  readonly poolerUrl?: string;
 }
 
 declare module "vitest" {
@@ -40,7 +42,7 @@ export async function createTestDatabase(
   const template = options.migrated === false ? "template0" : cluster.template;
   await administer(cluster.url, `CREATE DATABASE "${name}" TEMPLATE "${template}"`);
 
-  const url = new URL(cluster.url);
+  const url = new URL(cluster.poolerUrl ?? cluster.url);
   url.pathname = `/${name}`;
   const pools: Pool[] = [];
   const connect = (maxConnections = 10): Pool => {
