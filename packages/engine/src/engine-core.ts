@@ -177,6 +177,7 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
     nextId,
     forget() {
       executor.abandon();
+      intake.clear();
       timers.clear();
       queue.clear();
       waits.clear();

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createEngine } from "../engine.ts";
 import { isObject, parseJson } from "../json.ts";
+import { createSdkApp } from "../testing/sdk-app.ts";
 import { virtualClock } from "../time/clock.ts";
 
 function setup() {
@@ -90,5 +91,24 @@ describe("event API", () => {
     expect(await status("/nowhere")).toBe(404);
     expect(await status("/health")).toBe(200);
     expect(await status("/dev")).toBe(200);
+  });
+});
+
+describe("ids of events that an SDK sends", () => {
+  it("follow the engine's time, so that an event of later cancels a run of before", async () => {
+    const { engine, inngest } = createSdkApp(
+      (client) => [
+        client.createFunction(
+          { id: "f", triggers: [{ event: "a" }], cancelOn: [{ event: "stop" }] },
+          async ({ step }) => step.sleep("nap", "1d"),
+        ),
+      ],
+      { clock: virtualClock({ start: "2099-01-01T00:00:00Z" }) },
+    );
+    await inngest.send({ name: "a" });
+    await engine.advance("1h");
+    await inngest.send({ name: "stop" });
+    await engine.settled();
+    expect(engine.runs()).toMatchObject([{ status: "Cancelled" }]);
   });
 });

@@ -3,7 +3,7 @@ import type { Journal } from "../journal.ts";
 import type { Json } from "../json.ts";
 import { type EngineEvent, normalizeEvent } from "./event.ts";
 import type { EventLog, StoredEvent } from "./event-log.ts";
-import { seededId } from "./seeded-id.ts";
+import { createEventIds } from "./event-ids.ts";
 
 /** The way in for events: from the event API, from tests, and from the engine itself. */
 export interface Intake {
@@ -23,6 +23,8 @@ export interface Intake {
   /** Holds events back until `release`: functions are not known yet. */
   hold(): void;
   release(): void;
+  /** Forgets the events that are held back, and the ids given out. */
+  clear(): void;
 }
 
 /** Creates an {@link Intake}; `deliver` offers an event to functions and waiting runs. */
@@ -37,6 +39,7 @@ export function createIntake(deps: {
   deliver: (stored: StoredEvent) => void;
 }): Intake {
   const { log, journal, faults, now, fromMachine, nextId, deliver } = deps;
+  const ids = createEventIds({ now, fromMachine, nextId });
   let holds = 0;
   let heldBack: StoredEvent[] = [];
 
@@ -54,7 +57,7 @@ export function createIntake(deps: {
 
   return {
     receive(raw, origin) {
-      const internalId = seededId(origin?.seed, origin?.index ?? 1) ?? nextId();
+      const internalId = ids.idFor(origin?.seed, origin?.index ?? 1);
       const event = normalizeEvent(raw, internalId, now());
       return store({ ...event, ts: fromMachine(event.ts) }, internalId);
     },
@@ -69,6 +72,10 @@ export function createIntake(deps: {
       const events = heldBack;
       heldBack = [];
       for (const stored of events) pass(stored);
+    },
+    clear() {
+      heldBack = [];
+      ids.clear();
     },
   };
 }

@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { createSdkApp } from "../testing/sdk-app.ts";
+import { Inngest } from "inngest";
 
 const triggers: [{ event: "a" }] = [{ event: "a" }];
+
+const child = new Inngest({ id: "app" }).createFunction({ id: "child", triggers: [] }, () => 1);
 
 function setup(options: { seed?: number } = {}) {
   const ran: string[] = [];
@@ -93,6 +96,71 @@ describe("faults", () => {
     await engine.send({ name: "a", id: "x" });
     await engine.advance("1m");
     expect(ran).toEqual(["one", "one", "two"]);
+  });
+});
+
+describe("a restart in the midst of work", () => {
+  it("leaves the app to end its call, and nothing follows from that", async () => {
+    let restarts = 0;
+    const { engine } = createSdkApp(
+      (inngest, engine) => [
+        inngest.createFunction({ id: "f", triggers }, async ({ step }) => {
+          const reached = await step.run("one", async () => {
+            restarts += 1;
+            if (restarts === 1) await engine.faults.restart();
+            return restarts;
+          });
+          await step.invoke("two", { function: child });
+          return reached;
+        }),
+        child,
+      ],
+      { checkpointing: false },
+    );
+    await engine.send({ name: "a", id: "x" });
+    await engine.settled();
+    expect(engine.runs()).toEqual([]);
+    await engine.send({ name: "a", id: "x" });
+    await engine.settled();
+    expect(engine.runs({ function: "f" })).toMatchObject([{ status: "Completed", output: 2 }]);
+    expect(engine.runs({ function: "child" })).toHaveLength(1);
+  });
+
+  it("forgets a run whose request to the outside is under way", async () => {
+    const { engine } = createSdkApp(
+      (inngest) => [
+        inngest.createFunction({ id: "f", triggers }, async ({ step }) => {
+          await Promise.all([
+            step.fetch("http://a.invalid"),
+            step.invoke("b", { function: child }),
+          ]);
+        }),
+        child,
+      ],
+      {
+        fetch: async () => {
+          await engine.faults.restart();
+          return new Response("late");
+        },
+      },
+    );
+    await engine.send({ name: "a" });
+    await engine.advance("1h");
+    expect(engine.runs()).toEqual([]);
+    expect(engine.events()).toEqual([]);
+  });
+
+  it("forgets pauses, and events that came before the app was known", async () => {
+    const { engine, ran } = setup();
+    await engine.send({ name: "a" });
+    await engine.faults.restart();
+    await engine.settled();
+    expect(ran).toEqual([]);
+    engine.pause("f");
+    await engine.faults.restart();
+    await engine.send({ name: "a" });
+    await engine.settled();
+    expect(ran).toEqual(["one"]);
   });
 });
 

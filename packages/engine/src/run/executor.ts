@@ -33,7 +33,7 @@ export interface Executor {
   }[];
   /** The job that a request belongs to, while it is under way. */
   findJob(runId: string, jobId: string): Job | undefined;
-  /** Forgets all that is under way: answers that still come are ignored. */
+  /** Forgets all that is under way: answers that still come are ignored, and take up a place until then. */
   abandon(): void;
 }
 
@@ -61,7 +61,9 @@ export function createExecutor(deps: {
   send: (run: Run, request: AppRequest) => Promise<AppAnswer>;
 }): Executor {
   const { queue, timers, opcodes, settler, finalizer, journal, now } = deps;
-  let calls = new Map<Job, { readonly sinceMs: number }>();
+  const calls = new Map<Job, { readonly sinceMs: number }>();
+  /** Calls of before a restart: nobody waits for their answers, and the app is still at work on them. */
+  const abandoned: typeof calls = new Map();
   let epoch = 0;
   let isPumping = false;
   let waiters: (() => void)[] = [];
@@ -129,15 +131,12 @@ export function createExecutor(deps: {
       }
       answer = failure(message, undefined);
     }
-    if (startedIn !== epoch) return;
     try {
-      await apply(job, attempt, answer);
+      if (startedIn === epoch) await apply(job, attempt, answer);
     } finally {
-      if (startedIn === epoch) {
-        calls.delete(job);
-        queue.release(job);
-        pump();
-      }
+      abandoned.delete(job);
+      if (calls.delete(job)) queue.release(job);
+      pump();
     }
   }
 
@@ -244,7 +243,7 @@ export function createExecutor(deps: {
     try {
       for (;;) {
         if (timers.runDue()) continue;
-        if (calls.size >= deps.maxCalls) break;
+        if (calls.size + abandoned.size >= deps.maxCalls) break;
         const job = queue.take();
         if (job === undefined) break;
         start(job);
@@ -252,22 +251,26 @@ export function createExecutor(deps: {
     } finally {
       isPumping = false;
     }
-    if (calls.size > 0 || waiters.length === 0) return;
+    if (!isIdle() || waiters.length === 0) return;
     const resolved = waiters;
     waiters = [];
     for (const resolve of resolved) resolve();
   }
 
+  function isIdle(): boolean {
+    return calls.size + abandoned.size === 0;
+  }
+
   return {
     pump,
-    isIdle: () => calls.size === 0,
+    isIdle,
     idle: () =>
       new Promise((resolve) => {
         waiters.push(resolve);
         pump();
       }),
     calls: () =>
-      [...calls].map(([job, call]) => ({
+      [...calls, ...abandoned].map(([job, call]) => ({
         runId: job.run.id,
         function: job.run.fn.slug,
         generation: job.generation,
@@ -277,7 +280,8 @@ export function createExecutor(deps: {
       [...calls.keys()].find((job) => job.run.id === runId && job.id === jobId),
     abandon() {
       epoch += 1;
-      calls = new Map();
+      for (const [job, call] of calls) abandoned.set(job, call);
+      calls.clear();
     },
   };
 }

@@ -12,7 +12,7 @@ import {
   handled,
   isRace,
 } from "./opcode-outcome.ts";
-import { type Run, recordStep } from "./run.ts";
+import { type Run, isEnded, recordStep } from "./run.ts";
 import type { StandardError } from "./run-error.ts";
 import type { StepSettler } from "./step-settler.ts";
 import { createWaitingOpcodes } from "./waiting-opcodes.ts";
@@ -258,6 +258,7 @@ export function createOpcodeHandler(deps: {
       let result = handled;
       for (const op of ordered) {
         const outcome = await handleOne(op, place);
+        if (isEnded(run)) return handled;
         if (outcome.kind === "fail") return outcome;
         if (outcome.kind === "retry") result = outcome;
       }

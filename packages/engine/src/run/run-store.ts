@@ -43,6 +43,8 @@ export function createRunStore(limit: number): RunStore {
       }
     },
     clear() {
+      // A request that is still under way may hold on to its run: nothing follows from it any more.
+      for (const run of runs.values()) if (!isEnded(run)) run.status = "Cancelled";
       runs.clear();
       ended.length = 0;
       head = 0;

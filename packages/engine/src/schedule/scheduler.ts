@@ -307,6 +307,7 @@ export function createScheduler(deps: {
     clear() {
       limits.clear();
       known.clear();
+      paused.clear();
       debouncer.clear();
       batcher.clear();
       singletons.clear();

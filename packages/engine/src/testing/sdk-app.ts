@@ -17,19 +17,20 @@ export interface SdkApp {
 /** Creates an {@link SdkApp}; its functions may use the engine, to read the time for example. */
 export function createSdkApp(
   define: (inngest: Inngest, engine: Engine) => Functions,
-  options: EngineOptions & { readonly signingKey?: string } = {},
+  options: EngineOptions & { readonly checkpointing?: boolean } = {},
 ): SdkApp {
   const engine: Engine = createEngine({
     clock: virtualClock(),
     ...options,
     handler: (request) => handler(request),
   });
-  const { signingKey } = options;
+  const { checkpointing = true, signingKey } = options;
   const inngest = new Inngest({
     id: "app",
     baseUrl: engine.url,
     fetch: engine.fetch,
     logger: silent,
+    checkpointing,
     ...(signingKey === undefined ? { isDev: true } : { isDev: false, signingKey, eventKey: "key" }),
   });
   const handler = serve({ client: inngest, functions: define(inngest, engine) });
