@@ -125,10 +125,49 @@ test("work of a type that this build does not know, or that is queued already, s
   const { refused, requeued } = await redriver.redrive({ actor: "ada", filter: {} });
   expect(requeued).toBe(0);
   expect(refused.map(({ reason }) => reason).toSorted()).toEqual([
-    "it is no longer open, or its work is queued already",
+    "it is no longer open, its work is queued already, or a newer build wrote its payload",
     "this build knows no job of this type",
   ]);
   expect(await operator().deadLetters.list({ status: "OPEN" })).toHaveLength(2);
+});
+
+test("a payload that a newer build wrote is left to that build, and one letter is one job", async () => {
+  await die(2);
+  await database.pool.query(
+    `UPDATE "evenkeel"."background_job_history" SET "version" = 3 WHERE "payload"->>'invoiceId' = 'i-1'`,
+  );
+  expect(await redriver.redrive({ actor: "ada", filter: {} })).toMatchObject({ requeued: 1 });
+  await ledger.deadLetters.file({
+    kind: "JOB",
+    sourceId: "999",
+    name: "invoice.send",
+    reason: "terminal",
+    error: "no",
+    payload: { invoiceId: "i-3" },
+    tenantId: "acme",
+  });
+  const [letter] = await operator().deadLetters.list({ status: "OPEN" });
+  const item = { id: letter?.id ?? "", job: { payload: "{}", version: 2, maxAttempts: 1 } };
+  expect(await operator().deadLetters.requeue([item, item])).toEqual([letter?.id]);
+  expect(await ledger.jobs.counts()).toMatchObject({ due: 2 });
+});
+
+test("a rate that is none is refused, and so is an event that is the server's own", async () => {
+  await ledger.deadLetters.file({
+    kind: "RUN",
+    sourceId: "run-1",
+    name: "f",
+    reason: "exhausted",
+    error: "no",
+    payload: { name: "inngest/scheduled.timer", data: {} },
+  });
+  await expect(redriver.redrive({ actor: "ada", filter: {}, perSecond: 0 })).rejects.toMatchObject({
+    code: "invalid_params",
+  });
+  expect(await redriver.redrive({ actor: "ada", filter: {} })).toMatchObject({
+    requeued: 0,
+    refused: [{ reason: "the letter holds no event to send again" }],
+  });
 });
 
 test("a redrive that is cancelled leaves the rest open, at the rate it was given", async () => {

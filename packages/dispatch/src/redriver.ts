@@ -4,6 +4,8 @@ import { silentLogger, type Logger } from "@evenkeel/events";
 import type { JobHandler } from "@evenkeel/jobs";
 import type { DeadLetterFilter, DeadLetterRecord, Ledger, RequeueItem } from "@evenkeel/ledger";
 
+import { DispatchError } from "./dispatch-error.ts";
+
 /** What a redriver works with. */
 export interface RedriverOptions {
   readonly ledger: Pick<Ledger, "asOperator">;
@@ -47,11 +49,13 @@ export interface RedriveReport {
 
 /** Puts dead letters back to work. */
 export interface Redriver {
-  /** @throws LedgerError `invalid_actor`. */
+  /** @throws LedgerError `invalid_actor`; DispatchError `invalid_params` for a rate that is none. */
   redrive(request: RedriveRequest): Promise<RedriveReport>;
 }
 
 const pageSize = 100;
+const notRequeued =
+  "it is no longer open, its work is queued already, or a newer build wrote its payload";
 
 /**
  * Creates a redriver. A job is enqueued anew with fresh attempts, a run's event is sent again by the outbox's
@@ -89,6 +93,9 @@ export function createRedriver(options: RedriverOptions): Redriver {
   return {
     redrive: async (request) => {
       const { actor, dryRun = false, perSecond = 50, limit = 1_000, signal } = request;
+      if (!(perSecond > 0 && Number.isFinite(perSecond))) {
+        throw new DispatchError("invalid_params", "A redrive's perSecond must be more than 0.");
+      }
       const { deadLetters } = options.ledger.asOperator(actor);
       const filter = { ...request.filter, status: "OPEN" as const };
       const refused: RedriveReport["refused"][number][] = [];
@@ -118,7 +125,7 @@ export function createRedriver(options: RedriverOptions): Redriver {
         for (const { id } of items) {
           if (done.has(id)) continue;
           const name = letters.find((letter) => letter.id === id)?.name ?? "";
-          refused.push({ id, name, reason: "it is no longer open, or its work is queued already" });
+          refused.push({ id, name, reason: notRequeued });
         }
         logger.info("redrive.progress", { actor, selected, requeued, refused: refused.length });
         const pauseMs = (letters.length / perSecond) * 1_000;
@@ -135,6 +142,8 @@ function isEvent(payload: unknown): boolean {
     payload !== null &&
     "name" in payload &&
     typeof payload.name === "string" &&
+    // The server's own events, as of a cron trigger, are nobody else's to send.
+    !payload.name.startsWith("inngest/") &&
     "data" in payload &&
     typeof payload.data === "object"
   );

@@ -81,3 +81,47 @@ test("a database without the tables is reported as such", async () => {
   await ledger.close();
   await database.drop();
 });
+
+test("a migration that has to wait for a table keeps nobody else from it", async () => {
+  const database = await createTestDatabase({ migrated: false });
+  await migrate(database.pool, silentLogger, migrations.slice(0, 1));
+  const insert = `INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "max_attempts")
+    VALUES ('t', 'j', '{}', 1)`;
+  const holder = await database.pool.connect();
+  await holder.query("BEGIN");
+  await holder.query(insert);
+  const waits: unknown[] = [];
+  const info = (event: string): void => void waits.push(event);
+  const migrating = migrate(database.connect(1), { ...silentLogger, info });
+  // Were the migration to queue for the table until it is free, these would wait for the holder for ever.
+  while (waits.length < 2) await database.pool.query(insert);
+  await holder.query("COMMIT");
+  holder.release();
+  expect((await migrating).applied).toEqual(migrations.slice(1).map(({ name }) => name));
+  await database.drop();
+});
+
+test.each(migrations.map(({ name, sql }) => [name, sql] as const))(
+  "%s holds no table that it did not make for longer than a moment",
+  (_, sql) => {
+    const statements = sql
+      .replaceAll(/\$\$.*?\$\$/gsu, "")
+      .replaceAll(/--.*$/gmu, "")
+      .split(";")
+      .map((statement) => statement.trim());
+    const own = new Set(statements.flatMap((text) => /^CREATE TABLE (\S+)/u.exec(text)?.[1] ?? []));
+    const slow = statements.filter((text) => {
+      const index = /^CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)\S+\s+ON (\S+)/u.exec(text)?.[1];
+      if (index !== undefined) return !own.has(index);
+      const table = /^ALTER TABLE (\S+)/u.exec(text)?.[1];
+      if (table === undefined || own.has(table)) return false;
+      // A rewrite, or a check of every row, under a lock that shuts everyone out.
+      return (
+        /\bALTER COLUMN\b[^,]*\bTYPE\b|\bSET NOT NULL\b/u.test(text) ||
+        /\bDEFAULT\s+(?:gen_random_uuid|clock_timestamp|random)\(/u.test(text) ||
+        (/\bADD CONSTRAINT\b/u.test(text) && !/\bNOT VALID\b/u.test(text))
+      );
+    });
+    expect(slow).toEqual([]);
+  },
+);

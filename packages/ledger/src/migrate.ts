@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Logger } from "@evenkeel/events";
 import type pg from "pg";
@@ -38,7 +39,8 @@ CREATE TABLE IF NOT EXISTS "evenkeel"."_prisma_migrations" (
 /**
  * Brings the database to this package's schema: the files of `prisma/migrations`, recorded as Prisma
  * Migrate records them, in `evenkeel._prisma_migrations`. Any number of hosts may call it at once; all but
- * one wait and then find nothing to do. All pending migrations are applied, or none.
+ * one wait and then find nothing to do. All pending migrations are applied, or none. A table that is in use
+ * is asked for again and again, a tenth of a second each time, so that nobody has to wait behind the migration.
  *
  * @throws LedgerError `newer_database` when the database holds a migration that this build does not know,
  * `migration_edited` when an applied one had another text, `migration_failed` with the migration's name.
@@ -61,24 +63,48 @@ export async function migrate(
   const ignore = (): void => {};
   client.on("error", ignore);
   try {
-    await client.query("BEGIN");
-    // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
-    await client.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
-    await client.query(`CREATE SCHEMA IF NOT EXISTS "evenkeel"`);
-    await client.query(bookkeeping);
-    const pending = await findPending(client, migrations);
-    for (const migration of pending) await apply(client, migration);
-    await client.query("COMMIT");
-    const applied = pending.map(({ name }) => name);
-    if (applied.length > 0) logger.info("ledger.migrated", { applied });
-    return { applied };
-  } catch (error) {
-    await client.query("ROLLBACK").catch(() => {});
-    throw error;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const applied = await applyPending(client, migrations);
+        if (applied.length > 0) logger.info("ledger.migrated", { applied });
+        return { applied };
+      } catch (error) {
+        await client.query("ROLLBACK").catch(() => {});
+        if (!isLockTimeout(error) || attempt === maxLockAttempts) throw error;
+        logger.info("ledger.migration_waits", { attempt });
+        await sleep(lockPauseMs);
+      }
+    }
   } finally {
     client.off("error", ignore);
     client.release();
   }
+}
+
+/** What waits for a table's lock makes every later statement on the table wait behind it. */
+const lockTimeoutMs = 100;
+const lockPauseMs = 400;
+const maxLockAttempts = 240;
+
+function isLockTimeout(error: unknown): boolean {
+  const cause = error instanceof LedgerError ? error.cause : error;
+  return cause instanceof Error && "code" in cause && cause.code === "55P03";
+}
+
+async function applyPending(
+  client: pg.PoolClient,
+  migrations: readonly Migration[],
+): Promise<string[]> {
+  await client.query("BEGIN");
+  // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
+  await client.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
+  await client.query(`CREATE SCHEMA IF NOT EXISTS "evenkeel"`);
+  await client.query(bookkeeping);
+  const pending = await findPending(client, migrations);
+  await client.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);
+  for (const migration of pending) await apply(client, migration);
+  await client.query("COMMIT");
+  return pending.map(({ name }) => name);
 }
 
 async function findPending(

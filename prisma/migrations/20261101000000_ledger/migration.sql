@@ -200,3 +200,29 @@ CREATE INDEX "background_dead_letter_by_source"
 CREATE INDEX "background_dead_letter_open"
     ON "evenkeel"."background_dead_letter" ("created_at" DESC)
     WHERE "status" = 'OPEN';
+
+-- Serves the search for windows that were sent and never started: the newest first, and few.
+CREATE INDEX "background_dispatch_window_sent"
+    ON "evenkeel"."background_dispatch_window" ("enqueued_at")
+    WHERE "status" = 'ENQUEUED';
+
+-- What retention looks for: the oldest settled rows of a status. Each index leaves the hot paths alone: it
+-- holds no row that a claim, a heartbeat or a duplicate tick updates, or no column that they change.
+-- Windows that were sent have background_dispatch_window_sent; these are the few others.
+CREATE INDEX "background_dispatch_window_prunable"
+    ON "evenkeel"."background_dispatch_window" ("status", "window_start")
+    WHERE "status" NOT IN ('DISPATCHING', 'ENQUEUED', 'ENQUEUE_FAILED');
+
+CREATE INDEX "background_dispatch_guard_prunable"
+    ON "evenkeel"."background_dispatch_guard" ("taken_at");
+
+CREATE INDEX "background_function_run_prunable"
+    ON "evenkeel"."background_function_run" ("status", "finished_at")
+    WHERE "finished_at" IS NOT NULL;
+
+CREATE INDEX "background_job_history_prunable"
+    ON "evenkeel"."background_job_history" ("outcome", "finished_at");
+
+CREATE INDEX "background_dead_letter_prunable"
+    ON "evenkeel"."background_dead_letter" ("status", "resolved_at")
+    WHERE "resolved_at" IS NOT NULL;

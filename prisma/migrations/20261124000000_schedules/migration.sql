@@ -8,8 +8,3 @@ ALTER TABLE "evenkeel"."background_dispatch_window" ADD COLUMN "repair_count" IN
 
 -- The definition as the newest host declared it; what operators decided stays beside it.
 ALTER TABLE "evenkeel"."background_schedule" ADD COLUMN "definition" JSONB;
-
--- Serves the search for windows that were sent and never started: the newest first, and few.
-CREATE INDEX "background_dispatch_window_sent"
-    ON "evenkeel"."background_dispatch_window" ("enqueued_at")
-    WHERE "status" = 'ENQUEUED';

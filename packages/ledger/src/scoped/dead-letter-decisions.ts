@@ -18,7 +18,7 @@ export interface RequeueItem {
 // other. A letter that another operator is deciding about is skipped.
 const requeueStatement = `
 WITH "items" AS MATERIALIZED (
-  SELECT * FROM jsonb_to_recordset($1::jsonb) AS "i" (
+  SELECT DISTINCT ON ("id") * FROM jsonb_to_recordset($1::jsonb) AS "i" (
     "id" uuid, "payload" jsonb, "version" int, "max_attempts" int)
 ), "letters" AS MATERIALIZED (
   SELECT "d".*, "i"."payload" AS "job_payload", "i"."version", "i"."max_attempts"
@@ -34,7 +34,8 @@ WITH "items" AS MATERIALIZED (
     "l"."max_attempts", "h"."unique_key", "h"."correlation_id", "l"."id"
   FROM "letters" AS "l" LEFT JOIN "evenkeel"."background_job_history" AS "h"
     ON "h"."id" = CASE WHEN "l"."kind" = 'JOB' THEN "l"."source_id"::bigint END
-  WHERE "l"."kind" = 'JOB' AND "l"."version" IS NOT NULL
+  -- A payload that a newer build wrote is left to that build.
+  WHERE "l"."kind" = 'JOB' AND "l"."version" >= coalesce("h"."version", 0)
   ON CONFLICT ("tenant_id", "type", "unique_key") WHERE "unique_key" IS NOT NULL DO NOTHING
   RETURNING "redriven_from" AS "id"
 ), "events" AS (
@@ -43,9 +44,14 @@ WITH "items" AS MATERIALIZED (
   SELECT coalesce("payload"->>'id', "source_id") || ':d:' || "id", "tenant_id", "payload"->>'name',
     "payload"->'data'
   FROM "letters"
-  WHERE "kind" = 'RUN' AND "payload"->>'name' <> '' AND jsonb_typeof("payload"->'data') = 'object'
+  WHERE "kind" = 'RUN' AND "payload"->>'name' <> ''
+    AND "payload"->>'name' NOT LIKE 'inngest/%' AND jsonb_typeof("payload"->'data') = 'object'
   ON CONFLICT ("event_id") DO NOTHING
   RETURNING right("event_id", 36)::uuid AS "id"
+), "guards" AS (
+  -- A failed run that was never put on record would hold its window for ever.
+  DELETE FROM "evenkeel"."background_dispatch_guard" AS "g" USING "letters" AS "l"
+  WHERE "l"."kind" = 'RUN' AND "g"."function_id" = "l"."name" AND "g"."run_id" = "l"."source_id"
 ), "again" AS (
   UPDATE "evenkeel"."background_outbox_event" AS "e" SET "status" = 'PENDING', "settled_at" = NULL
   FROM "letters" AS "l"
