@@ -32,7 +32,7 @@ const requestSchema = z.object({
 type Handler = (request: Request) => Promise<Response>;
 
 /** An app as the SDK serves it. Most of its time is the SDK's own. */
-function serveWithSdk(engine: Engine): Handler {
+function serveWithSdk(engine: Pick<Engine, "url" | "fetch">): Handler {
   const inngest = new Inngest({
     id: "bench",
     isDev: true,
@@ -45,6 +45,56 @@ function serveWithSdk(engine: Engine): Handler {
     async ({ step }) => step.run("work", () => 1),
   );
   return serve({ client: inngest, functions: [fn] });
+}
+
+/**
+ * What the SDK's `serve` answers by itself: the same call request over and over, beside a server that costs
+ * nothing. No engine can start more runs of such an app per second.
+ */
+async function measureSdkAlone(requests: number, atOnce: number): Promise<number> {
+  const handler = serveWithSdk({
+    url: "http://engine.invalid",
+    fetch: async () => Response.json({}),
+  });
+  const event = { id: "e", name: "bench/event", data: {}, ts: 1 };
+  const body = JSON.stringify({
+    version: 2,
+    event,
+    events: [event],
+    steps: {},
+    ctx: {
+      run_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+      fn_id: "bench-one-step",
+      attempt: 0,
+      qi_id: "item",
+      generation_id: 1,
+      disable_immediate_execution: false,
+      stack: { stack: [], current: 0 },
+    },
+  });
+  const request = (): Request =>
+    new Request("http://app.invalid/api/inngest?fnId=bench-one-step&stepId=step", {
+      method: "POST",
+      body,
+      headers: {
+        host: "app.invalid",
+        "content-type": "application/json",
+        "x-inngest-server-kind": "dev",
+      },
+    });
+  let left = requests;
+  const startedAt = performance.now();
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      while (left-- > 0) {
+        const response = await handler(request());
+        if (!(await response.text()).includes("RunComplete")) {
+          throw new Error(`the SDK answered ${response.status}`);
+        }
+      }
+    }),
+  );
+  return requests / ((performance.now() - startedAt) / 1_000);
 }
 
 /** The same app in the protocol's bare words, as the SDK puts them: a checkpoint, and the run's end. */
@@ -175,6 +225,8 @@ const real = await measureBest(() => measureThroughput(realClock(), events, serv
 const virtual = await measureBest(() => measureThroughput(virtualClock(), events, serveBare));
 const sdkReal = await measureThroughput(realClock(), events / 5, serveWithSdk);
 const sdkVirtual = await measureThroughput(virtualClock(), events / 5, serveWithSdk);
+const aloneAtOnce = await measureSdkAlone(events / 5, 100);
+const aloneInTurn = await measureSdkAlone(events / 5, 1);
 let startP95Ms = Number.POSITIVE_INFINITY;
 for (let round = 0; round < rounds; round += 1) {
   startP95Ms = Math.min(startP95Ms, await measureStart(500));
@@ -208,6 +260,16 @@ const rows = [
   {
     name: "runs/s with the SDK's serve, virtual time",
     value: Math.round(sdkVirtual.runsPerSecond),
+  },
+  { name: "answers/s of the SDK alone, 100 at once", value: Math.round(aloneAtOnce) },
+  { name: "answers/s of the SDK alone, one after another", value: Math.round(aloneInTurn) },
+  {
+    name: "share of the SDK's limit, real time",
+    value: Number((sdkReal.runsPerSecond / aloneAtOnce).toFixed(2)),
+  },
+  {
+    name: "share of the SDK's limit, virtual time",
+    value: Number((sdkVirtual.runsPerSecond / aloneInTurn).toFixed(2)),
   },
   { name: "heap after real time, MB", value: Math.round(real.heapMb) },
   { name: "heap after virtual time, MB", value: Math.round(virtual.heapMb) },

@@ -286,7 +286,8 @@ function readFlowControl(
       ? {
           throttle: {
             limit: throttle.limit || 1,
-            burst: throttle.burst,
+            // A throttle's whole limit may start at once, and its burst too.
+            burst: (throttle.limit || 1) - 1 + throttle.burst,
             periodMs: readDuration(throttle.period, "The throttle period"),
             ...optionalKey(checkExpression(throttle.key, "throttle key")),
           },

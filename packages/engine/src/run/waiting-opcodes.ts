@@ -87,7 +87,6 @@ export function createWaitingOpcodes(deps: {
     if (holder !== undefined && op.opts["conflict"] !== "replace") {
       return failRun("Error", "Signal conflict; signal wait already exists for another run");
     }
-    if (holder !== undefined) waits.remove(holder);
     recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "waiting");
     waiter.start(
       {

@@ -245,4 +245,24 @@ export const waitScenarios: readonly Scenario[] = [
     const [woken] = await t.ended(third);
     expect(woken?.output).toBe("now");
   }),
+  scenario("lets a wait time out whose signal another run took over", async (t) => {
+    const signal = `${t.id}-signal`;
+    await t.serve(
+      ["first", "second"].map((id) =>
+        t.client.createFunction({ id, triggers: [{ event: t.name(id) }] }, async ({ step }) => {
+          const got = await step.waitForSignal("wait", {
+            signal,
+            timeout: "6s",
+            onConflict: "replace",
+          });
+          return { got };
+        }),
+      ),
+    );
+    const [first = ""] = await t.send({ name: t.name("first") });
+    await t.pass(1_500);
+    const [second = ""] = await t.send({ name: t.name("second") });
+    expect(await t.ended(first)).toMatchObject([{ status: "Completed", output: { got: null } }]);
+    expect(await t.ended(second)).toMatchObject([{ status: "Completed", output: { got: null } }]);
+  }),
 ];
