@@ -76,8 +76,11 @@ class RealSystem {
     });
   }
 
+  /** Fixed for the sequence, which may run across a minute's edge. */
+  readonly #minute: number = Math.floor(Date.now() / 60_000) * 60_000;
+
   scheduledAt(index: number): Date {
-    return new Date(Math.floor(Date.now() / 60_000) * 60_000 - (index + 1) * 60_000);
+    return new Date(this.#minute - (index + 1) * 60_000);
   }
 
   tick(index: number): Promise<Receipt> {

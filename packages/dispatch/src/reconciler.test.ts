@@ -238,3 +238,37 @@ test("a window that was put back and failed for another day has a second letter"
     { previousId: first?.id },
   ]);
 });
+
+test("a window sent again and again whose run never starts gets a dead letter in the end", async () => {
+  const { dispatcher, reconciler } = host();
+  const { dispatchKey } = await dispatcher.dispatch(request);
+  await setWindow(`"enqueued_at" = now() - interval '20 minutes'`);
+  expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
+  await setWindow(
+    `"enqueued_at" = now() - interval '20 minutes', "window_start" = now() - interval '25 hours'`,
+  );
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 1 });
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 0 });
+  const operator = ledger.asOperator("ada");
+  const [letter] = await operator.deadLetters.list();
+  expect(letter).toMatchObject({
+    kind: "DISPATCH",
+    sourceId: dispatchKey,
+    error: "The window was sent 2 times and its run never started.",
+  });
+  expect(await operator.deadLetters.requeue([{ id: letter?.id ?? "" }])).toEqual([letter?.id]);
+  expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
+});
+
+test("a window whose run started late after all is not put back", async () => {
+  const { dispatcher, reconciler } = host();
+  const { dispatchKey } = await dispatcher.dispatch(request);
+  await setWindow(
+    `"enqueued_at" = now() - interval '20 minutes', "window_start" = now() - interval '25 hours', "repair_count" = 1`,
+  );
+  expect(await reconciler.run()).toMatchObject({ givenUp: 1 });
+  await beginRun(dispatchKey);
+  const operator = ledger.asOperator("ada");
+  const [letter] = await operator.deadLetters.list();
+  expect(await operator.deadLetters.requeue([{ id: letter?.id ?? "" }])).toEqual([]);
+});

@@ -75,6 +75,8 @@ WITH "undispatched" AS MATERIALIZED (
   WHERE "w"."status" = 'ENQUEUED'
     AND "w"."enqueued_at" < clock_timestamp() - $6::double precision * interval '1 millisecond'
     AND "w"."enqueued_at" > clock_timestamp() - $5::double precision * interval '1 millisecond'
+    -- Sent again until it is too old: then it gets a dead letter.
+    AND ("w"."repair_count" = 0 OR "w"."window_start" > clock_timestamp() - $5::double precision * interval '1 millisecond')
     AND NOT EXISTS (
       SELECT FROM "evenkeel"."background_function_run" AS "r"
       WHERE "r"."dispatch_key" = "w"."dispatch_key"
@@ -109,23 +111,37 @@ LIMIT $2::int`;
 
 // What is too old to be repaired waits for an operator, unless one has just put it back or has closed it.
 const giveUpStatement = `
+WITH "undone" AS (
+  SELECT "dispatch_key" FROM "evenkeel"."background_dispatch_window"
+  WHERE "status" = 'ENQUEUE_FAILED'
+    OR ("status" = 'DISPATCHING' AND "lease_expires_at" <= clock_timestamp())
+  UNION ALL
+  SELECT "w"."dispatch_key" FROM "evenkeel"."background_dispatch_window" AS "w"
+  WHERE "w"."status" = 'ENQUEUED' AND "w"."repair_count" > 0
+    AND "w"."enqueued_at" < clock_timestamp() - $3::double precision * interval '1 millisecond'
+    AND NOT EXISTS (
+      SELECT FROM "evenkeel"."background_function_run" AS "r"
+      WHERE "r"."dispatch_key" = "w"."dispatch_key"
+        AND "r"."event_name" = 'background/process.requested' AND "r"."status" <> 'STALE'
+    )
+)
 INSERT INTO "evenkeel"."background_dead_letter"
   ("kind", "source_id", "tenant_id", "name", "reason", "error", "payload", "previous_id")
 SELECT 'DISPATCH', "w"."dispatch_key", "w"."tenant_id", "w"."schedule",
   CASE "w"."status" WHEN 'DISPATCHING' THEN 'stale' ELSE 'exhausted' END,
-  coalesce("w"."last_error", 'The window was claimed and never sent.'),
+  coalesce("w"."last_error", CASE "w"."status"
+    WHEN 'ENQUEUED' THEN 'The window was sent ' || "w"."claim_count" || ' times and its run never started.'
+    ELSE 'The window was claimed and never sent.' END),
   jsonb_build_object('schedule', "w"."schedule", 'windowStart', "w"."window_start",
     'windowSeconds', "w"."window_seconds", 'params', "w"."params"),
   "earlier"."id"
-FROM "evenkeel"."background_dispatch_window" AS "w"
+FROM "undone" JOIN "evenkeel"."background_dispatch_window" AS "w" USING ("dispatch_key")
 LEFT JOIN LATERAL (
   SELECT "d"."id", "d"."status", "d"."resolved_at" FROM "evenkeel"."background_dead_letter" AS "d"
   WHERE "d"."kind" = 'DISPATCH' AND "d"."source_id" = "w"."dispatch_key"
   ORDER BY "d"."created_at" DESC LIMIT 1
 ) AS "earlier" ON true
-WHERE ("w"."status" = 'ENQUEUE_FAILED'
-    OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp()))
-  AND "w"."window_start" <= clock_timestamp() - $1::double precision * interval '1 millisecond'
+WHERE "w"."window_start" <= clock_timestamp() - $1::double precision * interval '1 millisecond'
   AND ("earlier"."id" IS NULL OR ("earlier"."status" = 'REQUEUED'
     AND "earlier"."resolved_at" <= clock_timestamp() - $1::double precision * interval '1 millisecond'))
 LIMIT $2::int
@@ -153,7 +169,11 @@ export async function reconcile(
     maxAgeMs,
     neverStartedAfterMs,
   ]);
-  const givenUp = await sql.query<{ dispatchKey: string }>(giveUpStatement, [maxAgeMs, limit]);
+  const givenUp = await sql.query<{ dispatchKey: string }>(giveUpStatement, [
+    maxAgeMs,
+    limit,
+    neverStartedAfterMs,
+  ]);
   const breaches = await sql.query<WindowBreach>(breachStatement, [maxAgeMs, limit]);
   return {
     repairs: rows.map((row) => ({ reason: row.reason, fence, window: toRecord(row) })),

@@ -37,7 +37,10 @@ CREATE TABLE "evenkeel"."background_dispatch_window" (
     "claim_count" INTEGER NOT NULL DEFAULT 1,
     "duplicate_count" INTEGER NOT NULL DEFAULT 0,
     "failure_count" INTEGER NOT NULL DEFAULT 0,
+    "repair_count" INTEGER NOT NULL DEFAULT 0,
     "last_error" TEXT,
+    -- What a repair needs to send the same events again.
+    "params" JSONB,
     "enqueued_at" TIMESTAMPTZ(3),
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -205,6 +208,11 @@ CREATE INDEX "background_dead_letter_open"
 CREATE INDEX "background_dispatch_window_sent"
     ON "evenkeel"."background_dispatch_window" ("enqueued_at")
     WHERE "status" = 'ENQUEUED';
+
+-- Serves the search for windows that were sent again and again and never started.
+CREATE INDEX "background_dispatch_window_repaired"
+    ON "evenkeel"."background_dispatch_window" ("window_start")
+    WHERE "status" = 'ENQUEUED' AND "repair_count" > 0;
 
 -- What retention looks for: the oldest settled rows of a status. Each index leaves the hot paths alone: it
 -- holds no row that a claim, a heartbeat or a duplicate tick updates, or no column that they change.
