@@ -65,6 +65,7 @@ const expectedIndexes: Readonly<Record<string, string>> = {
   "windows.ENQUEUED": "background_dispatch_window_sent",
   windows: "background_dispatch_window_prunable",
   guards: "background_dispatch_guard_prunable",
+  "runs.STALE": "background_function_run_stale",
   runs: "background_function_run_prunable",
   jobHistory: "background_job_history_prunable",
   deadLetters: "background_dead_letter_prunable",

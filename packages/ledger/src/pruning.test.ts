@@ -99,15 +99,18 @@ test("what is not settled stays for ever, and so does what it needs", async () =
     await insertGuard(pool, years, { dispatchKey: key });
     await insertRun(pool, "SUCCEEDED", years, { dispatchKey: key });
   }
-  for (const status of ["RUNNING", "STALE"]) {
-    await insertRun(pool, status, years);
+  for (const [status, days] of [
+    ["RUNNING", years],
+    ["STALE", 1],
+  ] as const) {
+    await insertRun(pool, status, days);
     for (const windowStatus of ["ENQUEUED", "INLINE_EMERGENCY", "MISSED", "SKIPPED_OVERLAP"]) {
       const dispatchKey = await insertWindow(pool, windowStatus, years);
       await insertNewest(pool, `s-${dispatchKey}`);
-      await insertRun(pool, status, years, { dispatchKey });
+      await insertRun(pool, status, days, { dispatchKey });
     }
     const dispatchKey = await insertGuard(pool, years);
-    await insertRun(pool, status, years, { dispatchKey });
+    await insertRun(pool, status, days, { dispatchKey });
   }
   const letter = await insertWindow(pool, "ENQUEUED", years);
   await insertNewest(pool, `s-${letter}`);
@@ -134,6 +137,18 @@ test("what is not settled stays for ever, and so does what it needs", async () =
     });
   }
   expect(await readKeys(pool)).toEqual(before);
+});
+
+test("a run that was silent for as long as rows are kept keeps its window no longer, and goes after it", async () => {
+  const { pool } = database;
+  const dispatchKey = await insertWindow(pool, "ENQUEUED", 91);
+  await insertNewest(pool, `s-${dispatchKey}`);
+  const stale = await insertRun(pool, "STALE", 91, { dispatchKey });
+  await insertGuard(pool, 91, { dispatchKey, runId: stale });
+  for (const gone of ["windows", "guards", "runs"]) {
+    const { rows } = await ledger.prune();
+    expect(rows.filter(({ deleted }) => deleted > 0)).toMatchObject([{ table: gone, deleted: 1 }]);
+  }
 });
 
 test("a window goes first, its guard in the call after, its runs in the one after that", async () => {

@@ -99,11 +99,19 @@ WHERE "w"."dispatch_key" = "found"."dispatch_key" AND NOT EXISTS (
 )
 RETURNING "w".*, "found"."reason"`;
 
+/** The run `r` did the work of a window, or does it. One that has begun works once it holds the guard. */
+export const didTheWork = `"r"."dispatch_key" IS NOT NULL
+  AND ("r"."status" = 'SUCCEEDED' OR ("r"."status" = 'RUNNING' AND EXISTS (
+    SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
+    WHERE "g"."function_id" = "r"."function_id" AND "g"."dispatch_key" = "r"."dispatch_key"
+      AND "g"."continuation" = "r"."continuation" AND "g"."run_id" = "r"."run_id"
+  )))`;
+
 const breachStatement = `
 SELECT "function_id" AS "functionId", "dispatch_key" AS "dispatchKey", "continuation",
   array_agg("run_id" ORDER BY "started_at") AS "runIds"
-FROM "evenkeel"."background_function_run"
-WHERE "dispatch_key" IS NOT NULL AND "status" IN ('RUNNING', 'SUCCEEDED')
+FROM "evenkeel"."background_function_run" AS "r"
+WHERE ${didTheWork}
   AND "started_at" > clock_timestamp() - $1::double precision * interval '1 millisecond'
 GROUP BY "function_id", "dispatch_key", "continuation"
 HAVING count(*) > 1

@@ -1,4 +1,5 @@
 import type { SqlClient } from "./database.ts";
+import { didTheWork } from "./reconciliation.ts";
 import type { PrismaClient } from "./generated/prisma/client.ts";
 import type { RunStatus } from "./run-lifecycle.ts";
 import type { WindowStatus } from "./window-lifecycle.ts";
@@ -74,8 +75,8 @@ const odditiesStatement = `
 SELECT
   (SELECT coalesce(sum("runs" - 1), 0)::int FROM (
      SELECT count(*) AS "runs"
-     FROM "evenkeel"."background_function_run"
-     WHERE "dispatch_key" IS NOT NULL AND "status" IN ('RUNNING', 'SUCCEEDED')
+     FROM "evenkeel"."background_function_run" AS "r"
+     WHERE ${didTheWork}
      GROUP BY "function_id", "dispatch_key", "continuation"
      HAVING count(*) > 1
    ) AS "repeated") AS "duplicate_runs",

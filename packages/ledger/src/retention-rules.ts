@@ -35,6 +35,10 @@ function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH" | "EVENT", sourceId:
   )`;
 }
 
+/** The run `r` may still write: a stale one until it was silent for as long as the row is kept. */
+const runIsUnsettled = `("r"."status" = 'RUNNING'
+      OR ("r"."status" = 'STALE' AND "r"."heartbeat_at" >= ${cutoff}))`;
+
 // A window's age counts from its end: until then ticks belong to it, and windows of a cron schedule may be
 // weeks long. The newest window of a schedule stays: it tells the watchdog where to go on looking.
 const windowIsOver = `"t"."updated_at" < ${cutoff}
@@ -45,7 +49,7 @@ const windowIsOver = `"t"."updated_at" < ${cutoff}
   )
   AND NOT EXISTS (
     SELECT FROM "evenkeel"."background_function_run" AS "r"
-    WHERE "r"."dispatch_key" = "t"."dispatch_key" AND "r"."status" IN ('RUNNING', 'STALE')
+    WHERE "r"."dispatch_key" = "t"."dispatch_key" AND ${runIsUnsettled}
     OFFSET 0
   )
   AND ${withoutOpenLetter("DISPATCH", `"t"."dispatch_key"`)}`;
@@ -77,12 +81,15 @@ function windows(status: keyof RetentionPolicy["windows"], orderedBy: string): R
   };
 }
 
-function runs(status: keyof RetentionPolicy["runs"]): RetentionRule {
+function runs(
+  status: keyof RetentionPolicy["runs"],
+  orderedBy: "finished_at" | "heartbeat_at" = "finished_at",
+): RetentionRule {
   return {
     table: "runs",
     status,
     relation: "background_function_run",
-    orderedBy: "finished_at",
+    orderedBy,
     where: `"t"."status" = '${status}' AND ${runIsOver}`,
     isDedupe: true,
     outlives: "guards.TAKEN",
@@ -134,6 +141,7 @@ export const retentionRules: readonly RetentionRule[] = [
   runs("FAILED"),
   runs("CANCELLED"),
   runs("SKIPPED_DUPLICATE"),
+  runs("STALE", "heartbeat_at"),
   {
     table: "guards",
     status: "TAKEN",
@@ -143,7 +151,7 @@ export const retentionRules: readonly RetentionRule[] = [
   AND NOT EXISTS (
     SELECT FROM "evenkeel"."background_function_run" AS "r"
     WHERE "r"."dispatch_key" = "t"."dispatch_key" AND "r"."function_id" = "t"."function_id"
-      AND "r"."status" IN ('RUNNING', 'STALE')
+      AND ${runIsUnsettled}
     OFFSET 0
   )`,
     isDedupe: true,

@@ -3,7 +3,7 @@ import { retentionRules, type RetentionRule } from "./retention-rules.ts";
 
 /**
  * How long rows are kept, in days, per table and status; `Infinity` keeps them for good. What is not named
- * here is never deleted: windows that are being dispatched or failed to, running and stale runs, jobs that
+ * here is never deleted: windows that are being dispatched or failed to, running runs, jobs that
  * are not settled, open dead letters.
  */
 export interface RetentionPolicy {
@@ -13,9 +13,9 @@ export interface RetentionPolicy {
   >;
   /** From when the holder took it. */
   readonly guards: Readonly<Record<"TAKEN", number>>;
-  /** From the run's end; its attempts go with it. */
+  /** From the run's end, a stale one's last heartbeat; its attempts go with it. */
   readonly runs: Readonly<
-    Record<"SUCCEEDED" | "FAILED" | "CANCELLED" | "SKIPPED_DUPLICATE", number>
+    Record<"SUCCEEDED" | "FAILED" | "CANCELLED" | "SKIPPED_DUPLICATE" | "STALE", number>
   >;
   /** From the job's end. */
   readonly jobHistory: Readonly<Record<"SUCCEEDED" | "DEAD" | "CANCELLED", number>>;
@@ -36,7 +36,7 @@ export type RetentionChanges = {
 export const defaultRetention: RetentionPolicy = {
   windows: { ENQUEUED: 30, INLINE_EMERGENCY: 30, MISSED: 30, SKIPPED_OVERLAP: 30 },
   guards: { TAKEN: 30 },
-  runs: { SUCCEEDED: 30, FAILED: 90, CANCELLED: 90, SKIPPED_DUPLICATE: 30 },
+  runs: { SUCCEEDED: 30, FAILED: 90, CANCELLED: 90, SKIPPED_DUPLICATE: 30, STALE: 90 },
   jobHistory: { SUCCEEDED: 30, DEAD: 90, CANCELLED: 90 },
   deadLetters: { REQUEUED: 90, DISCARDED: 90 },
   outbox: { SENT: 30, REFUSED: 90 },

@@ -131,6 +131,31 @@ test("the report counts two runs that did one window's work, and nothing else, a
     await ledger.runs.finish({ ...start, status });
   }
   expect((await ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow);
-  await ledger.runs.begin(startOf({ dispatchKey }));
+  const second = startOf({ dispatchKey });
+  await ledger.runs.begin(second);
+  expect((await ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow);
+  await ledger.runs.finish({ ...second, status: "SUCCEEDED" });
   expect((await ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow + 1);
+});
+
+test("a stale run that comes back cannot end as the one that did the work once another has its window", async () => {
+  const start = startOf({ dispatchKey: randomUUID() });
+  const { functionId, dispatchKey } = start;
+  const guard = { functionId, dispatchKey: dispatchKey ?? "", continuation: 0 };
+  const begun = await ledger.runs.begin(start);
+  await ledger.guards.take({ ...guard, runId: start.runId });
+  await database.pool.query(
+    `UPDATE "evenkeel"."background_function_run" SET "status" = 'STALE' WHERE "run_id" = $1`,
+    [start.runId],
+  );
+  await ledger.guards.take({ ...guard, runId: "replacement" });
+  const end = { ...start, ...begun };
+  expect(await ledger.runs.finish({ ...end, status: "SUCCEEDED" })).toBe(false);
+  expect(
+    await ledger.runs.finish({
+      ...end,
+      status: "SKIPPED_DUPLICATE",
+      duplicateOf: "replacement",
+    }),
+  ).toBe(true);
 });

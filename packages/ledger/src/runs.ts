@@ -57,7 +57,10 @@ export interface RunStore {
   finishAttempt(end: AttemptEnd): Promise<boolean>;
   /** Says that the run's worker is alive. `false`: the fence no longer holds, or the run has ended. */
   heartbeat(run: RunIdentity & { readonly fence: string }): Promise<boolean>;
-  /** Ends a run and its open attempts. `false`: it has already ended, or the fence no longer holds. */
+  /**
+   * Ends a run and its open attempts. `false`: it has already ended, the fence no longer holds, or it was
+   * stale and another run has taken its window over.
+   */
   finish(end: RunEnd): Promise<boolean>;
   /**
    * Marks runs as stale whose worker was silent for so long, the longest silent first, and answers which.
@@ -65,6 +68,13 @@ export interface RunStore {
    */
   markStale(request: { readonly silentMs: number; readonly limit: number }): Promise<RunIdentity[]>;
 }
+
+/** Another run has taken the window of the run `r` over. */
+const tookOver = `EXISTS (
+    SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
+    WHERE "g"."function_id" = "r"."function_id" AND "g"."dispatch_key" = "r"."dispatch_key"
+      AND "g"."continuation" = "r"."continuation" AND "g"."run_id" <> "r"."run_id"
+  )`;
 
 const beginStatement = `
 WITH "run" AS (
@@ -80,12 +90,7 @@ WITH "run" AS (
       WHEN "r"."status" = 'STALE' OR "r"."owner" <> excluded."owner" THEN gen_random_uuid()
       ELSE "r"."fence"
     END
-  WHERE "r"."status" = 'RUNNING' OR ("r"."status" = 'STALE' AND NOT EXISTS (
-    -- Another run has taken its window over.
-    SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
-    WHERE "g"."function_id" = "r"."function_id" AND "g"."dispatch_key" = "r"."dispatch_key"
-      AND "g"."continuation" = "r"."continuation" AND "g"."run_id" <> "r"."run_id"
-  ))
+  WHERE "r"."status" = 'RUNNING' OR ("r"."status" = 'STALE' AND NOT ${tookOver})
   RETURNING "id", "fence"
 ), "attempt" AS (
   INSERT INTO "evenkeel"."background_function_attempt" ("run_row_id", "attempt", "owner")
@@ -96,7 +101,7 @@ SELECT "fence" FROM "run"`;
 
 const finishStatement = `
 WITH "run" AS (
-UPDATE "evenkeel"."background_function_run" SET
+UPDATE "evenkeel"."background_function_run" AS "r" SET
   "status" = $3::"evenkeel"."run_status",
   "output" = $5::jsonb,
   "last_error" = coalesce($6, "last_error"),
@@ -104,7 +109,9 @@ UPDATE "evenkeel"."background_function_run" SET
   "heartbeat_at" = clock_timestamp(),
   "finished_at" = clock_timestamp()
 WHERE "run_id" = $1 AND "function_id" = $2 AND "status" IN ('RUNNING', 'STALE')
-  AND ($4::uuid IS NULL OR "fence" = $4::uuid)
+  AND ($4::uuid IS NULL OR ("fence" = $4::uuid AND (
+    "status" = 'RUNNING' OR $3 = 'SKIPPED_DUPLICATE' OR NOT ${tookOver}
+  )))
 RETURNING "id"
 ), "attempts" AS (
   UPDATE "evenkeel"."background_function_attempt" AS "a"

@@ -228,6 +228,10 @@ CREATE INDEX "background_function_run_prunable"
     ON "evenkeel"."background_function_run" ("status", "finished_at")
     WHERE "finished_at" IS NOT NULL;
 
+CREATE INDEX "background_function_run_stale"
+    ON "evenkeel"."background_function_run" ("heartbeat_at")
+    WHERE "status" = 'STALE';
+
 CREATE INDEX "background_job_history_prunable"
     ON "evenkeel"."background_job_history" ("outcome", "finished_at");
 
