@@ -1,0 +1,67 @@
+import { createLedger, type Ledger } from "@evenkeel/ledger";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { lifecycleSequences } from "./testing/lifecycle/commands.ts";
+import { installClock, type MovableClock } from "./testing/lifecycle/movable-clock.ts";
+import { settings } from "./testing/lifecycle/settings.ts";
+import { clearState } from "./testing/lifecycle/state.ts";
+import { World } from "./testing/lifecycle/world.ts";
+
+let database: TestDatabase;
+let clock: MovableClock;
+let ledger: Ledger;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  clock = await installClock(database);
+  ledger = createLedger({ pool: clock.pool });
+});
+afterAll(async () => {
+  await ledger.close();
+  await database.drop();
+});
+
+/** Everyone comes back, Inngest delivers what it has, and the reconciler and a last tick find the rest. */
+async function settle(world: World): Promise<void> {
+  while (world.hasFrozenHost()) await world.comeBack();
+  for (let round = 0; round < 3; round += 1) {
+    await world.clock.advance(settings.moves["21 min"]);
+    await world.reconcile();
+    await world.relay();
+    await world.tick(world.clock.now());
+    for (const event of world.inngest.recent()) await world.work(event, 1);
+  }
+  await world.compare();
+}
+
+test("over any order of ticks, deaths, runs, repairs and redrives the ledger does what the model says", async () => {
+  await fc.assert(
+    fc.asyncProperty(lifecycleSequences, async ([opening, sequence]) => {
+      await clearState(clock.pool);
+      await clock.reset();
+      const world = new World(ledger, clock);
+      for (const command of opening) {
+        if (command.check(world)) await command.run(world, world);
+      }
+      await fc.asyncModelRun(() => ({ model: world, real: world }), sequence);
+      await settle(world);
+      const { model, state } = world;
+      // Every job that was committed has ended, once for each time that it was queued.
+      expect(model.jobs.size).toBe(0);
+      expect(state.ended).toEqual(state.queued);
+      const succeeded = model.history.filter(({ outcome }) => outcome === "SUCCEEDED");
+      expect(succeeded.every(({ job }) => world.effects.has(job))).toBe(true);
+      expect([...world.effects].every((job) => state.queued.has(job))).toBe(true);
+      // Every window that was asked for was sent and worked for, or waits for an operator.
+      for (const [key, window] of model.windows) {
+        const isDone = window.status === "ENQUEUED" && model.hasLiveRun(key);
+        const hasLetter = model.letters.some(({ sourceId }) => sourceId === key);
+        const isOld = window.start <= clock.now() - settings.latenessMs;
+        const waits = isOld && (hasLetter || window.repairs === 0);
+        expect({ key, accounted: isDone || waits }).toEqual({ key, accounted: true });
+      }
+    }),
+    { numRuns: Number(process.env["EVENKEEL_MODEL_RUNS"] ?? 2_000) },
+  );
+}, 600_000);

@@ -1,0 +1,24 @@
+/** The times that the lifecycles depend on, in milliseconds, and by how much the clock can move. */
+export const settings = {
+  /** A tick's claim. */
+  dispatchLeaseMs: 30_000,
+  /** A repair's claim, as the reconciler has it. */
+  repairLeaseMs: 60_000,
+  /** A job's claim. */
+  jobLeaseMs: 30_000,
+  retryDelayMs: 10_000,
+  neverStartedAfterMs: 120_000,
+  staleAfterMs: 1_200_000,
+  /** The longest that a tick, a repair or a frozen host can come late, and Inngest's memory of event ids. */
+  latenessMs: 86_400_000,
+  /** The least that rows may be kept. */
+  keptDays: 2,
+  keptMs: 172_800_000,
+  moves: {
+    "35 s": 35_000,
+    "3 min": 180_000,
+    "21 min": 1_260_000,
+    "5 h": 18_000_000,
+    "49 h": 176_400_000,
+  },
+} as const;

@@ -1,0 +1,230 @@
+import { defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
+import type { Ledger } from "@evenkeel/ledger";
+import { expect } from "vitest";
+import { z } from "zod";
+
+import { createDispatcher } from "../../dispatcher.ts";
+import { createOutboxRelay } from "../../outbox-relay.ts";
+import { createReconciler } from "../../reconciler.ts";
+import { createRedriver } from "../../redriver.ts";
+import { createPruner } from "@evenkeel/ledger";
+import type { CrashPoint } from "./crash-points.ts";
+import { Host, type FrozenHost } from "./host.ts";
+import { InngestDouble, type ArrivedEvent } from "./inngest-double.ts";
+import { LedgerModel } from "./ledger-model.ts";
+import { count, mirrorLedger, type MirroredLedger, type MirrorState } from "./mirrored-ledger.ts";
+import type { MovableClock } from "./movable-clock.ts";
+import { settings } from "./settings.ts";
+import { readState, stateOf } from "./state.ts";
+import { workWindow, type JobManner } from "./worker.ts";
+
+const modelJob = defineJob({
+  type: "model.job",
+  version: 1,
+  payload: z.object({ job: z.number(), manner: z.enum(["succeeds", "fails once", "is hopeless"]) }),
+  retry: exponential({ maxAttempts: 5 }),
+});
+const minuteMs = 60_000;
+
+/** Everything that a sequence of commands acts on: hosts over one ledger, its model beside it, and Inngest. */
+export class World {
+  readonly clock: MovableClock;
+  readonly inngest: InngestDouble;
+  readonly state: MirrorState;
+  /** Jobs whose effect took place. */
+  readonly effects: Set<number> = new Set();
+  #frozen: (FrozenHost & { readonly since: number })[] = [];
+  #hosts = 0;
+  #jobs = 0;
+  readonly #firstMinute: number;
+
+  constructor(ledger: Ledger, clock: MovableClock) {
+    this.clock = clock;
+    const now = (): number => clock.now();
+    this.inngest = new InngestDouble(now);
+    this.state = {
+      ledger,
+      model: new LedgerModel(now),
+      mismatches: [],
+      queued: new Map(),
+      ended: new Map(),
+    };
+    this.#firstMinute = Math.floor(now() / minuteMs) * minuteMs;
+  }
+
+  get model(): LedgerModel {
+    return this.state.model;
+  }
+
+  /** When the tick of a window is meant to be. */
+  scheduledAt(window: number): number {
+    return this.#firstMinute - window * minuteMs;
+  }
+
+  async tick(scheduledAt: number, diesAt?: CrashPoint): Promise<void> {
+    await this.#onHost(diesAt, (host, ledger) =>
+      this.#dispatcher(host, ledger).dispatch({
+        schedule: "model",
+        scheduledAt: new Date(scheduledAt),
+        source: "model",
+      }),
+    );
+  }
+
+  async reconcile(diesAt?: CrashPoint): Promise<void> {
+    await this.#onHost(diesAt, (host, ledger) =>
+      createReconciler({
+        ledger,
+        dispatcher: this.#dispatcher(host, ledger),
+        owner: host.name,
+        neverStartedAfterMs: settings.neverStartedAfterMs,
+        staleAfterMs: settings.staleAfterMs,
+        maxAgeMs: settings.latenessMs,
+      }).run(),
+    );
+  }
+
+  /** Starts or goes on with a run of an event, on another worker each time. */
+  async work({ id, dispatchKey }: ArrivedEvent, nth: number, diesAt?: CrashPoint): Promise<void> {
+    const run = { runId: `${id}#${nth}`, dispatchKey, type: modelJob.type, effects: this.effects };
+    await this.#onHost(diesAt, (host, ledger) => workWindow(ledger, host, run));
+  }
+
+  /** Inngest gives a run up: the dead-letter function ends it, whoever works at it. */
+  async failRun(runId: string): Promise<void> {
+    const dispatchKey = this.model.runs.get(runId)?.dispatchKey ?? "";
+    const eventId = runId.slice(0, runId.lastIndexOf("#"));
+    await this.#onHost(undefined, async (_host, ledger) => {
+      const functionId = "model";
+      await ledger.runs.finish({ runId, functionId, status: "FAILED", error: "It was given up." });
+      await ledger.deadLetters.file({
+        kind: "RUN",
+        sourceId: runId,
+        name: functionId,
+        reason: "exhausted",
+        error: "It was given up.",
+        payload: { id: eventId, name: "background/process.requested", data: { dispatchKey } },
+      });
+    });
+  }
+
+  async enqueue(manner: JobManner, isCommitted: boolean): Promise<void> {
+    const job = this.#jobs++;
+    const client = await this.clock.pool.connect();
+    try {
+      await client.query("BEGIN");
+      await enqueue(client, modelJob, {
+        tenantId: job % 2 === 0 ? "even" : "odd",
+        payload: { job, manner },
+      });
+      await client.query(isCommitted ? "COMMIT" : "ROLLBACK");
+    } finally {
+      client.release();
+    }
+    if (!isCommitted) return;
+    this.model.addJob(job);
+    count(this.state.queued, job);
+  }
+
+  async redrive(diesAt?: CrashPoint): Promise<void> {
+    const handlers = [handleJob(modelJob, async () => {})];
+    await this.#onHost(diesAt, (_host, ledger) =>
+      createRedriver({ ledger, handlers }).redrive({
+        actor: "operator",
+        filter: {},
+        perSecond: 1_000_000,
+      }),
+    );
+  }
+
+  async prune(diesAt?: CrashPoint): Promise<void> {
+    const { keptDays } = settings;
+    const [runs, kept] = [{ SUCCEEDED: keptDays, FAILED: keptDays }, keptDays];
+    await this.#onHost(diesAt, (_host, ledger) =>
+      createPruner({
+        ledger,
+        policy: {
+          windows: { ENQUEUED: kept },
+          guards: { TAKEN: kept },
+          runs: { ...runs, SKIPPED_DUPLICATE: kept, STALE: kept, CANCELLED: kept },
+          jobHistory: { SUCCEEDED: kept, DEAD: kept },
+          deadLetters: { REQUEUED: kept },
+          outbox: { SENT: kept },
+        },
+      }).run(),
+    );
+  }
+
+  /** The outbox's relay sends what redrives put there. */
+  async relay(): Promise<void> {
+    if (this.inngest.isAway) return;
+    await createOutboxRelay({
+      ledger: this.state.ledger,
+      send: async (events) => this.inngest.send(events),
+      owner: "relay",
+    }).run();
+    for (const event of this.model.outbox) {
+      if (event.status === "PENDING") {
+        Object.assign(event, { status: "SENT", settledAt: this.clock.now() });
+      }
+    }
+  }
+
+  hasFrozenHost(): boolean {
+    return this.#frozen.length > 0;
+  }
+
+  /** The host that froze first goes on where it stood; after a day nothing of it is left to do so. */
+  async comeBack(): Promise<void> {
+    const frozen = this.#frozen.shift();
+    if (frozen === undefined || frozen.since <= this.clock.now() - settings.latenessMs) return;
+    frozen.host.comeBack();
+    await frozen.ended;
+    this.#check();
+  }
+
+  /** The ledger's tables hold what the model does. */
+  async compare(): Promise<void> {
+    expect(await readState(this.clock.pool)).toEqual(stateOf(this.model));
+  }
+
+  async #onHost(
+    diesAt: CrashPoint | undefined,
+    work: (host: Host, ledger: MirroredLedger) => Promise<unknown>,
+  ): Promise<void> {
+    const host = new Host(`host-${this.#hosts++}`, diesAt);
+    const frozen = await host.run(() => work(host, mirrorLedger(this.state, host)));
+    if (frozen !== undefined) this.#frozen.push({ ...frozen, since: this.clock.now() });
+    this.#check();
+  }
+
+  #check(): void {
+    if (this.state.mismatches.length > 0) throw this.state.mismatches[0];
+  }
+
+  #dispatcher(host: Host, ledger: MirroredLedger): ReturnType<typeof createDispatcher> {
+    const never = 2_000_000_000;
+    return createDispatcher({
+      ledger,
+      send: async (events) => {
+        await host.reached("claimedNotSent");
+        await host.reached("repairClaimedNotSent");
+        this.inngest.send(events);
+        await host.reached("sentNotRecorded");
+        await host.reached("repairSentNotRecorded");
+      },
+      config: {
+        useInngest: { enabled: true, because: "model" },
+        forceInline: false,
+        windowSeconds: 60,
+      },
+      environment: "model",
+      owner: host.name,
+      clock: { now: () => new Date(this.clock.now()) },
+      leaseMs: settings.dispatchLeaseMs,
+      // A frozen host stays frozen until it comes back.
+      sendTimeoutMs: never,
+      ledgerTimeoutMs: never,
+    });
+  }
+}
