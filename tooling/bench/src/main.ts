@@ -4,9 +4,10 @@ import { parseArgs } from "node:util";
 
 const usage = `Usage: pnpm bench <name> [--quick] [--json]
 
-  dispatch  ticks against a durable Postgres and an engine over HTTP
-  impact    a product's route while a backlog drains: inside the cron request, and dispatch-only
-  engine    the embedded engine in process`;
+  dispatch    ticks against a durable Postgres and an engine over HTTP
+  impact      a product's route while a backlog drains: inside the cron request, and dispatch-only
+  migrations  how long writers wait while the ledger migrates over a million rows per table
+  engine      the embedded engine in process`;
 
 const { values, positionals } = parseArgs({
   args: process.argv.slice(2).filter((arg) => arg !== "--"),
@@ -30,6 +31,13 @@ switch (positionals[0] ?? "") {
     const { benchImpact } = await import("./impact-bench.ts");
     const { printReport } = await import("./report.ts");
     const ok = printReport(await benchImpact({ quick: values.quick }), values.json);
+    process.exitCode = ok ? 0 : 1;
+    break;
+  }
+  case "migrations": {
+    const { benchMigrations } = await import("./migrations-bench.ts");
+    const { printReport } = await import("./report.ts");
+    const ok = printReport(await benchMigrations({ quick: values.quick }), values.json);
     process.exitCode = ok ? 0 : 1;
     break;
   }

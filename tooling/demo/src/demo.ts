@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { askForFault, type EngineFault } from "./engine-faults.ts";
 import { Observer, type Observation } from "./observer.ts";
 import type { Progress } from "./progress.ts";
 import { readMails, startSystem } from "./system.ts";
@@ -21,18 +22,27 @@ export interface DemoRun {
 
 const tickEveryMs = 2_500;
 /** Windows after whose ticks something happens; each third one's ticks are late, so nothing starts with it. */
-const script = { workerKilled: 4, memoryLost: 7, inngestGone: 9, inngestBack: 12, lastIngest: 13 };
+const script = {
+  faultsAsked: 2,
+  workerKilled: 4,
+  memoryLost: 7,
+  inngestGone: 9,
+  inngestBack: 12,
+  lastIngest: 13,
+};
 const ingestParts = 7;
 const finishWithinMs = 100_000;
 
 /** Runs the demo: starts everything, ticks, breaks things, and waits until all work is done. */
 export async function runDemo({
   mails,
+  faults,
   progress,
   teardown,
   signal,
 }: {
   readonly mails: number;
+  readonly faults: readonly EngineFault[];
   readonly progress: Progress;
   readonly teardown: Teardown;
   readonly signal: AbortSignal;
@@ -59,6 +69,12 @@ export async function runDemo({
     const isKilling = window === script.workerKilled || window === script.memoryLost;
     if (isKilling || (window <= script.lastIngest && window % 2 === 0)) await ingestPart();
     cron.tick();
+    if (window === script.faultsAsked) {
+      for (const fault of faults) {
+        await askForFault(system, fault);
+        progress.say(`The Inngest server is asked for ${fault}`);
+      }
+    }
     if (window === script.inngestGone) {
       await gate.shut();
       progress.say("The Inngest server cannot be reached");

@@ -21,7 +21,13 @@ async function main(): Promise<number> {
   await buildEverything(teardown, signal);
   // It imports what was just built.
   const { runDemo } = await import("./demo.ts");
-  const run = await runDemo({ mails: options.mails, progress, teardown, signal });
+  const run = await runDemo({
+    mails: options.mails,
+    faults: options.faults,
+    progress,
+    teardown,
+    signal,
+  });
   progress.end();
   const result = conclude(run);
   (options.json ? process.stderr : process.stdout).write(`${formatResult(result)}\n`);
