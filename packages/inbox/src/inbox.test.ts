@@ -40,7 +40,8 @@ async function drainAll(options: Partial<InboxOptions> = {}): Promise<DrainRepor
 
 async function makeDue(): Promise<number> {
   const { rowCount } = await database.pool.query(
-    `UPDATE "evenkeel"."background_job" SET "run_at" = now() WHERE "state" = 'PENDING'`,
+    `UPDATE "evenkeel"."background_job" SET "run_at" = date_trunc('milliseconds', now())
+     WHERE "state" = 'PENDING'`,
   );
   return rowCount ?? 0;
 }
@@ -186,6 +187,7 @@ test("an attempt that is repeated after its effect was committed repeats no effe
     maxAttempts: 5,
     correlationId: undefined,
     signal: new AbortController().signal,
+    completeIn: () => Promise.reject(new Error("This attempt is nobody's.")),
     logger: { debug() {}, info() {}, warn() {}, error() {} },
   });
   expect(again).toEqual({ sent: false });

@@ -1,5 +1,5 @@
 import type { Logger } from "@evenkeel/events";
-import type { ClaimedJob } from "@evenkeel/ledger";
+import type { ClaimedJob, TransactionClient } from "@evenkeel/ledger";
 
 import type { Clock } from "./clock.ts";
 import type { JobHandler } from "./job-handler.ts";
@@ -12,6 +12,7 @@ export class Attempt {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onEnd: (outcome: AttemptOutcome | undefined) => void;
+  readonly #complete: (tx: TransactionClient, result: unknown) => Promise<void>;
   #cancelTimeout: (() => void) | undefined;
   #hasEnded = false;
 
@@ -21,16 +22,21 @@ export class Attempt {
     readonly logger: Logger;
     /** `undefined`: the job is no longer held, so there is nothing to settle. */
     readonly onEnd: (outcome: AttemptOutcome | undefined) => void;
+    /** Settles the job in the handler's transaction. */
+    readonly complete: (tx: TransactionClient, result: unknown) => Promise<void>;
   }) {
     this.job = deps.job;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
     this.#onEnd = deps.onEnd;
+    this.#complete = deps.complete;
   }
 
   /** Starts the handler. `onEnd` may be called before this returns. */
   start(handler: JobHandler): void {
     const { definition } = handler;
+    const { crashes } = this.job;
+    if (crashes >= definition.maxCrashes) return this.#end({ kind: "poisonous", crashes });
     if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "used_up" });
     if (this.job.version > definition.version) return this.#end({ kind: "too_new" });
     void this.#run(handler);
@@ -69,6 +75,7 @@ export class Attempt {
         maxAttempts,
         correlationId: correlationId ?? undefined,
         signal: this.#controller.signal,
+        completeIn: (tx, result) => this.#complete(tx, result),
         logger: withFields(this.#logger, { jobId: id, type, tenantId, attempt }),
       });
       this.#end({ kind: "returned", result });

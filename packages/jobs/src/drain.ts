@@ -1,5 +1,11 @@
 import type { Lane, Logger } from "@evenkeel/events";
-import type { ClaimedJob, ClaimResult, JobStore } from "@evenkeel/ledger";
+import {
+  toSqlClient,
+  type ClaimedJob,
+  type ClaimResult,
+  type JobStore,
+  type TransactionClient,
+} from "@evenkeel/ledger";
 
 import { Attempt } from "./attempt.ts";
 import { averageDuration, targetStock } from "./claim-size.ts";
@@ -9,7 +15,12 @@ import { describeError } from "./error-description.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
-import { decideSettlement, type AttemptOutcome, type Decision } from "./settlement-decision.ts";
+import {
+  abortReasons,
+  decideSettlement,
+  type AttemptOutcome,
+  type Decision,
+} from "./settlement-decision.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
 
 /** What every drain of a runner shares. */
@@ -57,6 +68,8 @@ export class Drain {
   readonly #attempts = new Map<string, Attempt>();
   readonly #cancelTimers = new Set<() => void>();
   readonly #waiting = new Map<string, WaitingJob>();
+  /** Jobs whose handlers settled them in transactions of their own, which may yet have been rolled back. */
+  readonly #completed = new WeakSet<ClaimedJob>();
   #averageMs: number | undefined;
   #afterTenant: string | undefined;
   #isPumping = false;
@@ -148,6 +161,7 @@ export class Drain {
       job,
       clock: this.#deps.clock,
       logger: this.#deps.logger,
+      complete: (tx, result) => this.#completeIn(job, tx, result),
       onEnd: (outcome) => {
         this.#attempts.delete(job.id);
         this.#averageMs = averageDuration(this.#averageMs, this.#deps.clock.now() - startedAtMs);
@@ -160,12 +174,29 @@ export class Drain {
     attempt.start(handler);
   }
 
+  async #completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
+    const { id, fence } = job;
+    // Its row is locked until the transaction ends; the renewal of other leases must not wait for that.
+    this.#leases.exempt(id, fence);
+    const settlement = { id, fence, kind: "succeeded", result } as const;
+    const accepted = await this.#deps.jobs.settle([settlement], toSqlClient(tx));
+    if (!accepted.has(id)) throw abortReasons.leaseLost(id);
+    this.#completed.add(job);
+  }
+
   #decide(job: ClaimedJob, handler: JobHandler, outcome: AttemptOutcome): void {
-    const { attempt, maxAttempts } = job;
-    const { retry } = handler.definition;
+    const { attempt, maxAttempts, id } = job;
+    const isCompleted = outcome.kind === "returned" && this.#completed.has(job);
+    // Refused, and rightly so, unless the transaction did not commit.
+    const checked: AttemptOutcome = isCompleted
+      ? { kind: "threw", error: abortReasons.completionRolledBack(id) }
+      : outcome;
+    const { retry, isRetryable } = handler.definition;
     const { random } = this.#deps;
-    const decision = decideSettlement({ outcome, attempt, maxAttempts, retry, random });
-    this.#settle(job, decision);
+    this.#settle(
+      job,
+      decideSettlement({ outcome: checked, attempt, maxAttempts, retry, isRetryable, random }),
+    );
   }
 
   #settle(job: ClaimedJob, decision: Decision): void {
@@ -175,8 +206,12 @@ export class Drain {
       settlement: { ...decision, id, fence },
       deadlineMs,
       onSettled: (isAccepted) => {
-        this.#counts[isAccepted ? countedAs[decision.kind] : "refused"] += 1;
         const fields = { jobId: id, type, tenantId, attempt };
+        if (!isAccepted && this.#completed.has(job)) {
+          this.#counts.succeeded += 1;
+          return;
+        }
+        this.#counts[isAccepted ? countedAs[decision.kind] : "refused"] += 1;
         if (!isAccepted) this.#deps.logger.warn("job.refused", { ...fields, kind: decision.kind });
         else if (decision.kind === "dead" || decision.kind === "retry") {
           const { code } = decision.error;

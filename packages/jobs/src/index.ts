@@ -15,6 +15,14 @@ export {
   type JobHandler,
   type PreparedAttempt,
 } from "./job-handler.ts";
-export { exponential, type ExponentialOptions, type RetryPolicy } from "./retry-policy.ts";
+export {
+  exponential,
+  fixed,
+  linear,
+  type ExponentialOptions,
+  type FixedOptions,
+  type LinearOptions,
+  type RetryPolicy,
+} from "./retry-policy.ts";
 export type { DrainReport } from "./drain-report.ts";
 export { createRunner, type DrainOptions, type Runner, type RunnerOptions } from "./runner.ts";

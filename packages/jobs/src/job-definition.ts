@@ -22,8 +22,20 @@ export interface JobOptions<Schema extends z.ZodType> {
   readonly payload: Schema;
   /** {@link exponential} with its defaults if absent. */
   readonly retry?: RetryPolicy;
+  /**
+   * Whether another attempt could end otherwise, by the error's class or code. `false`: the job is dead at once
+   * (`terminal`). Asked about what a handler throws, unless that is one of this package's errors, which say so
+   * themselves. Always `true` if absent, and when it throws.
+   */
+  readonly isRetryable?: (error: unknown) => boolean;
   /** How long one attempt may take, in milliseconds: 30,000 by default, at most 24 hours. */
   readonly timeoutMs?: number;
+  /**
+   * How often in a row its worker may go away (killed, out of memory, hung for longer than the lease) before
+   * the job counts as the cause and is dead (`poison`), 1 to 1,000; 3 by default. An attempt that ends, however
+   * it ends, starts the count anew.
+   */
+  readonly maxCrashes?: number;
   /** At most one unsettled job per tenant, type and key. `undefined`: no such limit for this payload. */
   readonly uniqueKey?: (payload: z.output<Schema>) => string | undefined;
 }
@@ -35,6 +47,8 @@ export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
   readonly payload: Schema;
   readonly retry: RetryPolicy;
   readonly timeoutMs: number;
+  readonly isRetryable: (error: unknown) => boolean;
+  readonly maxCrashes: number;
   readonly uniqueKey: ((payload: z.output<Schema>) => string | undefined) | undefined;
 }
 
@@ -54,6 +68,7 @@ export function defineJob<Schema extends z.ZodType>(
   options: JobOptions<Schema>,
 ): JobDefinition<Schema> {
   const { type, version, payload, retry = exponential(), timeoutMs = 30_000, uniqueKey } = options;
+  const { isRetryable = () => true, maxCrashes = 3 } = options;
   if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
     throw new JobError(
       "invalid_definition",
@@ -75,6 +90,22 @@ export function defineJob<Schema extends z.ZodType>(
       { field: "timeoutMs", type, value: timeoutMs },
     );
   }
+  if (!Number.isInteger(maxCrashes) || maxCrashes < 1 || maxCrashes > 1_000) {
+    throw new JobError(
+      "invalid_definition",
+      `The maxCrashes of job ${type} must be a whole number from 1 to 1000; got ${maxCrashes}.`,
+      { field: "maxCrashes", type, value: maxCrashes },
+    );
+  }
   checkMaxAttempts(retry.maxAttempts);
-  return Object.freeze({ type, version, payload, retry, timeoutMs, uniqueKey });
+  return Object.freeze({
+    type,
+    version,
+    payload,
+    retry,
+    timeoutMs,
+    isRetryable,
+    maxCrashes,
+    uniqueKey,
+  });
 }

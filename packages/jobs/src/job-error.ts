@@ -10,6 +10,7 @@ export type JobErrorCode =
   | "invalid_tenant"
   | "timed_out"
   | "lease_lost"
+  | "completion_rolled_back"
   | "drain_aborted";
 
 /**

@@ -1,4 +1,5 @@
 import { describeIssues, type Logger } from "@evenkeel/events";
+import type { TransactionClient } from "@evenkeel/ledger";
 import type { z } from "zod";
 
 import type { JobDefinition } from "./job-definition.ts";
@@ -18,6 +19,16 @@ export interface AttemptContext {
    * `reason` is a `JobError` that says which. Pass it on to whatever the handler awaits.
    */
   readonly signal: AbortSignal;
+  /**
+   * Settles the job as succeeded inside the caller's own transaction: what the handler wrote there and the
+   * settlement commit together, or neither does. The last thing to do in it; then let the handler return. A
+   * transaction that is rolled back leaves the attempt failed, to be tried again.
+   *
+   * @param tx The transaction's client: Prisma's `tx`, or a `pg` client between BEGIN and COMMIT.
+   * @param result Kept in the job's history, as a returned value is.
+   * @throws JobError `lease_lost` when the job is no longer held: let it roll the transaction back.
+   */
+  completeIn(tx: TransactionClient, result?: unknown): Promise<void>;
   /** The runner's logger, with the job's id, type, tenant and attempt in every event. */
   readonly logger: Logger;
 }
@@ -35,7 +46,10 @@ export type PreparedAttempt =
 
 /** A definition with the code that runs it, as the runner takes it. Made by {@link handleJob}. */
 export interface JobHandler {
-  readonly definition: Pick<JobDefinition, "type" | "version" | "retry" | "timeoutMs">;
+  readonly definition: Pick<
+    JobDefinition,
+    "type" | "version" | "retry" | "timeoutMs" | "isRetryable" | "maxCrashes"
+  >;
   /** Parses a stored payload and binds it to the handler. */
   prepare(payload: unknown): PreparedAttempt;
 }

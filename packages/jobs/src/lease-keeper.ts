@@ -9,6 +9,7 @@ interface Lease {
   /** By the runner's clock, counted from before the claim was sent: never later than the database's. */
   expiresAtMs: number;
   readonly onLost: () => void;
+  isExempt: boolean;
 }
 
 /**
@@ -38,8 +39,19 @@ export class LeaseKeeper {
 
   /** Begins to renew a lease. `claimedAtMs`: the clock before its claim was sent. */
   hold(id: string, fence: string, claimedAtMs: number, onLost: () => void): void {
-    this.#leases.set(id, { fence, expiresAtMs: claimedAtMs + this.#leaseMs, onLost });
+    this.#leases.set(id, {
+      fence,
+      expiresAtMs: claimedAtMs + this.#leaseMs,
+      onLost,
+      isExempt: false,
+    });
     this.#schedule(this.#leaseMs / 3);
+  }
+
+  /** Leaves a lease out of the renewals, for its owner settles it in a transaction of its own. */
+  exempt(id: string, fence: string): void {
+    const lease = this.#leases.get(id);
+    if (lease?.fence === fence) lease.isExempt = true;
   }
 
   /** Ends the renewal of a lease. Answers until when it is good, or `undefined` when it was lost. */
@@ -70,7 +82,8 @@ export class LeaseKeeper {
 
   /** Renews every lease. Answers how long to wait for the next round. */
   async #renew(): Promise<number> {
-    const asked = [...this.#leases];
+    const asked = [...this.#leases].filter(([, { isExempt }]) => !isExempt);
+    if (asked.length === 0) return this.#leaseMs / 3;
     const sentAtMs = this.#clock.now();
     // A database that hangs must not hide that a lease ran out.
     const earliestEndMs = Math.min(...asked.map(([, lease]) => lease.expiresAtMs));

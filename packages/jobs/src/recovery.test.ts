@@ -7,7 +7,9 @@ import { createLedger } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import type { DrainReport } from "./drain-report.ts";
+import { defineJob } from "./job-definition.ts";
 import { handleJob } from "./job-handler.ts";
+import { fixed } from "./retry-policy.ts";
 import { createRunner } from "./runner.ts";
 import { countJob } from "./testing/count-job.ts";
 import { enqueueCounts, openQueue, type Queue } from "./testing/queue.ts";
@@ -88,9 +90,40 @@ test("a job that kills its worker each time ends in the dead letters", async () 
   const ran: number[] = [];
   expect(await drainWith(ran)).toMatchObject({ claimed: 1, dead: 1, remaining: false });
   expect(ran).toEqual([]);
-  expect(await queue.deadLetters()).toMatchObject([{ reason: "exhausted" }]);
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "poison" }]);
   const lapses = [1, 2, 3].map((attempt) => ({ attempt, code: "lease_lapsed" }));
   expect((await queue.history())[0]?.errors.slice(0, 3)).toMatchObject(lapses);
+});
+
+test("an attempt that ends starts the count of crashes anew", async () => {
+  await enqueueCounts(queue, 1);
+  const { payload } = countJob;
+  const definition = defineJob({
+    type: "count",
+    version: 1,
+    payload,
+    retry: fixed({ delayMs: 0 }),
+  });
+  const flaky = handleJob(definition, async () => {
+    throw new Error("It failed, and its worker lived.");
+  });
+  const claim = {
+    lane: "stable",
+    types: ["count"],
+    limit: 1,
+    leaseMs: 30_000,
+    owner: "o",
+  } as const;
+  const crash = async (): Promise<number | undefined> => {
+    const { jobs } = await queue.ledger.jobs.claim(claim);
+    await queue.lapseLeases();
+    return jobs[0]?.crashes;
+  };
+  expect(await crash()).toBe(0);
+  const runner = createRunner({ ledger: queue.ledger, handlers: [flaky], owner: "o" });
+  expect(await runner.drain({ budgetMs: 60_000, maxJobs: 1 })).toMatchObject({ retried: 1 });
+  expect(await crash()).toBe(0);
+  expect(await crash()).toBe(1);
 });
 
 test("connections cut in mid-drain lose no job and settle none twice", async () => {
@@ -144,5 +177,5 @@ test("one settlement that the database cannot take does not hold up the others",
   }
   await queue.lapseLeases();
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, dead: 1 });
-  expect(await queue.deadLetters()).toMatchObject([{ reason: "exhausted" }]);
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "poison" }]);
 });

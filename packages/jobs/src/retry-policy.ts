@@ -33,7 +33,64 @@ export interface ExponentialOptions {
 export function exponential(options: ExponentialOptions = {}): RetryPolicy {
   const { maxAttempts = 5, baseMs = 1_000, maxMs = 15 * 60 * 1_000 } = options;
   checkMaxAttempts(maxAttempts);
-  for (const [name, value] of [["baseMs", baseMs] as const, ["maxMs", maxMs] as const]) {
+  checkDelays({ baseMs, maxMs });
+  return {
+    maxAttempts,
+    delayMs: (attempt, random) =>
+      Math.floor(random() * Math.min(maxMs, baseMs * 2 ** Math.max(0, attempt - 1))),
+  };
+}
+
+/** Settings of {@link fixed}. */
+export interface FixedOptions {
+  /** Attempts in all, 5 by default. */
+  readonly maxAttempts?: number;
+  /** Every delay, in milliseconds. */
+  readonly delayMs: number;
+}
+
+/**
+ * The same delay after every failed attempt, without jitter: for a limit that is known to end, as a quota's.
+ *
+ * @throws JobError `invalid_definition` on a setting that is out of range.
+ */
+export function fixed({ maxAttempts = 5, delayMs }: FixedOptions): RetryPolicy {
+  checkMaxAttempts(maxAttempts);
+  checkDelays({ delayMs });
+  return { maxAttempts, delayMs: () => delayMs };
+}
+
+/** Settings of {@link linear}. */
+export interface LinearOptions {
+  /** Attempts in all, 5 by default. */
+  readonly maxAttempts?: number;
+  /** The ceiling of the first delay, 1,000 ms by default; every attempt adds as much again. */
+  readonly stepMs?: number;
+  /** The ceiling that no delay exceeds, 15 minutes by default. */
+  readonly maxMs?: number;
+}
+
+/**
+ * Linear backoff with half jitter: the delay is drawn evenly from the upper half of
+ * `min(maxMs, stepMs * attempt)`.
+ *
+ * @throws JobError `invalid_definition` on a setting that is out of range.
+ */
+export function linear(options: LinearOptions = {}): RetryPolicy {
+  const { maxAttempts = 5, stepMs = 1_000, maxMs = 15 * 60 * 1_000 } = options;
+  checkMaxAttempts(maxAttempts);
+  checkDelays({ stepMs, maxMs });
+  return {
+    maxAttempts,
+    delayMs: (attempt, random) => {
+      const ceiling = Math.min(maxMs, stepMs * Math.max(1, attempt));
+      return Math.floor(ceiling / 2 + (random() * ceiling) / 2);
+    },
+  };
+}
+
+function checkDelays(delays: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(delays)) {
     if (Number.isFinite(value) && value >= 0 && value <= maxDelayMs) continue;
     throw new JobError(
       "invalid_definition",
@@ -41,11 +98,6 @@ export function exponential(options: ExponentialOptions = {}): RetryPolicy {
       { field: name, value },
     );
   }
-  return {
-    maxAttempts,
-    delayMs: (attempt, random) =>
-      Math.floor(random() * Math.min(maxMs, baseMs * 2 ** Math.max(0, attempt - 1))),
-  };
 }
 
 /** @throws JobError `invalid_definition` unless it is a whole number from 1 to 1,000. */

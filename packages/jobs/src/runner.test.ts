@@ -80,7 +80,8 @@ test("a terminal error is final, a snooze costs no attempt, a retry-after sets t
   expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 2 });
   for (let round = 0; round < 3; round += 1) {
     await queue.database.pool.query(
-      `UPDATE "evenkeel"."background_job" SET "run_at" = now() WHERE "payload"->>'n' = '2'`,
+      `UPDATE "evenkeel"."background_job" SET "run_at" = date_trunc('milliseconds', now())
+       WHERE "payload"->>'n' = '2'`,
     );
     await runner.drain(budget);
   }

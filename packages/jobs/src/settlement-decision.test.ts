@@ -13,7 +13,14 @@ import {
 const retry = exponential({ maxAttempts: 3, baseMs: 1_000 });
 
 function decide(outcome: AttemptOutcome, attempt = 1): ReturnType<typeof decideSettlement> {
-  return decideSettlement({ outcome, attempt, maxAttempts: 3, retry, random: () => 0.5 });
+  return decideSettlement({
+    outcome,
+    attempt,
+    maxAttempts: 3,
+    retry,
+    isRetryable: () => true,
+    random: () => 0.5,
+  });
 }
 
 const threw = (error: unknown): AttemptOutcome => ({ kind: "threw", error });
@@ -85,7 +92,7 @@ test("whatever the outcome and the policy: no retry after the last attempt, and 
   const attempts = fc.integer({ min: 1, max: 10 });
   fc.assert(
     fc.property(outcomes, policies, attempts, attempts, (outcome, policy, attempt, maxAttempts) => {
-      const chance = { retry: policy, random: () => 0.5 };
+      const chance = { retry: policy, isRetryable: () => true, random: () => 0.5 };
       const decision = decideSettlement({ outcome, attempt, maxAttempts, ...chance });
       const delayMs = "delayMs" in decision ? decision.delayMs : 0;
       const error = "error" in decision ? decision.error : { code: "", message: "" };
@@ -117,4 +124,27 @@ test("an abort is told from a failure by its reason or its name, also as a cause
   expect(isAbort(new DOMException("stopped", "AbortError"), reason)).toBe(true);
   expect(isAbort(new Error("another"), reason)).toBe(false);
   expect(isAbort(undefined, reason)).toBe(false);
+});
+
+test("an error that the definition calls hopeless is dead at once, unless the handler asked for a delay", () => {
+  const decideBy = (isRetryable: (error: unknown) => boolean, error: unknown): unknown =>
+    decideSettlement({
+      outcome: threw(error),
+      attempt: 1,
+      maxAttempts: 3,
+      retry,
+      isRetryable,
+      random: () => 0.5,
+    });
+  const isRetryable = (error: unknown): boolean => !(error instanceof RangeError);
+  const dead = { kind: "dead", reason: "terminal" };
+  expect(decideBy(isRetryable, new RangeError("no such mailbox"))).toMatchObject(dead);
+  expect(decideBy(isRetryable, new Error("boom"))).toMatchObject({ kind: "retry" });
+  const never = (): boolean => false;
+  expect(decideBy(never, new RetryAfterError(5))).toMatchObject({ kind: "retry", delayMs: 5 });
+  expect(decideBy(never, new SnoozeError(5))).toMatchObject({ kind: "snooze", delayMs: 5 });
+  const broken = (): boolean => {
+    throw new Error("It could not look at it.");
+  };
+  expect(decideBy(broken, new Error("boom"))).toMatchObject({ kind: "retry" });
 });

@@ -19,6 +19,8 @@ export type AttemptOutcome =
   | { readonly kind: "unreadable"; readonly issues: readonly string[] }
   /** Its workers went away until no attempt was left; it was not started again. */
   | { readonly kind: "used_up" }
+  /** Its worker went away so often in a row that the job counts as the cause. */
+  | { readonly kind: "poisonous"; readonly crashes: number }
   /** A newer build enqueued it with a version that this build does not know. */
   | { readonly kind: "too_new" };
 
@@ -36,12 +38,14 @@ export function decideSettlement({
   attempt,
   maxAttempts,
   retry,
+  isRetryable,
   random,
 }: {
   readonly outcome: AttemptOutcome;
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly retry: RetryPolicy;
+  readonly isRetryable: (error: unknown) => boolean;
   readonly random: () => number;
 }): Decision {
   const isLast = attempt >= maxAttempts;
@@ -61,6 +65,10 @@ export function decideSettlement({
       const message = `Its workers went away in ${maxAttempts} attempts; none is left.`;
       return { kind: "dead", reason: "exhausted", error: { code: "lease_lapsed", message } };
     }
+    case "poisonous": {
+      const message = `Its worker went away ${outcome.crashes} times in a row while it ran.`;
+      return { kind: "dead", reason: "poison", error: { code: "poison", message } };
+    }
     case "timed_out": {
       const message = `The attempt did not end within ${outcome.timeoutMs} ms.`;
       const error = { code: "timed_out", message };
@@ -77,10 +85,22 @@ export function decideSettlement({
       const verdict = readVerdict(outcome.error);
       if (verdict?.code === "job_snooze") return { kind: "snooze", delayMs: verdict.delayMs };
       const error = describeError(outcome.error);
-      if (verdict?.code === "job_terminal") return { kind: "dead", reason: "terminal", error };
+      const isTerminal =
+        verdict?.code === "job_terminal" ||
+        (verdict === undefined && !couldEndOtherwise(isRetryable, outcome.error));
+      if (isTerminal) return { kind: "dead", reason: "terminal", error };
       if (isLast) return { kind: "dead", reason: "exhausted", error };
       return { kind: "retry", delayMs: verdict?.delayMs ?? delayMs(), error };
     }
+  }
+}
+
+/** The product's own answer; what throws while it looks at an error cannot condemn the job. */
+function couldEndOtherwise(isRetryable: (error: unknown) => boolean, error: unknown): boolean {
+  try {
+    return isRetryable(error);
+  } catch {
+    return true;
   }
 }
 
@@ -116,6 +136,7 @@ export function isAbort(error: unknown, reason: unknown): boolean {
 export const abortReasons: {
   timedOut(timeoutMs: number): JobError;
   leaseLost(id: string): JobError;
+  completionRolledBack(id: string): JobError;
   drainAborted(): JobError;
 } = {
   timedOut: (timeoutMs) =>
@@ -127,6 +148,12 @@ export const abortReasons: {
       {
         id,
       },
+    ),
+  completionRolledBack: (id) =>
+    new JobError(
+      "completion_rolled_back",
+      `The handler of job ${id} returned, and the transaction that completes it did not commit.`,
+      { id },
     ),
   drainAborted: () => new JobError("drain_aborted", "The drain was aborted."),
 };

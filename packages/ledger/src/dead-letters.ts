@@ -13,6 +13,7 @@ export type DeadLetterReason =
   | "timeout"
   | "schema"
   | "unknown-type"
+  | "poison"
   | "cancelled"
   | "stale";
 

@@ -106,6 +106,7 @@ WITH RECURSIVE
       owner = $10::text,
       lease_expires_at = now() + $9::int * interval '1 millisecond',
       -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
+      crashes = job.crashes + (job.state = 'RUNNING')::int,
       errors = CASE WHEN job.state = 'RUNNING' THEN
         CASE WHEN jsonb_array_length(job.errors) >= 20 THEN job.errors - 0 ELSE job.errors END
           || jsonb_build_object(
@@ -146,7 +147,7 @@ WITH RECURSIVE
 SELECT
   progress.complete, progress.last_tenant AS "lastTenant", progress.wrapped, progress.origin,
   claimed.id::text, claimed.tenant_id AS "tenantId", claimed.type, claimed.version, claimed.payload,
-  claimed.attempt, claimed.max_attempts AS "maxAttempts", claimed.fence::text,
+  claimed.attempt, claimed.max_attempts AS "maxAttempts", claimed.crashes, claimed.fence::text,
   claimed.run_at AS "runAt", claimed.lease_expires_at AS "leaseExpiresAt",
   claimed.correlation_id AS "correlationId", claimed.unique_key AS "uniqueKey", claimed.errors
 FROM progress
@@ -167,6 +168,7 @@ interface ClaimRow {
   payload: unknown;
   attempt: number;
   maxAttempts: number;
+  crashes: number;
   fence: string;
   runAt: Date;
   leaseExpiresAt: Date;

@@ -35,6 +35,7 @@ WITH
         ELSE date_trunc('milliseconds', now() + held.delay_ms * interval '1 millisecond') END,
       lease_expires_at = NULL,
       owner = NULL,
+      crashes = 0,
       errors = CASE WHEN held.error IS NULL THEN job.errors
         WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
         ELSE job.errors || held.error END

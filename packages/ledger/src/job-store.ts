@@ -57,6 +57,8 @@ export interface ClaimedJob {
   /** 1 for the first attempt. Above `maxAttempts`: its workers died, and no attempt is left to start. */
   readonly attempt: number;
   readonly maxAttempts: number;
+  /** How often in a row its worker went away while it ran it. */
+  readonly crashes: number;
   /** Every later write under this claim must show it. */
   readonly fence: string;
   readonly runAt: Date;
@@ -95,7 +97,7 @@ export interface JobClaim {
 }
 
 /** Why a job went to the dead letters. */
-export type JobDeathReason = "terminal" | "exhausted" | "timeout" | "schema";
+export type JobDeathReason = "terminal" | "exhausted" | "timeout" | "schema" | "poison";
 
 /** How an attempt ended. */
 export type Settlement = JobClaim &
@@ -126,8 +128,12 @@ export interface JobStore {
   claim(request: ClaimRequest): Promise<ClaimResult>;
   /** Renews leases. Answers the ids still held; the others belong to someone else or are settled. */
   heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
-  /** Ends attempts. Answers the ids accepted; a refused one's fence is no longer held. */
-  settle(settlements: readonly Settlement[]): Promise<Set<string>>;
+  /**
+   * Ends attempts. Answers the ids accepted; a refused one's fence is no longer held.
+   *
+   * @param client The caller's transaction; absent: commits at once.
+   */
+  settle(settlements: readonly Settlement[], client?: SqlClient): Promise<Set<string>>;
   /** Whether any job of these types could be claimed now. */
   hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
   /** Numbers over the whole queue and its history, for reports: it reads both tables. */
@@ -148,7 +154,7 @@ export function createJobStore(sql: SqlClient): JobStore {
     insert: (client, jobs) => insertJobs(client ?? sql, jobs),
     claim: (request) => claimJobs(sql, request),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
-    settle: (settlements) => settleJobs(sql, settlements),
+    settle: (settlements, client) => settleJobs(client ?? sql, settlements),
     hasDue: (request) => hasDueJobs(sql, request),
     counts: () => countJobs(sql),
     unknownTypes: (request) => findUnknownTypes(sql, request),

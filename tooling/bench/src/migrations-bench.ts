@@ -116,13 +116,16 @@ async function measure(pool: Pool, pending: number): Promise<Measured> {
       }
     }
   });
-  await sleep(quietMs);
-  const startedAt = performance.now();
-  const { applied } = await createLedger({ pool }).migrate();
-  const migratedAt = performance.now();
-  await sleep(quietMs);
-  stop.abort();
-  await Promise.all(written);
+  const migrating = (async () => {
+    await sleep(quietMs);
+    const startedAt = performance.now();
+    const { applied } = await createLedger({ pool }).migrate();
+    const migratedAt = performance.now();
+    await sleep(quietMs);
+    return { startedAt, applied, migratedAt };
+  })();
+  const ended = migrating.finally(() => stop.abort());
+  const [{ startedAt, applied, migratedAt }] = await Promise.all([ended, ...written]);
   if (applied.length !== pending) throw new Error(`${applied.length} of ${pending} were applied.`);
   // A write that waits for the migration ends after it has begun.
   const quiet = times.filter(({ endedAt }) => endedAt < startedAt).map(({ ms }) => ms);

@@ -44,7 +44,8 @@ export async function openQueue(): Promise<Queue> {
     },
     makeDue: async () => {
       await pool.query(
-        `UPDATE "evenkeel"."background_job" SET "run_at" = now() WHERE "state" = 'PENDING'`,
+        `UPDATE "evenkeel"."background_job" SET "run_at" = date_trunc('milliseconds', now())
+         WHERE "state" = 'PENDING'`,
       );
     },
     history: async () => {
