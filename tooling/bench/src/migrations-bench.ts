@@ -151,11 +151,11 @@ const writes = [
   `INSERT INTO "evenkeel"."background_dispatch_window" (${windowColumns})
    VALUES (gen_random_uuid()::text, 's', 'global', now(), 60, 'ENQUEUED', gen_random_uuid(), 'o', 'c', now())`,
   `UPDATE "evenkeel"."background_dispatch_window" SET "duplicate_count" = "duplicate_count" + 1
-   WHERE "dispatch_key" = 'k' || (1 + floor(random() * 1000))::int`,
+   WHERE "dispatch_key" = (SELECT 'k' || (1 + floor(random() * 1000))::int)`,
   `INSERT INTO "evenkeel"."background_function_run" (${runColumns})
    VALUES (gen_random_uuid()::text, 'f', gen_random_uuid()::text, 'e', 'RUNNING', 'o', NULL)`,
   `UPDATE "evenkeel"."background_function_run" SET "heartbeat_at" = now()
-   WHERE "run_id" = 'r' || (1 + floor(random() * 1000))::int AND "function_id" = 'f'`,
+   WHERE "run_id" = (SELECT 'r' || (1 + floor(random() * 1000))::int) AND "function_id" = 'f'`,
   `WITH "job" AS (INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "max_attempts")
      VALUES ('t', 'j', '{}', 5) RETURNING *)
    INSERT INTO "evenkeel"."background_job_history" (${historyColumns})
