@@ -88,6 +88,30 @@ test("a job comes back with fresh attempts, and what dies again has a letter tha
   ]);
 });
 
+test("a letter of an older version is taken to today's before it is judged and put back", async () => {
+  await die(2);
+  await database.pool.query(
+    `UPDATE "evenkeel"."background_dead_letter" SET "payload" = '{}' WHERE "payload"->>'invoiceId' = 'i-2'`,
+  );
+  const payload = z.object({ invoice: z.object({ id: z.string() }) });
+  const upcast = {
+    2: (old: unknown) => ({ invoice: { id: invoice.payload.parse(old).invoiceId } }),
+  };
+  const newer = defineJob({ type: "invoice.send", version: 3, payload, upcast });
+  const seen: unknown[] = [];
+  const handlers = [handleJob(newer, async (job) => seen.push(job.payload))];
+  const report = await createRedriver({ ledger, handlers }).redrive({ actor: "ada", filter: {} });
+  expect(report).toMatchObject({
+    requeued: 1,
+    refused: [{ reason: expect.stringContaining("the upcast from version 2 failed") }],
+  });
+  expect(await operator().jobs.list({ status: "PENDING" })).toMatchObject([
+    { version: 3, payload: { invoice: { id: "i-1" } } },
+  ]);
+  await createRunner({ ledger, handlers, owner: "worker" }).drain({ budgetMs: 60_000 });
+  expect(seen).toEqual([{ invoice: { id: "i-1" } }]);
+});
+
 test("many operators at once put each letter back once", async () => {
   await die(30);
   const reports = await Promise.all(

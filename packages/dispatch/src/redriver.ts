@@ -81,12 +81,12 @@ export function createRedriver(options: RedriverOptions): Redriver {
     }
     const handler = handlers.get(letter.name);
     if (handler === undefined) return { refusal: "this build knows no job of this type" };
-    const prepared = handler.prepare(letter.payload);
+    const prepared = handler.prepare(letter.payload, letter.version ?? undefined);
     if (!prepared.ok) {
       return { refusal: `the payload does not match the schema: ${prepared.issues.join("; ")}` };
     }
     const { version, retry } = handler.definition;
-    const payload = JSON.stringify(letter.payload);
+    const payload = JSON.stringify(prepared.stored);
     return { id: letter.id, job: { payload, version, maxAttempts: retry.maxAttempts } };
   }
 

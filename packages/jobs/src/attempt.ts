@@ -61,7 +61,7 @@ export class Attempt {
   async #run(handler: JobHandler): Promise<void> {
     const { timeoutMs } = handler.definition;
     try {
-      const prepared = handler.prepare(this.job.payload);
+      const prepared = handler.prepare(this.job.payload, this.job.version);
       if (!prepared.ok) return this.#end({ kind: "unreadable", issues: prepared.issues });
       this.#cancelTimeout = this.#clock.setTimer(() => {
         this.#controller.abort(abortReasons.timedOut(timeoutMs));

@@ -20,6 +20,13 @@ export interface JobOptions<Schema extends z.ZodType> {
    * through JSON. Synchronous.
    */
   readonly payload: Schema;
+  /**
+   * How payloads of older versions become newer ones: under n, the pure function that takes version n's JSON to
+   * version n + 1's. A version without one is read as it is. What comes out at the end is parsed by `payload`.
+   *
+   * @example upcast: { 1: (old) => ({ ...v1.parse(old), currency: "EUR" }) }
+   */
+  readonly upcast?: Readonly<Record<number, (payload: unknown) => unknown>>;
   /** {@link exponential} with its defaults if absent. */
   readonly retry?: RetryPolicy;
   /**
@@ -45,6 +52,7 @@ export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
   readonly type: string;
   readonly version: number;
   readonly payload: Schema;
+  readonly upcast: Readonly<Record<number, (payload: unknown) => unknown>>;
   readonly retry: RetryPolicy;
   readonly timeoutMs: number;
   readonly isRetryable: (error: unknown) => boolean;
@@ -68,7 +76,7 @@ export function defineJob<Schema extends z.ZodType>(
   options: JobOptions<Schema>,
 ): JobDefinition<Schema> {
   const { type, version, payload, retry = exponential(), timeoutMs = 30_000, uniqueKey } = options;
-  const { isRetryable = () => true, maxCrashes = 3 } = options;
+  const { isRetryable = () => true, maxCrashes = 3, upcast = {} } = options;
   if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
     throw new JobError(
       "invalid_definition",
@@ -81,6 +89,16 @@ export function defineJob<Schema extends z.ZodType>(
       "invalid_definition",
       `The version of job ${type} must be a whole number from 1; got ${version}.`,
       { field: "version", type, value: version },
+    );
+  }
+  const foreign = Object.keys(upcast).find(
+    (from) => !(Number(from) >= 1 && Number(from) < version),
+  );
+  if (foreign !== undefined) {
+    throw new JobError(
+      "invalid_definition",
+      `Job ${type} upcasts from version ${foreign}, which is none before its version ${version}.`,
+      { field: "upcast", type, value: foreign },
     );
   }
   if (!Number.isFinite(timeoutMs) || timeoutMs < 1 || timeoutMs > maxTimeoutMs) {
@@ -102,6 +120,7 @@ export function defineJob<Schema extends z.ZodType>(
     type,
     version,
     payload,
+    upcast,
     retry,
     timeoutMs,
     isRetryable,

@@ -40,7 +40,12 @@ export interface JobContext<Payload> extends AttemptContext {
 
 /** The outcome of {@link JobHandler.prepare}. */
 export type PreparedAttempt =
-  | { readonly ok: true; run(context: AttemptContext): Promise<unknown> }
+  | {
+      readonly ok: true;
+      /** The payload's JSON as the definition's version has it. */
+      readonly stored: unknown;
+      run(context: AttemptContext): Promise<unknown>;
+    }
   /** One line per problem, without values. */
   | { readonly ok: false; readonly issues: readonly string[] };
 
@@ -50,8 +55,12 @@ export interface JobHandler {
     JobDefinition,
     "type" | "version" | "retry" | "timeoutMs" | "isRetryable" | "maxCrashes"
   >;
-  /** Parses a stored payload and binds it to the handler. */
-  prepare(payload: unknown): PreparedAttempt;
+  /**
+   * Brings a stored payload to the definition's version, parses it and binds it to the handler.
+   *
+   * @param version The version that it was stored with, the definition's own if absent.
+   */
+  prepare(payload: unknown, version?: number): PreparedAttempt;
 }
 
 /**
@@ -72,11 +81,35 @@ export function handleJob<Schema extends z.ZodType>(
 ): JobHandler {
   return {
     definition,
-    prepare: (stored) => {
+    prepare: (older, version = definition.version) => {
+      const upcast = upcastPayload(definition, older, version);
+      if ("issue" in upcast) return { ok: false, issues: [upcast.issue] };
+      const { stored } = upcast;
       const parsed = definition.payload.safeParse(stored);
       if (!parsed.success) return { ok: false, issues: describeIssues(parsed.error) };
       const payload = parsed.data;
-      return { ok: true, run: async (context) => run({ ...context, payload }) };
+      return { ok: true, stored, run: async (context) => run({ ...context, payload }) };
     },
   };
+}
+
+/** A payload of an older version as the definition's version has it, through JSON as if it had been stored. */
+function upcastPayload(
+  definition: Pick<JobDefinition, "upcast" | "version">,
+  payload: unknown,
+  from: number,
+): { readonly stored: unknown } | { readonly issue: string } {
+  let stored = payload;
+  for (let version = from; version < definition.version; version += 1) {
+    const step = definition.upcast[version];
+    if (step === undefined) continue;
+    try {
+      stored = JSON.parse(JSON.stringify(step(stored)));
+    } catch (error) {
+      // A parser's message may quote the payload.
+      const name = error instanceof Error ? error.name : "a thrown value";
+      return { issue: `the upcast from version ${version} failed with ${name}` };
+    }
+  }
+  return { stored };
 }

@@ -14,6 +14,8 @@ export interface DeadLetterRecord {
   readonly reason: DeadLetterReason;
   readonly error: string;
   readonly payload: unknown;
+  /** For a job, the version of its payload, as long as the job is on record. */
+  readonly version: number | null;
   readonly history: readonly unknown[];
   readonly status: DeadLetterStatus;
   /** The letter of the same work that was redriven before it died again. */
@@ -45,6 +47,8 @@ export interface ScopedDeadLetters {
 
 const letterColumns = `"d"."id"::text, "d"."kind"::text, "d"."source_id" AS "sourceId",
   "d"."tenant_id" AS "tenantId", "d"."name", "d"."reason", "d"."error", "d"."payload", "d"."history",
+  (SELECT "h"."version" FROM "evenkeel"."background_job_history" AS "h"
+    WHERE "h"."id" = CASE WHEN "d"."kind" = 'JOB' THEN "d"."source_id"::bigint END) AS "version",
   "d"."status"::text, "d"."previous_id"::text AS "previousId", "d"."created_at" AS "createdAt",
   "d"."resolved_at" AS "resolvedAt", "d"."resolved_by" AS "resolvedBy"`;
 
