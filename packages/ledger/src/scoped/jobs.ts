@@ -2,6 +2,7 @@ import type { JsonValue, Lane } from "@evenkeel/events";
 
 import type { JobStatus } from "../job-store-lifecycle.ts";
 import type { RecordedAttemptError } from "../job-store.ts";
+import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { pageLimit, type Page } from "./page.ts";
 import type { Scope } from "./scope.ts";
 
@@ -40,6 +41,22 @@ export interface ScopedJobs {
   list(filter?: JobFilter): Promise<JobRecord[]>;
   /** Cancels a job that waits, on record. `false`: it is running, has ended, or is nobody's of this scope. */
   cancel(id: string): Promise<boolean>;
+  /**
+   * Makes a job that waits due at another time, on record. `false`: it is running, has ended, or is nobody's of
+   * this scope.
+   *
+   * @throws RangeError for a date that is none.
+   */
+  reschedule(id: string, runAt: Date): Promise<boolean>;
+  /**
+   * Why a job has not run, who runs it, or how it ended. `undefined`: nobody's of this scope.
+   *
+   * @param options.types The types that the hosts have handlers for, to tell work that nobody knows.
+   */
+  explain(
+    id: string,
+    options?: { readonly types?: readonly string[] },
+  ): Promise<JobExplanation | undefined>;
 }
 
 const columns = `"id", "tenant_id", "type", "version", "payload", "lane", "run_at", "attempt", "unique_key",
@@ -90,6 +107,24 @@ SELECT "id", "tenant_id", "type", "version", "payload", "lane", 'CANCELLED', "ru
 FROM "gone"
 RETURNING "id"`;
 
+const rescheduleStatement = `
+WITH "waiting" AS (
+  SELECT "id", "run_at" FROM "evenkeel"."background_job"
+  WHERE "id" = $1::bigint AND "state" = 'PENDING' AND :tenant("tenant_id")
+  FOR UPDATE SKIP LOCKED
+), "moved" AS (
+  UPDATE "evenkeel"."background_job" AS "j"
+  SET "run_at" = date_trunc('milliseconds', $3::timestamptz) FROM "waiting"
+  WHERE "j"."id" = "waiting"."id"
+  RETURNING "j"."id", "j"."tenant_id", "j"."run_at" AS "after", "waiting"."run_at" AS "before"
+)
+INSERT INTO "evenkeel"."background_audit_entry"
+  ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after")
+SELECT $2, 'job.reschedule', 'job', "id"::text, "tenant_id", jsonb_build_object('runAt', "before"),
+  jsonb_build_object('runAt', "after")
+FROM "moved"
+RETURNING "id"`;
+
 /** Jobs within a scope. */
 export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
   return {
@@ -106,6 +141,10 @@ export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
     },
     cancel: async (id) =>
       isJobId(id) && (await scope.query(cancelStatement, [id, actor])).length === 1,
+    reschedule: async (id, runAt) =>
+      isJobId(id) &&
+      (await scope.query(rescheduleStatement, [id, actor, runAt.toISOString()])).length === 1,
+    explain: async (id, { types } = {}) => (isJobId(id) ? explainJob(scope, id, types) : undefined),
   };
 }
 

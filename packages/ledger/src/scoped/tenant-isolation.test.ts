@@ -93,6 +93,8 @@ function askForForeign(
     "jobs.find": () => mine.jobs.find(other.waiting),
     "jobs.list": () => mine.jobs.list({ before: String(BigInt(other.waiting) + 1n), limit: 1 }),
     "jobs.cancel": () => mine.jobs.cancel(other.waiting),
+    "jobs.reschedule": () => mine.jobs.reschedule(other.waiting, new Date()),
+    "jobs.explain": () => mine.jobs.explain(other.waiting),
     "runs.find": () => mine.runs.find({ runId: other.runId, functionId: "f" }),
     "runs.list": () => mine.runs.list({ dispatchKey: other.dispatchKey }),
     "deadLetters.find": () => mine.deadLetters.find(other.letter),
