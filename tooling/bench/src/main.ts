@@ -7,6 +7,7 @@ const usage = `Usage: pnpm bench <name> [--quick] [--json]
   dispatch    ticks against a durable Postgres and an engine over HTTP
   impact      a product's route while a backlog drains: inside the cron request, and dispatch-only
   migrations  how long writers wait while the ledger migrates over a million rows per table
+  queue       the job queue beside graphile-worker and pg-boss
   engine      the embedded engine in process`;
 
 const { values, positionals } = parseArgs({
@@ -38,6 +39,13 @@ switch (positionals[0] ?? "") {
     const { benchMigrations } = await import("./migrations-bench.ts");
     const { printReport } = await import("./report.ts");
     const ok = printReport(await benchMigrations({ quick: values.quick }), values.json);
+    process.exitCode = ok ? 0 : 1;
+    break;
+  }
+  case "queue": {
+    const { benchQueue } = await import("./queue-bench.ts");
+    const { printReport } = await import("./report.ts");
+    const ok = printReport(await benchQueue({ quick: values.quick }), values.json);
     process.exitCode = ok ? 0 : 1;
     break;
   }
