@@ -59,8 +59,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
       await sleep(500 + chance() * 2_500, undefined, { signal });
       if (enough.signal.aborted) break;
       progress.say(name);
-      await inject(name, system, chance);
-      injected[name] = (injected[name] ?? 0) + 1;
+      if (await inject(name, system, chance)) injected[name] = (injected[name] ?? 0) + 1;
     }
   })();
   const untilMs = performance.now() + seconds * 1_000;

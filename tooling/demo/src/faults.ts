@@ -34,13 +34,18 @@ const faults: Readonly<Record<string, Fault>> = {
 };
 
 /** A real server knows no faults, and one that is away takes none: then the others have to do. */
-async function ask(system: System, fault: EngineFault): Promise<void> {
-  await askForFault(system, fault).catch(() => {});
+async function ask(system: System, fault: EngineFault): Promise<false | undefined> {
+  try {
+    await askForFault(system, fault);
+    return undefined;
+  } catch {
+    return false;
+  }
 }
 
-/** Injects a fault by its name. */
-export async function inject(name: string, system: System, chance: Chance): Promise<void> {
-  await faults[name]?.(system, chance);
+/** Injects a fault by its name. `false`: it could not be injected. */
+export async function inject(name: string, system: System, chance: Chance): Promise<boolean> {
+  return (await faults[name]?.(system, chance)) !== false;
 }
 
 /** Every fault in an order of chance, and then again: none stays away for long. Postgres goes down twice. */
