@@ -48,6 +48,13 @@ export interface Reconciliation {
   readonly givenUp: readonly string[];
 }
 
+/** A run of the window `w` has started and has not fallen silent, however it ended. */
+export const hasLiveRun = `EXISTS (
+      SELECT FROM "evenkeel"."background_function_run" AS "r"
+      WHERE "r"."dispatch_key" = "w"."dispatch_key"
+        AND "r"."event_name" = 'background/process.requested' AND "r"."status" <> 'STALE'
+    )`;
+
 // Rows that another host is working on are skipped, so that many hosts can reconcile at once.
 const repairStatement = `
 WITH "undispatched" AS MATERIALIZED (
@@ -77,11 +84,7 @@ WITH "undispatched" AS MATERIALIZED (
     AND "w"."enqueued_at" > clock_timestamp() - $5::double precision * interval '1 millisecond'
     -- Sent again until it is too old: then it gets a dead letter.
     AND ("w"."repair_count" = 0 OR "w"."window_start" > clock_timestamp() - $5::double precision * interval '1 millisecond')
-    AND NOT EXISTS (
-      SELECT FROM "evenkeel"."background_function_run" AS "r"
-      WHERE "r"."dispatch_key" = "w"."dispatch_key"
-        AND "r"."event_name" = 'background/process.requested' AND "r"."status" <> 'STALE'
-    )
+    AND NOT ${hasLiveRun}
   ORDER BY "w"."enqueued_at"
   LIMIT $4::int
   FOR UPDATE SKIP LOCKED
@@ -127,11 +130,7 @@ WITH "undone" AS (
   SELECT "w"."dispatch_key" FROM "evenkeel"."background_dispatch_window" AS "w"
   WHERE "w"."status" = 'ENQUEUED' AND "w"."repair_count" > 0
     AND "w"."enqueued_at" < clock_timestamp() - $3::double precision * interval '1 millisecond'
-    AND NOT EXISTS (
-      SELECT FROM "evenkeel"."background_function_run" AS "r"
-      WHERE "r"."dispatch_key" = "w"."dispatch_key"
-        AND "r"."event_name" = 'background/process.requested' AND "r"."status" <> 'STALE'
-    )
+    AND NOT ${hasLiveRun}
 )
 INSERT INTO "evenkeel"."background_dead_letter"
   ("kind", "source_id", "tenant_id", "name", "reason", "error", "payload", "previous_id")

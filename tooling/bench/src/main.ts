@@ -2,6 +2,8 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { printReport, type BenchReport } from "./report.ts";
+
 const usage = `Usage: pnpm bench <name> [--quick] [--json]
 
   dispatch    ticks against a durable Postgres and an engine over HTTP
@@ -19,52 +21,36 @@ const { values, positionals } = parseArgs({
   },
 });
 
-switch (positionals[0] ?? "") {
-  case "dispatch": {
-    // What it imports has to be built first: the root script sees to that.
-    const { benchDispatch } = await import("./dispatch-bench.ts");
-    const { printReport } = await import("./report.ts");
-    const ok = printReport(await benchDispatch({ quick: values.quick }), values.json);
-    process.exitCode = ok ? 0 : 1;
-    break;
-  }
-  case "impact": {
-    const { benchImpact } = await import("./impact-bench.ts");
-    const { printReport } = await import("./report.ts");
-    const ok = printReport(await benchImpact({ quick: values.quick }), values.json);
-    process.exitCode = ok ? 0 : 1;
-    break;
-  }
-  case "migrations": {
-    const { benchMigrations } = await import("./migrations-bench.ts");
-    const { printReport } = await import("./report.ts");
-    const ok = printReport(await benchMigrations({ quick: values.quick }), values.json);
-    process.exitCode = ok ? 0 : 1;
-    break;
-  }
-  case "queue": {
-    const { benchQueue } = await import("./queue-bench.ts");
-    const { printReport } = await import("./report.ts");
-    const ok = printReport(await benchQueue({ quick: values.quick }), values.json);
-    process.exitCode = ok ? 0 : 1;
-    break;
-  }
-  case "engine": {
-    const script = join(
-      import.meta.dirname,
-      "..",
-      "..",
-      "..",
-      "packages",
-      "engine",
-      "bench",
-      "engine-bench.ts",
-    );
-    const args = values.json ? [script, "--json"] : [script];
-    process.exitCode = spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1;
-    break;
-  }
-  default:
-    console.error(usage);
-    process.exitCode = 2;
+type Bench = (options: { readonly quick: boolean }) => Promise<BenchReport>;
+
+/** What they import has to be built first, which the root script sees to, and only what is asked for is loaded. */
+const benches = new Map<string, () => Promise<Bench>>([
+  ["dispatch", async () => (await import("./dispatch-bench.ts")).benchDispatch],
+  ["impact", async () => (await import("./impact-bench.ts")).benchImpact],
+  ["migrations", async () => (await import("./migrations-bench.ts")).benchMigrations],
+  ["queue", async () => (await import("./queue-bench.ts")).benchQueue],
+]);
+
+const name = positionals[0] ?? "";
+const load = benches.get(name);
+if (load !== undefined) {
+  const bench = await load();
+  const ok = printReport(await bench({ quick: values.quick }), values.json);
+  process.exitCode = ok ? 0 : 1;
+} else if (name === "engine") {
+  const script = join(
+    import.meta.dirname,
+    "..",
+    "..",
+    "..",
+    "packages",
+    "engine",
+    "bench",
+    "engine-bench.ts",
+  );
+  const args = values.json ? [script, "--json"] : [script];
+  process.exitCode = spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1;
+} else {
+  console.error(usage);
+  process.exitCode = 2;
 }

@@ -1,4 +1,5 @@
 import type { SqlClient } from "../database.ts";
+import { hasLiveRun } from "../reconciliation.ts";
 import { encodeFilter, letterCondition, type DeadLetterFilter } from "./dead-letters.ts";
 import type { Scope } from "./scope.ts";
 
@@ -65,11 +66,7 @@ WITH "items" AS MATERIALIZED (
   WHERE "l"."kind" = 'DISPATCH' AND "w"."dispatch_key" = "l"."source_id"
     AND ("w"."status" = 'ENQUEUE_FAILED'
       OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp())
-      OR ("w"."status" = 'ENQUEUED' AND NOT EXISTS (
-        SELECT FROM "evenkeel"."background_function_run" AS "r"
-        WHERE "r"."dispatch_key" = "w"."dispatch_key"
-          AND "r"."event_name" = 'background/process.requested' AND "r"."status" <> 'STALE'
-      )))
+      OR ("w"."status" = 'ENQUEUED' AND NOT ${hasLiveRun}))
   RETURNING "l"."id"
 ), "done" AS (
   UPDATE "evenkeel"."background_dead_letter" AS "d"

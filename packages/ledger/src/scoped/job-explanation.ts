@@ -39,17 +39,18 @@ export interface JobExplanation {
 }
 
 const statement = `
-SELECT "j".*, "j"."id"::text AS "id", "ahead"."count" AS "ahead", "letter"."id"::text AS "letterId",
+SELECT "j".*, "j"."id"::text AS "id", (extract(epoch FROM "j"."runAt" - now()) * 1000)::float8 AS "dueInMs",
+  "ahead"."count" AS "ahead", "letter"."id"::text AS "letterId",
   "letter"."reason" AS "letterReason", "letter"."status"::text AS "letterStatus"
 FROM (
   SELECT "id", "tenant_id" AS "tenantId", "type", "lane", "state"::text AS "status", "run_at" AS "runAt",
-    (extract(epoch FROM "run_at" - now()) * 1000)::float8 AS "dueInMs", "attempt", "owner",
+    "attempt", "owner",
     "lease_expires_at" AS "leaseUntil", "lease_expires_at" <= now() AS "hasLapsed",
     "errors"->-1->>'code' AS "lastErrorCode", NULL::timestamptz AS "finishedAt"
   FROM "evenkeel"."background_job" WHERE "id" = $1::bigint AND :tenant("tenant_id")
   UNION ALL
   SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "run_at",
-    (extract(epoch FROM "run_at" - now()) * 1000)::float8, "attempt", NULL, NULL, NULL,
+    "attempt", NULL, NULL, NULL,
     "errors"->-1->>'code', "finished_at"
   FROM "evenkeel"."background_job_history" WHERE "id" = $1::bigint AND :tenant("tenant_id")
 ) AS "j"

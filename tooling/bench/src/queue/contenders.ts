@@ -23,7 +23,6 @@ const concurrency = 24;
 /** Jobs per bulk call, for each. */
 const bulk = 1_000;
 const tenants = 50;
-const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 async function inBulk(
   count: number,
@@ -59,7 +58,6 @@ export async function evenkeel(databaseUrl: string): Promise<Contender> {
         handlers,
         owner: "bench",
         concurrency,
-        logger: silent,
       });
       const { succeeded } = await runner.drain({ budgetMs: 3_600_000 });
       if (succeeded !== count) throw new Error(`${succeeded} of ${count} jobs succeeded.`);

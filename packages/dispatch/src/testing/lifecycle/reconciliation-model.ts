@@ -50,8 +50,10 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
   }
   for (const key of repairs.keys()) {
     const window = model.windows.get(key)!;
-    Object.assign(window, { status: "DISPATCHING", leaseUntil: now + repairLeaseMs });
-    Object.assign(window, { claims: window.claims + 1, repairs: window.repairs + 1 });
+    window.status = "DISPATCHING";
+    window.leaseUntil = now + repairLeaseMs;
+    window.claims += 1;
+    window.repairs += 1;
     window.updatedAt = now;
   }
 

@@ -1,5 +1,5 @@
 import { defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
-import type { Ledger } from "@evenkeel/ledger";
+import { createPruner, type Ledger } from "@evenkeel/ledger";
 import { expect } from "vitest";
 import { z } from "zod";
 
@@ -7,7 +7,6 @@ import { createDispatcher } from "../../dispatcher.ts";
 import { createOutboxRelay } from "../../outbox-relay.ts";
 import { createReconciler } from "../../reconciler.ts";
 import { createRedriver } from "../../redriver.ts";
-import { createPruner } from "@evenkeel/ledger";
 import type { CrashPoint } from "./crash-points.ts";
 import { Host, type FrozenHost } from "./host.ts";
 import { InngestDouble, type ArrivedEvent } from "./inngest-double.ts";
@@ -138,15 +137,20 @@ export class World {
   }
 
   async prune(diesAt?: CrashPoint): Promise<void> {
-    const { keptDays } = settings;
-    const [runs, kept] = [{ SUCCEEDED: keptDays, FAILED: keptDays }, keptDays];
+    const kept = settings.keptDays;
     await this.#onHost(diesAt, (_host, ledger) =>
       createPruner({
         ledger,
         policy: {
           windows: { ENQUEUED: kept },
           guards: { TAKEN: kept },
-          runs: { ...runs, SKIPPED_DUPLICATE: kept, STALE: kept, CANCELLED: kept },
+          runs: {
+            SUCCEEDED: kept,
+            FAILED: kept,
+            CANCELLED: kept,
+            SKIPPED_DUPLICATE: kept,
+            STALE: kept,
+          },
           jobHistory: { SUCCEEDED: kept, DEAD: kept },
           deadLetters: { REQUEUED: kept },
           outbox: { SENT: kept },
@@ -157,7 +161,6 @@ export class World {
 
   /** The outbox's relay sends what redrives put there. */
   async relay(): Promise<void> {
-    if (this.inngest.isAway) return;
     await createOutboxRelay({
       ledger: this.state.ledger,
       send: async (events) => this.inngest.send(events),
