@@ -16,7 +16,9 @@ afterAll(() => queue.close());
 
 async function insert(type: string, tenantId: string, count: number): Promise<void> {
   const job = { version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
-  const jobs = Array.from({ length: count }, () => ({ ...job, tenantId, type }));
+  const jobs = Array.from({ length: count }, (_, n) => {
+    return { ...job, tenantId, type, priority: (n % 3) - 1 };
+  });
   await queue.ledger.jobs.insert(undefined, jobs);
 }
 

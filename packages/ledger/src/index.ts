@@ -87,6 +87,13 @@ export type { RequeueItem } from "./scoped/dead-letter-decisions.ts";
 export type { JobExplanation } from "./scoped/job-explanation.ts";
 export type { JobFilter, JobRecord, ScopedJobs } from "./scoped/jobs.ts";
 export type { OperatorDeadLetters, OperatorLedger } from "./scoped/operator-ledger.ts";
+export type {
+  LimitChange,
+  LimitSubject,
+  OperatorQueue,
+  PauseSubject,
+  QueueLimit,
+} from "./scoped/queue-decisions.ts";
 export type { Page } from "./scoped/page.ts";
 export type { RunFilter, RunRecord, ScopedRuns } from "./scoped/runs.ts";
 export type { OperatorSchedules } from "./scoped/schedule-decisions.ts";

@@ -141,6 +141,6 @@ test("lapsed work takes at most half of a claim that has other work to do", asyn
 test("nothing is asked for: nothing is claimed", async () => {
   const type = randomUUID();
   await insert(type, "t", 1);
-  expect(await claim([], 10)).toEqual({ jobs: [] });
-  expect(await claim([type], 0)).toEqual({ jobs: [] });
+  expect(await claim([], 10)).toEqual({ jobs: [], heldBack: false });
+  expect(await claim([type], 0)).toEqual({ jobs: [], heldBack: false });
 });

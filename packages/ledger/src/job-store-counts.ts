@@ -61,7 +61,7 @@ WITH RECURSIVE
     (
       SELECT type FROM evenkeel.background_job
       WHERE state = 'PENDING' AND lane = $1::evenkeel.lane
-      ORDER BY type, tenant_id, run_at, id
+      ORDER BY type, priority, tenant_id, run_at, id
       LIMIT 1
     )
     UNION ALL
@@ -70,7 +70,7 @@ WITH RECURSIVE
     CROSS JOIN LATERAL (
       SELECT job.type FROM evenkeel.background_job AS job
       WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type > stored.type
-      ORDER BY job.type, job.tenant_id, job.run_at, job.id
+      ORDER BY job.type, job.priority, job.tenant_id, job.run_at, job.id
       LIMIT 1
     ) AS next
   ),

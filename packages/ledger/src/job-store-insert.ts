@@ -13,19 +13,19 @@ WITH
     SELECT item.*, nextval('evenkeel.background_job_id_seq') AS id
     FROM ROWS FROM (
       jsonb_to_recordset($1::jsonb) AS (
-        tenant_id text, type text, version int, payload jsonb, lane text, run_at timestamptz,
-        delay_ms float8, max_attempts int, unique_key text, correlation_id text
+        tenant_id text, type text, version int, payload jsonb, lane text, priority smallint,
+        run_at timestamptz, delay_ms float8, max_attempts int, unique_key text, correlation_id text
       )
     ) WITH ORDINALITY AS item (
-      tenant_id, type, version, payload, lane, run_at, delay_ms, max_attempts, unique_key,
-      correlation_id, place
+      tenant_id, type, version, payload, lane, priority, run_at, delay_ms, max_attempts,
+      unique_key, correlation_id, place
     )
   ),
   inserted AS (
     INSERT INTO evenkeel.background_job (
-      id, tenant_id, type, version, payload, lane, run_at, max_attempts, unique_key, correlation_id
+      id, tenant_id, type, version, payload, lane, priority, run_at, max_attempts, unique_key, correlation_id
     )
-    SELECT id, tenant_id, type, version, payload, lane::evenkeel.lane,
+    SELECT id, tenant_id, type, version, payload, lane::evenkeel.lane, COALESCE(priority, 0),
       -- Cut to the column's milliseconds: rounding up would make it due a moment after now.
       date_trunc('milliseconds', COALESCE(
         run_at, statement_timestamp() + COALESCE(delay_ms, 0) * interval '1 millisecond'
@@ -77,6 +77,7 @@ function encodeJob(job: NewJob): string {
     type: job.type,
     version: job.version,
     lane: job.lane,
+    priority: job.priority,
     run_at: job.runAt?.toISOString(),
     delay_ms: job.delayMs,
     max_attempts: job.maxAttempts,

@@ -1,49 +1,74 @@
 import type { Lane } from "@evenkeel/events";
 
 import type { SqlClient } from "./database.ts";
+import {
+  notPaused,
+  openTypesCte,
+  runningOfType,
+  settingsCte,
+  tenantLimits,
+} from "./job-store-limits.ts";
 
 /** Most pairs of a type and a tenant that one statement looks at, per type. */
 export const maxVisits: number = 2_000;
 
 /**
  * The rotation, as CTEs over $1 lane, $2 types, $3 after, $4 origin, $5 wrapped, $6 limit, $7 visits,
- * $8 number of types.
+ * $8 number of types, $9 the type whose own rotation it is, `''` for the shared one. It reads `settings` and
+ * `types`.
  *
- * `ring` walks, per type, from tenant to tenant through the index background_job_due: one index probe per
- * step, whatever the backlog. It starts behind `after`, wraps at the end and stops at `origin`, or when it
- * has met `limit` tenants with due work. `tenants` are the due tenants up to the point that every type has
- * reached (`frontier`), in ring order.
+ * A strand is a type and a priority. `ring` walks, per strand, from tenant to tenant through the index
+ * background_job_due: one index probe per step, whatever the backlog. It starts behind `after`, wraps at the
+ * end and stops at `origin`, or when it has met `limit` tenants with due work that may be claimed. `tenants`
+ * are those up to the point that every strand has reached (`frontier`), in ring order.
  */
 export const rotationCtes: string = `
-  types AS MATERIALIZED (
-    -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
-    SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int
+  -- The usual priority of every type, and the others that its jobs have, found step by step.
+  strands AS (
+    SELECT types.type, 0::smallint AS priority, false AS is_other FROM types
+    UNION ALL
+    SELECT strands.type, next.priority, true
+    FROM strands
+    CROSS JOIN LATERAL (
+      SELECT job.priority
+      FROM evenkeel.background_job AS job
+      WHERE job.state = 'PENDING' AND job.priority <> 0 AND job.lane = $1::evenkeel.lane
+        AND job.type = strands.type
+        AND job.priority > CASE WHEN strands.is_other THEN strands.priority ELSE -32768 END
+      ORDER BY job.priority
+      LIMIT 1
+    ) AS next
   ),
   rotation AS MATERIALIZED (
     SELECT seat.after, COALESCE($4::text, seat.after) AS origin
     FROM (
       SELECT COALESCE(
         $3::text,
-        (SELECT after_tenant FROM evenkeel.background_job_rotation WHERE lane = $1::evenkeel.lane),
+        (
+          SELECT after_tenant FROM evenkeel.background_job_rotation
+          WHERE lane = $1::evenkeel.lane AND type = $9::text
+        ),
         ''
       ) AS after
     ) AS seat
   ),
   ring AS (
-    SELECT types.type, rotation.after AS tenant_id, NULL::timestamptz AS head_run_at,
-      $5::boolean AS wrapped, 0 AS visited, 0 AS due
-    FROM types CROSS JOIN rotation
+    SELECT strands.type, strands.priority, rotation.after AS tenant_id, NULL::timestamptz AS head_run_at,
+      $5::boolean AS wrapped, 0 AS visited, 0 AS due, false AS is_open, false AS is_full
+    FROM strands CROSS JOIN rotation
     UNION ALL
-    SELECT ring.type, next.tenant_id, next.run_at, next.wrapped, ring.visited + 1,
-      ring.due + (next.run_at <= now())::int
+    SELECT ring.type, ring.priority, next.tenant_id, next.run_at, next.wrapped, ring.visited + 1,
+      ring.due + (next.is_due AND rule.is_open)::int, next.is_due AND rule.is_open,
+      next.is_due AND rule.is_full
     FROM ring
     CROSS JOIN rotation
+    CROSS JOIN settings
     -- The bound on a wrapped walk stands outside the LIMIT: inside, the scan would search on for a match.
     LEFT JOIN LATERAL (
       SELECT job.tenant_id, job.run_at
       FROM evenkeel.background_job AS job
       WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
-        AND job.tenant_id > ring.tenant_id
+        AND job.priority = ring.priority AND job.tenant_id > ring.tenant_id
       ORDER BY job.tenant_id, job.run_at, job.id
       LIMIT 1
     ) AS ahead ON NOT ring.wrapped OR ahead.tenant_id <= rotation.origin
@@ -52,15 +77,23 @@ export const rotationCtes: string = `
       FROM evenkeel.background_job AS job
       WHERE ahead.tenant_id IS NULL AND NOT ring.wrapped
         AND job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
-        AND job.tenant_id <= rotation.origin
+        AND job.priority = ring.priority AND job.tenant_id <= rotation.origin
       ORDER BY job.tenant_id, job.run_at, job.id
       LIMIT 1
     ) AS behind ON true
     CROSS JOIN LATERAL (
       SELECT COALESCE(ahead.tenant_id, behind.tenant_id) AS tenant_id,
         COALESCE(ahead.run_at, behind.run_at) AS run_at,
+        COALESCE(ahead.run_at, behind.run_at) <= now() AS is_due,
         ring.wrapped OR ahead.tenant_id IS NULL AS wrapped
     ) AS next
+    -- Without decisions about tenants nothing is looked up.
+    LEFT JOIN LATERAL ${tenantLimits("next.tenant_id")} AS limits ON settings.has_tenants AND next.is_due
+    CROSS JOIN LATERAL (
+      SELECT
+        limits.paused IS NOT TRUE AND COALESCE(limits.room > 0, true) AS is_open,
+        limits.paused IS NOT TRUE AND limits.room <= 0 AS is_full
+    ) AS rule
     WHERE next.tenant_id IS NOT NULL AND ring.due < $6::int AND ring.visited < $7::int
   ),
   frontier AS MATERIALIZED (
@@ -70,15 +103,15 @@ export const rotationCtes: string = `
     LIMIT 1
   ),
   heads AS MATERIALIZED (
-    SELECT ring.type, ring.tenant_id, ring.wrapped, ring.head_run_at FROM ring
-    WHERE ring.head_run_at <= now() AND NOT EXISTS (
+    SELECT ring.type, ring.priority, ring.tenant_id, ring.wrapped, ring.head_run_at FROM ring
+    WHERE ring.is_open AND NOT EXISTS (
       SELECT FROM frontier WHERE (frontier.wrapped, frontier.tenant_id) < (ring.wrapped, ring.tenant_id)
     )
   ),
   tenants AS MATERIALIZED (
-    SELECT tenant_id, row_number() OVER (ORDER BY wrapped, tenant_id)::int AS place
+    SELECT tenant_id, wrapped
     FROM (SELECT DISTINCT wrapped, tenant_id FROM heads) AS due
-    ORDER BY place
+    ORDER BY wrapped, tenant_id
     LIMIT $6::int
   )`;
 
@@ -90,12 +123,19 @@ export interface Resumption {
 }
 
 const dueStatement = `
-WITH RECURSIVE ${rotationCtes}
+WITH RECURSIVE
+  ${settingsCte},
+  ${openTypesCte},
+  types AS MATERIALIZED (
+    SELECT type FROM open_types
+    WHERE max_running IS NULL OR ${runningOfType("type", "max_running")} < max_running
+  ),
+  ${rotationCtes}
 SELECT
   EXISTS (SELECT FROM tenants) OR EXISTS (
     SELECT FROM evenkeel.background_job AS job
     WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
-      AND job.type IN (SELECT type FROM types)
+      AND job.type IN (SELECT type FROM open_types) AND ${notPaused("job.tenant_id")}
   ) AS due,
   frontier.tenant_id AS after, frontier.wrapped, (SELECT origin FROM rotation) AS origin
 FROM (VALUES (1)) AS one LEFT JOIN frontier ON true`;
@@ -119,6 +159,7 @@ export async function hasDueJobs(
         1,
         maxVisits,
         types.length,
+        "",
       ]);
     const row = rows[0];
     if (row === undefined || row.due) return row?.due ?? false;

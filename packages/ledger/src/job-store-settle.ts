@@ -46,7 +46,7 @@ WITH
     DELETE FROM evenkeel.background_job AS job
     USING held
     WHERE job.id = held.id AND held.kind IN ('succeeded', 'dead', 'cancelled')
-    RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.run_at,
+    RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
       job.attempt, job.unique_key, job.correlation_id, job.created_at, job.redriven_from,
       held.kind, held.result, held.reason, held.error,
       CASE WHEN held.error IS NULL THEN job.errors
@@ -55,10 +55,10 @@ WITH
   ),
   history AS (
     INSERT INTO evenkeel.background_job_history (
-      id, tenant_id, type, version, payload, lane, outcome, run_at, attempt, unique_key, result, errors,
-      correlation_id, created_at
+      id, tenant_id, type, version, payload, lane, outcome, priority, run_at, attempt, unique_key, result,
+      errors, correlation_id, created_at
     )
-    SELECT id, tenant_id, type, version, payload, lane, upper(kind)::evenkeel.job_outcome, run_at,
+    SELECT id, tenant_id, type, version, payload, lane, upper(kind)::evenkeel.job_outcome, priority, run_at,
       attempt, unique_key, result, errors, correlation_id, created_at
     FROM finished
   ),

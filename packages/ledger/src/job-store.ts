@@ -1,6 +1,6 @@
 import type { Lane } from "@evenkeel/events";
 
-import { claimJobs } from "./job-store-claim.ts";
+import { createClaim } from "./job-store-claim.ts";
 import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
 import { insertJobs } from "./job-store-insert.ts";
 import { hasDueJobs } from "./job-store-rotation.ts";
@@ -15,6 +15,8 @@ export interface NewJob {
   /** The payload as JSON text, so that it is encoded once. No NUL and no lone surrogate. */
   readonly payloadText: string;
   readonly lane: Lane;
+  /** -10 to 10, 0 if absent: each level counts as ten minutes of waiting. */
+  readonly priority?: number;
   /** When it is due; at once if absent. */
   readonly runAt?: Date;
   /** Due this many milliseconds from now, by the database's clock. Ignored beside `runAt`. */
@@ -54,6 +56,8 @@ export interface ClaimedJob {
   readonly type: string;
   readonly version: number;
   readonly payload: unknown;
+  /** -10 to 10: each level counts as ten minutes of waiting. */
+  readonly priority: number;
   /** 1 for the first attempt. Above `maxAttempts`: its workers died, and no attempt is left to start. */
   readonly attempt: number;
   readonly maxAttempts: number;
@@ -88,6 +92,8 @@ export interface ClaimRequest {
 export interface ClaimResult {
   readonly jobs: ClaimedJob[];
   readonly lastTenant?: string;
+  /** Due work was met that a cap or a rate stands in the way of, or that another claim was deciding about. */
+  readonly heldBack: boolean;
 }
 
 /** One held job, for a heartbeat. */
@@ -124,7 +130,10 @@ export interface JobStore {
    * @param client The caller's transaction; `undefined` commits at once.
    */
   insert(client: SqlClient | undefined, jobs: readonly NewJob[]): Promise<InsertedJob[]>;
-  /** Claims due jobs and jobs whose lease lapsed, in turn over the tenants, under a new fence each. */
+  /**
+   * Claims due jobs and jobs whose lease lapsed, in turn over the tenants, under a new fence each. Nothing is
+   * claimed of what is paused, nor more than caps and rates allow, however many claim at once.
+   */
   claim(request: ClaimRequest): Promise<ClaimResult>;
   /** Renews leases. Answers the ids still held; the others belong to someone else or are settled. */
   heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
@@ -152,7 +161,7 @@ export interface JobStore {
 export function createJobStore(sql: SqlClient): JobStore {
   return {
     insert: (client, jobs) => insertJobs(client ?? sql, jobs),
-    claim: (request) => claimJobs(sql, request),
+    claim: createClaim(sql),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: (settlements, client) => settleJobs(client ?? sql, settlements),
     hasDue: (request) => hasDueJobs(sql, request),

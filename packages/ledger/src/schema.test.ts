@@ -58,7 +58,7 @@ async function readSchema(): Promise<{
       const type = typeText.replace(/[?[\]]+$/u, "");
       if (modelNames.has(type)) continue;
       const rest = attributes.join(" ");
-      const native = /@db\.(\w+)/u.exec(rest)?.[1]?.toLowerCase();
+      const native = /@db\.(\w+)/u.exec(rest)?.[1]?.toLowerCase().replace("smallint", "int2");
       columns.push({
         name: /@map\("(\w+)"\)/u.exec(rest)?.[1] ?? field,
         type: native ?? enumNames.get(type) ?? scalarTypes[type] ?? `unknown ${type}`,

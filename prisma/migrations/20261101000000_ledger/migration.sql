@@ -6,6 +6,7 @@ CREATE TYPE "evenkeel"."window_status" AS ENUM ('DISPATCHING', 'ENQUEUED', 'ENQU
 CREATE TYPE "evenkeel"."run_status" AS ENUM ('RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED', 'STALE', 'SKIPPED_DUPLICATE');
 CREATE TYPE "evenkeel"."job_state" AS ENUM ('PENDING', 'RUNNING');
 CREATE TYPE "evenkeel"."job_outcome" AS ENUM ('SUCCEEDED', 'DEAD', 'CANCELLED');
+CREATE TYPE "evenkeel"."job_limit_kind" AS ENUM ('QUEUE', 'TYPE', 'TENANT', 'EVERY_TENANT');
 CREATE TYPE "evenkeel"."dead_letter_kind" AS ENUM ('JOB', 'RUN', 'DISPATCH');
 CREATE TYPE "evenkeel"."dead_letter_status" AS ENUM ('OPEN', 'REQUEUED', 'DISCARDED');
 
@@ -118,11 +119,14 @@ CREATE TABLE "evenkeel"."background_job" (
     "payload" JSONB NOT NULL,
     "lane" "evenkeel"."lane" NOT NULL DEFAULT 'stable',
     "state" "evenkeel"."job_state" NOT NULL DEFAULT 'PENDING',
+    "priority" SMALLINT NOT NULL DEFAULT 0,
     "run_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     "attempt" INTEGER NOT NULL DEFAULT 0,
     "max_attempts" INTEGER NOT NULL,
     "unique_key" TEXT,
     "fence" BIGINT NOT NULL DEFAULT 0,
+    -- Claimed under a cap of its tenant or type: the cap counts these.
+    "capped" BOOLEAN NOT NULL DEFAULT false,
     "lease_expires_at" TIMESTAMPTZ(3),
     "owner" TEXT,
     "errors" JSONB NOT NULL DEFAULT '[]',
@@ -135,23 +139,58 @@ CREATE TABLE "evenkeel"."background_job" (
 CREATE UNIQUE INDEX "background_job_unsettled_unique"
     ON "evenkeel"."background_job" ("tenant_id", "type", "unique_key")
     WHERE "unique_key" IS NOT NULL;
--- Serves the claim: per type it knows, the next tenant after a cursor and that tenant's oldest due jobs.
--- The type comes before the tenant so that a backlog of types nobody here knows costs a claim nothing.
+-- Serves the claim: per type it knows and priority, the next tenant after a cursor and that tenant's oldest due
+-- jobs. The type comes before the tenant so that a backlog of types nobody here knows costs a claim nothing.
 CREATE INDEX "background_job_due"
-    ON "evenkeel"."background_job" ("lane", "type", "tenant_id", "run_at", "id")
+    ON "evenkeel"."background_job" ("lane", "type", "priority", "tenant_id", "run_at", "id")
     WHERE "state" = 'PENDING';
+-- Serves the claim: which priorities there are beside the usual one.
+CREATE INDEX "background_job_prioritized"
+    ON "evenkeel"."background_job" ("lane", "type", "priority")
+    WHERE "state" = 'PENDING' AND "priority" <> 0;
+-- Serve the caps: what runs under one. Jobs without a cap are in neither.
+CREATE INDEX "background_job_capped_tenant"
+    ON "evenkeel"."background_job" ("tenant_id")
+    WHERE "state" = 'RUNNING' AND "capped";
+CREATE INDEX "background_job_capped_type"
+    ON "evenkeel"."background_job" ("type")
+    WHERE "state" = 'RUNNING' AND "capped";
 -- Serves the recovery of jobs whose worker died.
 CREATE INDEX "background_job_lapsed"
     ON "evenkeel"."background_job" ("lane", "lease_expires_at")
     WHERE "state" = 'RUNNING';
 
--- Where the rotation over tenants goes on, per lane: one row that a drain moves once, not every claim.
+-- Where the rotation over tenants goes on, per lane: one row that a drain moves once, not every claim. A type
+-- with a cap has a rotation of its own; the type is '' for all others together.
 CREATE TABLE "evenkeel"."background_job_rotation" (
     "lane" "evenkeel"."lane" NOT NULL,
+    "type" TEXT NOT NULL DEFAULT '',
     "after_tenant" TEXT NOT NULL,
     "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    CONSTRAINT "background_job_rotation_pkey" PRIMARY KEY ("lane")
+    CONSTRAINT "background_job_rotation_pkey" PRIMARY KEY ("lane", "type")
 );
+
+-- What operators decided about the queue as a whole, a type, a tenant, or every tenant; the subject is the type
+-- or the tenant's id, and '' for the others. A tenant without a row of its own gets an empty one at its first
+-- claim under a limit for every tenant: claims lock it, and change its version.
+CREATE TABLE "evenkeel"."background_job_limit" (
+    "kind" "evenkeel"."job_limit_kind" NOT NULL,
+    "subject" TEXT NOT NULL,
+    "paused" BOOLEAN NOT NULL DEFAULT false,
+    "paused_at" TIMESTAMPTZ(3),
+    "paused_by" TEXT,
+    "pause_reason" TEXT,
+    -- Most jobs running at a time.
+    "max_running" INTEGER,
+    -- Most jobs started in any period.
+    "rate_limit" INTEGER,
+    "rate_period_ms" INTEGER,
+    -- Jobs started, by the tenth of a period: {"<number of the tenth since 1970>": jobs}.
+    "spent" JSONB NOT NULL DEFAULT '{}',
+    "version" BIGINT NOT NULL DEFAULT 0,
+    "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    CONSTRAINT "background_job_limit_pkey" PRIMARY KEY ("kind", "subject")
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 200);
 
 CREATE TABLE "evenkeel"."background_job_history" (
     "id" BIGINT NOT NULL,
@@ -161,6 +200,7 @@ CREATE TABLE "evenkeel"."background_job_history" (
     "payload" JSONB NOT NULL,
     "lane" "evenkeel"."lane" NOT NULL,
     "outcome" "evenkeel"."job_outcome" NOT NULL,
+    "priority" SMALLINT NOT NULL DEFAULT 0,
     "run_at" TIMESTAMPTZ(3) NOT NULL,
     "attempt" INTEGER NOT NULL,
     "unique_key" TEXT,
@@ -172,8 +212,9 @@ CREATE TABLE "evenkeel"."background_job_history" (
     CONSTRAINT "background_job_history_pkey" PRIMARY KEY ("id")
 );
 
+-- Serves a tenant's list of jobs.
 CREATE INDEX "background_job_history_by_tenant"
-    ON "evenkeel"."background_job_history" ("tenant_id", "finished_at" DESC);
+    ON "evenkeel"."background_job_history" ("tenant_id", "id" DESC);
 
 CREATE TABLE "evenkeel"."background_dead_letter" (
     "id" UUID NOT NULL DEFAULT gen_random_uuid(),

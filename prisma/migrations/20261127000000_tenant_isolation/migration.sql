@@ -25,6 +25,14 @@ BEGIN
       'USING ("tenant_id" = current_setting(''evenkeel.tenant_id'', true)) '
       'WITH CHECK ("tenant_id" = current_setting(''evenkeel.tenant_id'', true))', "name");
   END LOOP;
+  -- What is decided about one tenant is for that tenant to see; what is decided about all or a type, for all.
+  ALTER TABLE "evenkeel"."background_job_limit" ENABLE ROW LEVEL SECURITY;
+  GRANT SELECT ON "evenkeel"."background_job_limit" TO "evenkeel_tenant";
+  DROP POLICY IF EXISTS "everyone" ON "evenkeel"."background_job_limit";
+  CREATE POLICY "everyone" ON "evenkeel"."background_job_limit" USING (true) WITH CHECK (true);
+  DROP POLICY IF EXISTS "one_tenant" ON "evenkeel"."background_job_limit";
+  CREATE POLICY "one_tenant" ON "evenkeel"."background_job_limit" AS RESTRICTIVE TO "evenkeel_tenant"
+    USING ("kind" <> 'TENANT' OR "subject" = current_setting('evenkeel.tenant_id', true));
   -- An attempt is whose its run is.
   ALTER TABLE "evenkeel"."background_function_attempt" ENABLE ROW LEVEL SECURITY;
   GRANT SELECT ON "evenkeel"."background_function_attempt" TO "evenkeel_tenant";

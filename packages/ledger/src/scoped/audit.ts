@@ -6,7 +6,8 @@ export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
   readonly actor: string;
-  /** `dead_letter.requeue`, `dead_letter.discard`, `job.cancel`, `schedule.pause`, `schedule.resume`. */
+  /** `dead_letter.requeue`, `dead_letter.discard`, `job.cancel`, `job.reschedule`, `schedule.pause`,
+   * `schedule.resume`, `queue.pause`, `queue.resume`, `queue.limit`. */
   readonly action: string;
   readonly subjectKind: string;
   readonly subjectId: string;

@@ -29,10 +29,10 @@ WITH "items" AS MATERIALIZED (
   FOR UPDATE OF "d" SKIP LOCKED
 ), "jobs" AS (
   INSERT INTO "evenkeel"."background_job" (
-    "tenant_id", "type", "version", "payload", "lane", "max_attempts", "unique_key", "correlation_id",
-    "redriven_from")
+    "tenant_id", "type", "version", "payload", "lane", "priority", "max_attempts", "unique_key",
+    "correlation_id", "redriven_from")
   SELECT "l"."tenant_id", "l"."name", "l"."version", "l"."job_payload", coalesce("h"."lane", 'stable'),
-    "l"."max_attempts", "h"."unique_key", "h"."correlation_id", "l"."id"
+    coalesce("h"."priority", 0), "l"."max_attempts", "h"."unique_key", "h"."correlation_id", "l"."id"
   FROM "letters" AS "l" LEFT JOIN "evenkeel"."background_job_history" AS "h"
     ON "h"."id" = CASE WHEN "l"."kind" = 'JOB' THEN "l"."source_id"::bigint END
   -- A payload that a newer build wrote is left to that build.

@@ -15,6 +15,8 @@ export interface JobRecord {
   readonly payload: JsonValue;
   readonly lane: Lane;
   readonly status: JobStatus;
+  /** -10 to 10: each level counts as ten minutes of waiting. */
+  readonly priority: number;
   readonly runAt: Date;
   /** Attempts begun. */
   readonly attempt: number;
@@ -59,8 +61,8 @@ export interface ScopedJobs {
   ): Promise<JobExplanation | undefined>;
 }
 
-const columns = `"id", "tenant_id", "type", "version", "payload", "lane", "run_at", "attempt", "unique_key",
-  "errors", "correlation_id", "created_at"`;
+const columns = `"id", "tenant_id", "type", "version", "payload", "lane", "priority", "run_at", "attempt",
+  "unique_key", "errors", "correlation_id", "created_at"`;
 
 const allJobs = `
 SELECT ${columns}, "state"::text AS "status", "owner", "lease_expires_at", NULL::jsonb AS "result",
@@ -71,7 +73,7 @@ SELECT ${columns}, "outcome"::text, NULL, NULL, "result", "finished_at"
 FROM "evenkeel"."background_job_history" WHERE :tenant("tenant_id")`;
 
 const recordColumns = `"id"::text, "tenant_id" AS "tenantId", "type", "version", "payload", "lane", "status",
-  "run_at" AS "runAt", "attempt", "unique_key" AS "uniqueKey", "owner", "lease_expires_at" AS "leaseExpiresAt",
+  "priority", "run_at" AS "runAt", "attempt", "unique_key" AS "uniqueKey", "owner", "lease_expires_at" AS "leaseExpiresAt",
   "result", "errors", "correlation_id" AS "correlationId", "created_at" AS "createdAt",
   "finished_at" AS "finishedAt"`;
 
@@ -99,10 +101,10 @@ WITH "waiting" AS (
   FROM "gone"
 )
 INSERT INTO "evenkeel"."background_job_history" (
-  "id", "tenant_id", "type", "version", "payload", "lane", "outcome", "run_at", "attempt", "unique_key",
-  "errors", "correlation_id", "created_at"
+  "id", "tenant_id", "type", "version", "payload", "lane", "outcome", "priority", "run_at", "attempt",
+  "unique_key", "errors", "correlation_id", "created_at"
 )
-SELECT "id", "tenant_id", "type", "version", "payload", "lane", 'CANCELLED', "run_at", "attempt",
+SELECT "id", "tenant_id", "type", "version", "payload", "lane", 'CANCELLED', "priority", "run_at", "attempt",
   "unique_key", "errors", "correlation_id", "created_at"
 FROM "gone"
 RETURNING "id"`;

@@ -9,6 +9,7 @@ import {
 import { discardLetters, requeueLetters, type RequeueItem } from "./dead-letter-decisions.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs.ts";
 import type { Page } from "./page.ts";
+import { createOperatorQueue, type OperatorQueue } from "./queue-decisions.ts";
 import { createScopedRuns, type ScopedRuns } from "./runs.ts";
 import { decideSchedule, type OperatorSchedules } from "./schedule-decisions.ts";
 import { everyTenant } from "./scope.ts";
@@ -35,6 +36,7 @@ export interface OperatorLedger {
   readonly runs: ScopedRuns;
   readonly deadLetters: OperatorDeadLetters;
   readonly schedules: OperatorSchedules;
+  readonly queue: OperatorQueue;
   /** What operators did, the newest first. */
   audit(filter?: AuditFilter & Page): Promise<AuditEntry[]>;
 }
@@ -57,6 +59,7 @@ export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLed
       pause: (id, { reason } = {}) => decideSchedule(sql, actor, { id, paused: true, reason }),
       resume: (id, { reason } = {}) => decideSchedule(sql, actor, { id, paused: false, reason }),
     },
+    queue: createOperatorQueue(sql, actor),
     audit: (filter) => listAudit(scope, filter),
   };
 }

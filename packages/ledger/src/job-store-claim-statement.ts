@@ -1,0 +1,293 @@
+import {
+  notPaused,
+  openTypesCte,
+  priorityStep,
+  runningOfType,
+  settingsCte,
+  tenantLimits,
+  tenthOf,
+} from "./job-store-limits.ts";
+import { rotationCtes } from "./job-store-rotation.ts";
+
+/**
+ * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
+ *
+ * Lapsed leases come first, for at most half of the batch, rounded up, and in turn over their tenants. The
+ * rest is dealt out evenly: every due tenant met gets its share; the odd ones go to the tenants first in turn,
+ * and the rotation goes on behind them. Within a tenant, what is due longest goes first, where each level of
+ * priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it for ever. What
+ * small tenants leave over (`extra`) goes to whoever has more. So a tenant with work waits for at most
+ * (due tenants / limit) claims, rounded up.
+ */
+export const claimStatement: string = `
+WITH RECURSIVE
+  ${settingsCte},
+  ${openTypesCte},
+  types AS MATERIALIZED (
+    SELECT type, version FROM open_types WHERE (max_running IS NULL) = ($9::text = '')
+  ),
+  -- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
+  -- Ranked by tenant, so that one tenant's many do not hold up another's one; the ranking looks at the
+  -- 1,000 that lapsed first. What lapsed counts as running already: no cap stands in its way.
+  lapsed AS MATERIALIZED (
+    SELECT job.id
+    FROM (
+      SELECT first.id, first.lease_expires_at,
+        row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id) AS turn
+      FROM (
+        SELECT job.id, job.tenant_id, job.lease_expires_at
+        FROM evenkeel.background_job AS job
+        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+          AND job.type = ANY (ARRAY(SELECT type FROM types)) AND ${notPaused("job.tenant_id")}
+        ORDER BY job.lease_expires_at
+        LIMIT GREATEST(1000, $6::int)
+      ) AS first
+    ) AS ranked
+    JOIN evenkeel.background_job AS job ON job.id = ranked.id
+    WHERE job.state = 'RUNNING' AND job.lease_expires_at <= now()
+    ORDER BY ranked.turn, ranked.lease_expires_at
+    LIMIT ($6::int + 1) / 2
+    FOR UPDATE OF job SKIP LOCKED
+  ),
+  type_gate AS MATERIALIZED (
+    SELECT gate.max_running - ${runningOfType("gate.subject", "gate.max_running")} AS room
+    FROM types
+    JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TYPE' AND gate.subject = types.type
+    WHERE $9::text <> '' AND gate.version = types.version
+    FOR UPDATE OF gate SKIP LOCKED
+  ),
+  ${rotationCtes},
+  limited AS MATERIALIZED (
+    SELECT tenants.*, limits.version, limits.is_limited, limits.rate_limit, limits.rate_period_ms, limits.room
+    FROM tenants
+    CROSS JOIN settings
+    LEFT JOIN LATERAL ${tenantLimits("tenants.tenant_id")} AS limits ON settings.has_tenants
+  ),
+  gates AS MATERIALIZED (
+    SELECT limited.tenant_id, limited.rate_limit, limited.rate_period_ms
+    FROM limited
+    JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TENANT' AND gate.subject = limited.tenant_id
+    WHERE limited.is_limited AND gate.version = limited.version
+      -- A claim that may take nothing of its type stands in nobody's way.
+      AND ($9::text = '' OR (SELECT room FROM type_gate) > 0)
+    FOR UPDATE OF gate SKIP LOCKED
+  ),
+  -- A tenant met for the first time under a limit for every tenant: the next claim has a row to lock.
+  introduced AS (
+    INSERT INTO evenkeel.background_job_limit (kind, subject)
+    SELECT 'TENANT', limited.tenant_id
+    FROM limited CROSS JOIN settings
+    WHERE limited.version IS NULL AND settings.limits_every
+    ORDER BY limited.tenant_id
+    ON CONFLICT (kind, subject) DO NOTHING
+    RETURNING subject
+  ),
+  seats AS MATERIALIZED (
+    SELECT limited.tenant_id, limited.room,
+      row_number() OVER (ORDER BY limited.wrapped, limited.tenant_id)::int AS place
+    FROM limited
+    CROSS JOIN settings
+    LEFT JOIN gates USING (tenant_id)
+    WHERE gates.tenant_id IS NOT NULL OR limited.is_limited IS FALSE
+      OR (limited.version IS NULL AND NOT settings.limits_every)
+  ),
+  deal AS MATERIALIZED (
+    SELECT GREATEST(0, LEAST(
+        $6::int - (SELECT count(*) FROM lapsed)::int,
+        CASE WHEN $9::text <> '' THEN COALESCE((SELECT room FROM type_gate), 0) END
+      )) AS size,
+      count(*)::int AS tenants
+    FROM seats
+  ),
+  strands_of_seats AS MATERIALIZED (
+    SELECT heads.type, heads.priority, heads.tenant_id, seats.place, seats.room,
+      LEAST(seats.room, deal.size / deal.tenants + (seats.place <= deal.size % deal.tenants)::int) AS share,
+      count(*) OVER (PARTITION BY heads.tenant_id)::int AS strands,
+      row_number() OVER (
+        PARTITION BY heads.tenant_id ORDER BY heads.head_run_at - heads.priority * ${priorityStep}, heads.type
+      )::int AS turn
+    FROM heads JOIN seats USING (tenant_id) CROSS JOIN deal
+  ),
+  -- How a tenant's share falls to its strands, by the order of their jobs.
+  mixed AS MATERIALIZED (
+    SELECT type, priority, tenant_id, count(*)::int AS jobs
+    FROM (
+      SELECT strand.type, strand.priority, strand.tenant_id, strand.share,
+        row_number() OVER (
+          PARTITION BY strand.tenant_id ORDER BY job.run_at - strand.priority * ${priorityStep}, job.id
+        ) AS turn
+      FROM strands_of_seats AS strand
+      CROSS JOIN LATERAL (
+        SELECT oldest.id, oldest.run_at
+        FROM (
+          SELECT job.id, job.run_at
+          FROM evenkeel.background_job AS job
+          WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = strand.type
+            AND job.priority = strand.priority AND job.tenant_id = strand.tenant_id AND job.run_at <= now()
+          ORDER BY job.run_at, job.id
+          LIMIT $6::int
+        ) AS oldest
+        LIMIT strand.share
+      ) AS job
+      WHERE strand.strands > 1
+    ) AS merged
+    WHERE turn <= share
+    GROUP BY type, priority, tenant_id
+  ),
+  shares AS MATERIALIZED (
+    SELECT strand.type, strand.priority, strand.tenant_id, strand.place, strand.turn,
+      CASE WHEN strand.strands = 1 THEN strand.share ELSE COALESCE(mixed.jobs, 0) END AS share,
+      -- What a limited tenant may have beyond its share: from its first strand alone, so that it is not had twice.
+      CASE WHEN strand.room IS NULL THEN $6::int WHEN strand.turn = 1 THEN strand.room - strand.share ELSE 0 END
+        AS spare
+    FROM strands_of_seats AS strand
+    LEFT JOIN mixed USING (type, priority, tenant_id)
+    ORDER BY strand.place, strand.turn
+  ),
+  -- Here and in extra, rows are locked as they are read and the outer LIMIT stops the reading: no row is
+  -- locked beyond those claimed. The inner LIMIT, of a known size, keeps the estimates near the truth.
+  picked AS MATERIALIZED (
+    SELECT shares.type, shares.priority, shares.tenant_id, job.id, job.run_at
+    FROM shares
+    CROSS JOIN LATERAL (
+      SELECT oldest.id, oldest.run_at
+      FROM (
+        SELECT job.id, job.run_at
+        FROM evenkeel.background_job AS job
+        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at <= now()
+        ORDER BY job.run_at, job.id
+        LIMIT $6::int
+        FOR UPDATE SKIP LOCKED
+      ) AS oldest
+      LIMIT shares.share
+    ) AS job
+  ),
+  served AS MATERIALIZED (
+    SELECT type, priority, tenant_id, count(*)::int AS jobs, max(run_at) AS run_at,
+      (array_agg(id ORDER BY run_at DESC, id DESC))[1] AS id
+    FROM picked
+    GROUP BY type, priority, tenant_id
+  ),
+  room AS MATERIALIZED (
+    SELECT deal.size - (SELECT count(*) FROM picked)::int AS jobs FROM deal
+  ),
+  extra AS MATERIALIZED (
+    SELECT shares.tenant_id, job.id
+    FROM shares
+    LEFT JOIN served USING (type, priority, tenant_id)
+    CROSS JOIN LATERAL (
+      SELECT next.id
+      FROM (
+        SELECT job.id
+        FROM evenkeel.background_job AS job
+        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at <= now()
+          AND (job.run_at, job.id) > (COALESCE(served.run_at, '-infinity'), COALESCE(served.id, 0))
+        ORDER BY job.run_at, job.id
+        LIMIT $6::int
+        FOR UPDATE SKIP LOCKED
+      ) AS next
+      LIMIT shares.spare
+    ) AS job
+    WHERE COALESCE(served.jobs, 0) = shares.share
+    LIMIT (SELECT jobs FROM room)
+  ),
+  taken AS MATERIALIZED (
+    SELECT tenant_id, count(*)::int AS jobs
+    FROM (SELECT tenant_id FROM picked UNION ALL SELECT tenant_id FROM extra) AS both_ways
+    GROUP BY tenant_id
+  ),
+  claimed AS (
+    UPDATE evenkeel.background_job AS job
+    SET state = 'RUNNING',
+      attempt = job.attempt + 1,
+      fence = job.fence + 1,
+      owner = $11::text,
+      lease_expires_at = now() + $10::int * interval '1 millisecond',
+      -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
+      capped = CASE WHEN job.state = 'RUNNING' THEN job.capped
+        ELSE $9::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END,
+      crashes = job.crashes + (job.state = 'RUNNING')::int,
+      errors = CASE WHEN job.state = 'RUNNING' THEN
+        CASE WHEN jsonb_array_length(job.errors) >= 20 THEN job.errors - 0 ELSE job.errors END
+          || jsonb_build_object(
+            'attempt', job.attempt,
+            'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+            'code', 'lease_lapsed',
+            'message', 'The worker ' || job.owner || ' stopped renewing its lease.'
+          )
+        ELSE job.errors END
+    -- An array of ids and not a join: its plan stays an index scan whatever the estimates say.
+    WHERE job.id = ANY (ARRAY(
+      SELECT id FROM lapsed UNION ALL SELECT id FROM picked UNION ALL SELECT id FROM extra
+    ))
+    RETURNING job.*
+  ),
+  -- What was taken under a limit changes its row: claims that counted before skip it.
+  tenants_stamped AS (
+    UPDATE evenkeel.background_job_limit AS gate
+    SET version = gate.version + 1,
+      updated_at = now(),
+      spent = CASE WHEN gates.rate_limit IS NULL THEN '{}' ELSE (
+        SELECT jsonb_object_agg(spent.tenth, spent.jobs)
+        FROM (
+          SELECT entry.tenth, sum(entry.jobs)::int AS jobs
+          FROM (
+            SELECT key::bigint, value::int FROM jsonb_each_text(gate.spent)
+            UNION ALL
+            SELECT ${tenthOf("gates.rate_period_ms")}, taken.jobs
+          ) AS entry (tenth, jobs)
+          WHERE entry.tenth BETWEEN ${tenthOf("gates.rate_period_ms")} - 10 AND ${tenthOf("gates.rate_period_ms")}
+          GROUP BY entry.tenth
+        ) AS spent
+      ) END
+    FROM gates JOIN taken USING (tenant_id)
+    WHERE gate.kind = 'TENANT' AND gate.subject = gates.tenant_id
+  ),
+  type_stamped AS (
+    UPDATE evenkeel.background_job_limit
+    SET version = version + 1, updated_at = now()
+    WHERE kind = 'TYPE' AND subject = $9::text AND EXISTS (SELECT FROM taken)
+  ),
+  progress AS MATERIALIZED (
+    SELECT
+      NOT EXISTS (SELECT FROM frontier) AS complete,
+      CASE
+        WHEN deal.size < deal.tenants OR deal.tenants >= $6::int OR NOT EXISTS (SELECT FROM frontier)
+          THEN (
+            SELECT tenant_id FROM seats
+            WHERE deal.size > 0 AND place = COALESCE(NULLIF(deal.size % NULLIF(deal.tenants, 0), 0), deal.tenants)
+          )
+        ELSE (SELECT tenant_id FROM frontier)
+      END AS last_tenant,
+      (SELECT wrapped FROM frontier) AS wrapped,
+      (SELECT origin FROM rotation) AS origin,
+      EXISTS (SELECT FROM introduced) AS introduced,
+      EXISTS (SELECT FROM ring WHERE is_full)
+        OR deal.tenants < (SELECT count(*) FROM limited)
+        OR ($9::text <> '' AND deal.tenants > deal.size) AS held_back,
+      ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS capped_types
+    FROM deal
+  ),
+  moved AS (
+    INSERT INTO evenkeel.background_job_rotation (lane, type, after_tenant)
+    SELECT $1::evenkeel.lane, $9::text, progress.last_tenant
+    FROM progress
+    WHERE $3::text IS NULL AND progress.last_tenant IS NOT NULL
+    ON CONFLICT (lane, type) DO UPDATE SET after_tenant = EXCLUDED.after_tenant, updated_at = now()
+  )
+SELECT
+  progress.complete, progress.last_tenant AS "lastTenant", progress.wrapped, progress.origin,
+  progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
+  claimed.id::text, claimed.tenant_id AS "tenantId", claimed.type, claimed.version, claimed.payload,
+  claimed.priority, claimed.attempt, claimed.max_attempts AS "maxAttempts", claimed.crashes,
+  claimed.fence::text, claimed.run_at AS "runAt", claimed.lease_expires_at AS "leaseExpiresAt",
+  claimed.correlation_id AS "correlationId", claimed.unique_key AS "uniqueKey", claimed.errors
+FROM progress
+LEFT JOIN claimed ON true
+ORDER BY
+  row_number() OVER (
+    PARTITION BY claimed.tenant_id ORDER BY claimed.run_at - claimed.priority * ${priorityStep}, claimed.id
+  ),
+  claimed.tenant_id`;

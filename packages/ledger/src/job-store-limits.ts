@@ -1,0 +1,89 @@
+/**
+ * What operators decided about the queue, as CTEs and conditions of the statements that claim and explain.
+ *
+ * A cap or a rate holds exactly, however many claims run at once: a claim locks the row of a limited tenant or
+ * type, skips it when another holds it or changed it since the claim's snapshot (`version`), and changes it
+ * itself when it takes jobs. So what it counted is what runs.
+ */
+
+/** How much due time one level of priority is worth: with two levels more, a job passes those 20 minutes older. */
+export const priorityStep = "interval '10 minutes'";
+
+/** The limits for all, one row: whether the queue is paused, and what holds for every tenant. */
+export const settingsCte: string = `
+  settings AS MATERIALIZED (
+    SELECT
+      EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused) AS is_paused,
+      EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind IN ('TENANT', 'EVERY_TENANT')) AS has_tenants,
+      every.max_running, every.rate_limit, every.rate_period_ms,
+      every.max_running IS NOT NULL OR every.rate_limit IS NOT NULL AS limits_every
+    FROM (VALUES (1)) AS one
+    LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
+  )`;
+
+/** The asked types ($2, $8 of them) that are not paused, with the cap of each. */
+export const openTypesCte: string = `
+  open_types AS MATERIALIZED (
+    SELECT asked.type, rule.max_running, rule.version
+    -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
+    FROM (SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int) AS asked
+    CROSS JOIN settings
+    LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
+    WHERE NOT settings.is_paused AND rule.paused IS NOT TRUE
+  )`;
+
+/** How many jobs of a type, an expression, run under its cap; counted no further than `most`. */
+export function runningOfType(type: string, most: string): string {
+  return `(SELECT count(*)::int FROM (
+    SELECT FROM evenkeel.background_job AS held
+    WHERE held.state = 'RUNNING' AND held.capped AND held.type = ${type}
+    LIMIT ${most}
+  ) AS held)`;
+}
+
+/** Which tenth of a period it is, counted since 1970. */
+export function tenthOf(periodMs: string): string {
+  return `floor(extract(epoch FROM now()) * 10000 / ${periodMs})::bigint`;
+}
+
+/**
+ * The limits of one tenant, an expression; no row without a decision about it or every tenant. `room` is how
+ * many of its jobs may be claimed, `NULL` for any number, 0 or less for none. A start counts for the tenth of
+ * the period that it fell in and for ten more: so no period of any beginning sees more than the rate.
+ */
+export function tenantLimits(tenantId: string): string {
+  return `(
+    SELECT rule.*, LEAST(rule.max_running - rule.running, rule.rate_limit - rule.spent) AS room
+    FROM (
+      SELECT own.version, own.paused, rule.max_running, rule.rate_limit, rule.rate_period_ms,
+        rule.max_running IS NOT NULL OR rule.rate_limit IS NOT NULL AS is_limited,
+        CASE WHEN rule.max_running IS NOT NULL THEN (
+          SELECT count(*)::int FROM (
+            SELECT FROM evenkeel.background_job AS held
+            WHERE held.state = 'RUNNING' AND held.capped AND held.tenant_id = own.subject
+            LIMIT rule.max_running
+          ) AS held
+        ) END AS running,
+        CASE WHEN rule.rate_limit IS NOT NULL THEN (
+          SELECT COALESCE(sum(tenth.value::int), 0)::int FROM jsonb_each_text(own.spent) AS tenth
+          WHERE tenth.key::bigint BETWEEN ${tenthOf("rule.rate_period_ms")} - 10 AND ${tenthOf("rule.rate_period_ms")}
+        ) END AS spent
+      FROM evenkeel.background_job_limit AS own
+      CROSS JOIN settings
+      CROSS JOIN LATERAL (
+        SELECT COALESCE(own.max_running, settings.max_running) AS max_running,
+          COALESCE(own.rate_limit, settings.rate_limit) AS rate_limit,
+          COALESCE(own.rate_period_ms, settings.rate_period_ms) AS rate_period_ms
+      ) AS rule
+      WHERE own.kind = 'TENANT' AND own.subject = ${tenantId}
+    ) AS rule
+  )`;
+}
+
+/** Whether no operator paused a tenant, an expression. */
+export function notPaused(tenantId: string): string {
+  return `NOT EXISTS (
+    SELECT FROM evenkeel.background_job_limit AS paused
+    WHERE paused.kind = 'TENANT' AND paused.subject = ${tenantId} AND paused.paused
+  )`;
+}
