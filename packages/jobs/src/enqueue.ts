@@ -17,7 +17,7 @@ import {
 import type { z } from "zod";
 
 import { maxDelayMs } from "./attempt-error.ts";
-import type { JobDefinition } from "./job-definition.ts";
+import { checkPriority, type JobDefinition } from "./job-definition.ts";
 import { JobError } from "./job-error.ts";
 
 /** One job to be enqueued. */
@@ -30,6 +30,8 @@ export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
   readonly delayMs?: number;
   /** `stable` by default. */
   readonly lane?: Lane;
+  /** In place of the definition's own: a whole number from -10 to 10. */
+  readonly priority?: number;
   /** In place of the definition's own key, 1 to 400 characters. */
   readonly uniqueKey?: string;
   /** Handed to the handler, 1 to 200 characters. */
@@ -91,12 +93,15 @@ function prepareJob<Schema extends z.ZodType>(
   checkText(type, "correlationId", input.correlationId, 200);
   checkDueTime(type, input);
   checkLane(type, input.lane);
+  const priority = input.priority ?? definition.priority;
+  checkPriority("invalid_options", type, priority);
   return {
     tenantId,
     type,
     version,
     payloadText: text,
     lane: input.lane ?? "stable",
+    priority,
     maxAttempts: definition.retry.maxAttempts,
     ...(input.runAt === undefined ? {} : { runAt: input.runAt }),
     ...(input.delayMs === undefined ? {} : { delayMs: input.delayMs }),

@@ -106,3 +106,47 @@ test("a waiting job can be due at another time, on record; one that runs cannot"
   expect(await jobs.reschedule(id, new Date())).toBe(false);
   expect(await jobs.reschedule("999999", new Date())).toBe(false);
 });
+
+test("what holds a due job back is named: a pause, a cap, a rate", async () => {
+  const { jobs } = queue.ledger.forTenant("t");
+  const operator = queue.ledger.asOperator("night").queue;
+  const running = await add(1);
+  const id = await add(2);
+  await operator.pause("queue", { reason: "an incident" });
+  expect(await jobs.explain(id)).toMatchObject({
+    cause: "paused",
+    heldBy: { kind: "QUEUE", pausedBy: "night", pauseReason: "an incident" },
+    summary: expect.stringMatching(/the queue is paused since .* by night: an incident/u),
+  });
+  await operator.resume("queue");
+  await operator.pause({ type: "count" });
+  await operator.pause({ tenantId: "t" });
+  expect(await jobs.explain(id)).toMatchObject({ heldBy: { kind: "TYPE", subject: "count" } });
+  await operator.resume({ type: "count" });
+  expect(await jobs.explain(id)).toMatchObject({ heldBy: { kind: "TENANT", subject: "t" } });
+  await operator.resume({ tenantId: "t" });
+  expect(await jobs.explain(id)).toMatchObject({ cause: "waiting", heldBy: null });
+
+  await operator.limit("every-tenant", { maxRunning: 1 });
+  const claimed = await queue.ledger.jobs.claim({ ...claim, limit: 5 });
+  expect(claimed.jobs.map((job) => job.id)).toEqual([running]);
+  expect(await jobs.explain(id)).toMatchObject({
+    cause: "capped",
+    heldBy: { kind: "TENANT", subject: "t", maxRunning: 1 },
+    summary: expect.stringContaining("tenant t may run 1 jobs at a time"),
+  });
+  await operator.limit("every-tenant", { maxRunning: null });
+  await operator.limit({ type: "count" }, { maxRunning: 1 });
+  expect(await queue.ledger.asOperator("night").jobs.explain(id)).toMatchObject({
+    cause: "capped",
+    heldBy: { kind: "TYPE", subject: "count" },
+  });
+  await operator.limit({ type: "count" }, { maxRunning: null });
+  await operator.limit({ tenantId: "t" }, { rate: { jobs: 1, periodMs: 3_600_000 } });
+  await add(3);
+  expect((await queue.ledger.jobs.claim(claim)).jobs).toHaveLength(1);
+  expect(await jobs.explain(await add(4))).toMatchObject({
+    cause: "rate_limited",
+    heldBy: { kind: "TENANT", rate: { jobs: 1, periodMs: 3_600_000 } },
+  });
+});

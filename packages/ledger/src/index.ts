@@ -84,7 +84,7 @@ export type {
   ScopedDeadLetters,
 } from "./scoped/dead-letters.ts";
 export type { RequeueItem } from "./scoped/dead-letter-decisions.ts";
-export type { JobExplanation } from "./scoped/job-explanation.ts";
+export type { HoldingDecision, JobExplanation } from "./scoped/job-explanation.ts";
 export type { JobFilter, JobRecord, ScopedJobs } from "./scoped/jobs.ts";
 export type { OperatorDeadLetters, OperatorLedger } from "./scoped/operator-ledger.ts";
 export type {

@@ -32,8 +32,7 @@ WITH RECURSIVE
   lapsed AS MATERIALIZED (
     SELECT job.id
     FROM (
-      SELECT first.id, first.lease_expires_at,
-        row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id) AS turn
+      SELECT first.id
       FROM (
         SELECT job.id, job.tenant_id, job.lease_expires_at
         FROM evenkeel.background_job AS job
@@ -42,12 +41,17 @@ WITH RECURSIVE
         ORDER BY job.lease_expires_at
         LIMIT GREATEST(1000, $6::int)
       ) AS first
+      ORDER BY
+        row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id),
+        first.lease_expires_at
     ) AS ranked
-    JOIN evenkeel.background_job AS job ON job.id = ranked.id
-    WHERE job.state = 'RUNNING' AND job.lease_expires_at <= now()
-    ORDER BY ranked.turn, ranked.lease_expires_at
+    CROSS JOIN LATERAL (
+      SELECT job.id
+      FROM evenkeel.background_job AS job
+      WHERE job.id = ranked.id AND job.state = 'RUNNING' AND job.lease_expires_at <= now()
+      FOR UPDATE SKIP LOCKED
+    ) AS job
     LIMIT ($6::int + 1) / 2
-    FOR UPDATE OF job SKIP LOCKED
   ),
   type_gate AS MATERIALIZED (
     SELECT gate.max_running - ${runningOfType("gate.subject", "gate.max_running")} AS room

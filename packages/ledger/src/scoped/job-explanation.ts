@@ -1,6 +1,7 @@
 import type { DeadLetterReason } from "../dead-letters.ts";
 import type { DeadLetterStatus } from "../dead-letter-lifecycle.ts";
 import type { JobStatus } from "../job-store-lifecycle.ts";
+import { priorityStep, runningOfType, settingsCte, tenantLimits } from "../job-store-limits.ts";
 import type { Scope } from "./scope.ts";
 
 /** Why a job is where it is. */
@@ -14,6 +15,9 @@ export interface JobExplanation {
   readonly cause:
     | "scheduled"
     | "unknown_type"
+    | "paused"
+    | "capped"
+    | "rate_limited"
     | "waiting"
     | "running"
     | "lease_lapsed"
@@ -27,6 +31,8 @@ export interface JobExplanation {
   readonly ahead: number;
   /** Attempts begun. */
   readonly attempt: number;
+  /** The operator's decision that holds it back while it is `paused`, `capped` or `rate_limited`. */
+  readonly heldBy: HoldingDecision | null;
   readonly lease: { readonly owner: string; readonly until: Date } | null;
   /** The code of its last failed attempt. */
   readonly lastErrorCode: string | null;
@@ -38,31 +44,82 @@ export interface JobExplanation {
   } | null;
 }
 
+/** A pause, a cap or a rate that keeps a due job waiting. */
+export interface HoldingDecision {
+  readonly kind: "QUEUE" | "TYPE" | "TENANT";
+  /** The type or the tenant's id; `""` for the queue. */
+  readonly subject: string;
+  /** Of a pause. */
+  readonly pausedBy: string | null;
+  readonly pausedAt: Date | null;
+  readonly pauseReason: string | null;
+  /** Most jobs running at a time, of a cap. */
+  readonly maxRunning: number | null;
+  /** Of a rate. */
+  readonly rate: { readonly jobs: number; readonly periodMs: number } | null;
+}
+
+// The first that holds: what is paused, then what is full. Another tenant's rows may be out of sight here, and
+// with them what runs of a type: a tenant is told that it waits.
+const heldBy = `
+SELECT "held"."cause", "held"."kind", "held"."subject", "held"."maxRunning", "held"."rate", "p"."paused_by" AS "pausedBy",
+  "p"."paused_at" AS "pausedAt", "p"."pause_reason" AS "pauseReason"
+FROM (
+  SELECT CASE "kind" WHEN 'QUEUE' THEN 1 WHEN 'TYPE' THEN 2 ELSE 3 END AS "place", 'paused' AS "cause",
+    "kind", "subject", NULL::int AS "maxRunning", NULL::jsonb AS "rate"
+  FROM "evenkeel"."background_job_limit"
+  WHERE "paused" AND ("kind", "subject") IN
+    (('QUEUE', ''), ('TYPE', "j"."type"), ('TENANT', "j"."tenantId"))
+  UNION ALL
+  SELECT 4, 'capped', "kind", "subject", "max_running", NULL
+  FROM "evenkeel"."background_job_limit"
+  WHERE "kind" = 'TYPE' AND "subject" = "j"."type"
+    AND ${runningOfType(`"j"."type"`, `"max_running"`)} >= "max_running"
+  UNION ALL
+  SELECT 5, CASE WHEN "t"."running" >= "t"."max_running" THEN 'capped' ELSE 'rate_limited' END, 'TENANT',
+    "j"."tenantId", CASE WHEN "t"."running" >= "t"."max_running" THEN "t"."max_running" END,
+    CASE WHEN "t"."spent" >= "t"."rate_limit" AND ("t"."running" >= "t"."max_running") IS NOT TRUE
+      THEN jsonb_build_object('jobs', "t"."rate_limit", 'periodMs', "t"."rate_period_ms") END
+  FROM ${tenantLimits(`"j"."tenantId"`)} AS "t" WHERE "t"."room" <= 0
+) AS "held"
+LEFT JOIN "evenkeel"."background_job_limit" AS "p"
+  ON "held"."cause" = 'paused' AND "p"."kind" = "held"."kind" AND "p"."subject" = "held"."subject"
+WHERE "j"."status" = 'PENDING' AND "j"."runAt" <= now()
+ORDER BY "held"."place" LIMIT 1`;
+
 const statement = `
+WITH ${settingsCte}
 SELECT "j".*, "j"."id"::text AS "id", (extract(epoch FROM "j"."runAt" - now()) * 1000)::float8 AS "dueInMs",
   "ahead"."count" AS "ahead", "letter"."id"::text AS "letterId",
-  "letter"."reason" AS "letterReason", "letter"."status"::text AS "letterStatus"
+  "letter"."reason" AS "letterReason", "letter"."status"::text AS "letterStatus",
+  "held"."cause" AS "heldCause", "held"."kind"::text AS "heldKind", "held"."subject" AS "heldSubject",
+  "held"."maxRunning", "held"."rate", "held"."pausedBy", "held"."pausedAt", "held"."pauseReason"
 FROM (
-  SELECT "id", "tenant_id" AS "tenantId", "type", "lane", "state"::text AS "status", "run_at" AS "runAt",
-    "attempt", "owner",
+  SELECT "id", "tenant_id" AS "tenantId", "type", "lane", "state"::text AS "status", "priority",
+    "run_at" AS "runAt", "attempt", "owner",
     "lease_expires_at" AS "leaseUntil", "lease_expires_at" <= now() AS "hasLapsed",
     "errors"->-1->>'code' AS "lastErrorCode", NULL::timestamptz AS "finishedAt"
   FROM "evenkeel"."background_job" WHERE "id" = $1::bigint AND :tenant("tenant_id")
   UNION ALL
-  SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "run_at",
+  SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "priority", "run_at",
     "attempt", NULL, NULL, NULL,
     "errors"->-1->>'code', "finished_at"
   FROM "evenkeel"."background_job_history" WHERE "id" = $1::bigint AND :tenant("tenant_id")
 ) AS "j"
 CROSS JOIN LATERAL (
   SELECT count(*)::int AS "count" FROM (
-    SELECT FROM "evenkeel"."background_job" AS "o"
+    SELECT
+    -- One range of the index per priority.
+    FROM generate_series(-10, 10) AS "level" ("priority")
+    CROSS JOIN "evenkeel"."background_job" AS "o"
     WHERE "j"."status" = 'PENDING' AND "j"."runAt" <= now() AND "o"."state" = 'PENDING' AND "o"."lane" = "j"."lane"
       AND "o"."type" = "j"."type" AND "o"."tenant_id" = "j"."tenantId" AND "o"."run_at" <= now()
-      AND ("o"."run_at", "o"."id") < ("j"."runAt", "j"."id")
+      AND "o"."priority" = "level"."priority" AND ("o"."run_at", "o"."id")
+        < ("j"."runAt" + ("level"."priority" - "j"."priority") * ${priorityStep}, "j"."id")
     LIMIT 10000
   ) AS "earlier"
 ) AS "ahead"
+LEFT JOIN LATERAL (${heldBy}) AS "held" ON true
 LEFT JOIN LATERAL (
   SELECT "d"."id", "d"."reason", "d"."status" FROM "evenkeel"."background_dead_letter" AS "d"
   WHERE "d"."kind" = 'JOB' AND "d"."source_id" = "j"."id"::text
@@ -83,6 +140,14 @@ interface Row {
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
   readonly ahead: number;
+  readonly heldCause: "paused" | "capped" | "rate_limited" | null;
+  readonly heldKind: HoldingDecision["kind"];
+  readonly heldSubject: string;
+  readonly maxRunning: number | null;
+  readonly rate: HoldingDecision["rate"];
+  readonly pausedBy: string | null;
+  readonly pausedAt: Date | null;
+  readonly pauseReason: string | null;
   readonly letterId: string | null;
   readonly letterReason: DeadLetterReason;
   readonly letterStatus: DeadLetterStatus;
@@ -109,6 +174,7 @@ export async function explainJob(
     ahead,
     lastErrorCode,
     finishedAt,
+    heldBy: row.heldCause === null ? null : toDecision(row),
     lease:
       row.owner === null || row.leaseUntil === null
         ? null
@@ -118,6 +184,34 @@ export async function explainJob(
         ? null
         : { id: row.letterId, reason: row.letterReason, status: row.letterStatus },
   };
+}
+
+function toDecision(row: Row): HoldingDecision {
+  const { heldKind: kind, heldSubject: subject, pausedBy, pausedAt, pauseReason } = row;
+  return {
+    kind,
+    subject,
+    pausedBy,
+    pausedAt,
+    pauseReason,
+    maxRunning: row.maxRunning,
+    rate: row.rate,
+  };
+}
+
+/** What holds a due job back, as a sentence. */
+function describeHold(row: Row): string {
+  const { heldKind, heldSubject, pausedBy, pausedAt, pauseReason, maxRunning, rate } = row;
+  const subject =
+    heldKind === "QUEUE"
+      ? "the queue"
+      : `${heldKind === "TYPE" ? "type" : "tenant"} ${heldSubject}`;
+  if (row.heldCause === "paused") {
+    const because = pauseReason === null ? "" : `: ${pauseReason}`;
+    return `${subject} is paused since ${pausedAt?.toISOString() ?? ""} by ${pausedBy ?? ""}${because}`;
+  }
+  if (rate !== null) return `${subject} may start ${rate.jobs} jobs in ${rate.periodMs} ms`;
+  return `${subject} may run ${maxRunning ?? 0} jobs at a time`;
 }
 
 function explain(
@@ -138,6 +232,10 @@ function explain(
       if (types !== undefined && !types.includes(type)) {
         const summary = `It is due since ${due}, and no handler here knows jobs of type ${type}.`;
         return { cause: "unknown_type", summary };
+      }
+      if (row.heldCause !== null) {
+        const summary = `It is due since ${due}, and ${describeHold(row)}; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;
+        return { cause: row.heldCause, summary };
       }
       const summary = `It is due since ${due} and waits for a runner; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;
       return { cause: "waiting", summary };

@@ -1,0 +1,81 @@
+import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { claimStatement } from "./job-store-claim-statement.ts";
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  // One tenant's backlog, a thousand small tenants, work of the future, and what runs: some of it left behind.
+  await database.pool.query(`
+    INSERT INTO "evenkeel"."background_job"
+      ("tenant_id", "type", "payload", "run_at", "max_attempts", "priority", "state", "owner", "lease_expires_at")
+    SELECT CASE WHEN n % 10 = 0 THEN 't' || n % 1000 ELSE 'big' END, 'a', '{}'::jsonb, now() - n * interval '1 second', 3,
+      CASE WHEN n % 7 = 0 THEN 3 ELSE 0 END, 'PENDING'::"evenkeel"."job_state", NULL, NULL::timestamptz
+    FROM generate_series(1, 30000) AS n
+    UNION ALL SELECT 'big', 'a', '{}', now() + interval '1 day', 3, 0, 'PENDING', NULL, NULL
+    FROM generate_series(1, 10000)
+    UNION ALL SELECT 't' || n % 100, 'a', '{}', now(), 3, 0, 'RUNNING', 'o', now() + (n % 3 - 1) * interval '1 hour'
+    FROM generate_series(1, 3000) AS n;
+    ANALYZE`);
+});
+afterAll(() => database.drop());
+
+interface PlanNode {
+  readonly "Node Type": string;
+  readonly "Relation Name"?: string;
+  readonly "Index Name"?: string;
+  readonly "Actual Rows": number;
+  readonly "Actual Loops": number;
+  readonly "Rows Removed by Filter"?: number;
+  readonly Plans?: readonly PlanNode[];
+}
+
+/** The plan of a claim that is made, and rolled back. */
+async function explain(limit: number, cappedType = ""): Promise<readonly PlanNode[]> {
+  const client = await database.pool.connect();
+  try {
+    await client.query("BEGIN");
+    const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
+      `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${claimStatement}`,
+      ["stable", '["a"]', null, null, false, limit, 2_000, 1, cappedType, 30_000, "o"],
+    );
+    await client.query("ROLLBACK");
+    const flatten = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
+    return rows[0]?.["QUERY PLAN"].flatMap(({ Plan }) => flatten(Plan)) ?? [];
+  } finally {
+    client.release();
+  }
+}
+
+async function decide(sql: string): Promise<void> {
+  await database.pool.query(`DELETE FROM "evenkeel"."background_job_limit"; ${sql}`);
+}
+
+const everyTenant = `INSERT INTO "evenkeel"."background_job_limit" ("kind", "subject", "max_running")
+  SELECT 'EVERY_TENANT'::"evenkeel"."job_limit_kind", '', 5
+  UNION ALL SELECT DISTINCT 'TENANT'::"evenkeel"."job_limit_kind", "tenant_id", NULL::int FROM "evenkeel"."background_job"`;
+const oneType = `INSERT INTO "evenkeel"."background_job_limit" ("kind", "subject", "max_running") VALUES ('TYPE', 'a', 50)`;
+
+test.each([
+  { what: "no limits", sql: "", capped: "" },
+  { what: "a cap for every tenant", sql: everyTenant, capped: "" },
+  { what: "a cap of the type", sql: oneType, capped: "a" },
+])("a claim reads the queue through its indexes, and sorts a batch, with $what", async (world) => {
+  await decide(world.sql);
+  for (const limit of [10, 200]) {
+    const nodes = await explain(limit, world.capped);
+    const reads = nodes.filter((node) => node["Relation Name"] === "background_job");
+    expect(reads.length).toBeGreaterThan(3);
+    expect(reads.filter((node) => node["Node Type"] === "Seq Scan")).toEqual([]);
+    // What one node reads in all is a matter of the batch and of the tenants that it meets, not of the backlog.
+    const bound = Math.max(1_000, limit * 12);
+    const rowsOf = (node: PlanNode): number =>
+      (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"];
+    expect(reads.filter((node) => rowsOf(node) > bound)).toEqual([]);
+    const sorts = nodes.filter((node) => node["Node Type"].includes("Sort"));
+    expect(sorts.filter((node) => rowsOf(node) > bound)).toEqual([]);
+    const indexes = new Set(nodes.flatMap((node) => node["Index Name"] ?? []));
+    expect([...indexes]).toContain("background_job_due");
+  }
+});
