@@ -7,6 +7,7 @@ import {
   type TransactionClient,
 } from "@evenkeel/ledger";
 
+import { Attendance } from "./attendance.ts";
 import { Attempt } from "./attempt.ts";
 import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
@@ -39,6 +40,7 @@ export interface DrainDeps {
 
 interface DrainLimits {
   readonly budgetMs: number;
+  readonly lingerMs: number;
   readonly maxJobs: number;
   readonly abortGraceMs: number;
   readonly signal: AbortSignal | undefined;
@@ -53,6 +55,9 @@ interface WaitingJob {
 /** While jobs run and none was due, how often the queue is asked again, in milliseconds. */
 const pollMs = 250;
 
+/** The same while it attends the lane and has just seen a job. */
+const attentivePollMs = 20;
+
 const longestClaimRetryMs = 5_000;
 
 /**
@@ -65,6 +70,7 @@ export class Drain {
   readonly #types: readonly string[];
   readonly #leases: LeaseKeeper;
   readonly #settlements: SettlementQueue;
+  readonly #attendance: Attendance;
   readonly #attempts = new Map<string, Attempt>();
   readonly #cancelTimers = new Set<() => void>();
   readonly #waiting = new Map<string, WaitingJob>();
@@ -75,6 +81,10 @@ export class Drain {
   #isPumping = false;
   #isClaiming = false;
   #isStopping = false;
+  #isLeaving = false;
+  #lastSeenMs: number;
+  /** Whether a cap or a rate kept the last claim from due work. */
+  #isHeldBack = false;
   /** Whether the last claim found nothing. */
   #wasEmpty = false;
   /** Whether a job ended since the last claim was sent: it may have enqueued others, or be due again. */
@@ -100,6 +110,8 @@ export class Drain {
     this.#types = [...deps.handlers.keys()];
     this.#leases = new LeaseKeeper(deps);
     this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
+    this.#attendance = new Attendance({ ...deps, onChange: () => this.#pump() });
+    this.#lastSeenMs = deps.clock.now();
   }
 
   async run(): Promise<DrainReport> {
@@ -113,6 +125,7 @@ export class Drain {
         signal?.addEventListener("abort", onAbort);
         stopSignal?.addEventListener("abort", onStop);
         if (stopSignal?.aborted === true) this.#stop();
+        if (this.#limits.lingerMs > 0) this.#attendance.start();
         if (budgetMs === 0 || signal?.aborted === true) this.#abort();
         this.#pump();
       });
@@ -122,7 +135,9 @@ export class Drain {
       for (const cancel of this.#cancelTimers) cancel();
       this.#leases.stop();
     }
-    return this.#report();
+    const wasAttending = this.#attendance.isMarked;
+    await this.#attendance.leave();
+    return this.#report(wasAttending);
   }
 
   #pump(): void {
@@ -135,14 +150,34 @@ export class Drain {
     const limit = this.#claimLimit(isResting && this.#settlements.isIdle);
     if (limit > 0) void this.#claim(limit);
     else if (isResting && !this.#isClaiming && this.#settlements.isIdle && this.#isThrough()) {
-      this.#end?.resolve();
+      if (this.#attendance.isMarked && !this.#isStopping) void this.#leave();
+      else this.#end?.resolve();
     }
     this.#isPumping = false;
   }
 
   #isThrough(): boolean {
+    if (this.#isLeaving) return false;
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return true;
-    return this.#wasEmpty && !this.#hasChanged && this.#claimFailures === 0;
+    if (!this.#wasEmpty || this.#hasChanged || this.#claimFailures > 0) return false;
+    if (this.#attendance.isAsking) return false;
+    return (
+      !this.#attendance.isHeld || !(this.#isHeldBack || this.#idleMs() < this.#limits.lingerMs)
+    );
+  }
+
+  /** How long ago it saw a job. */
+  #idleMs(): number {
+    return this.#deps.clock.now() - this.#lastSeenMs;
+  }
+
+  /** Gives the attendance back and looks once more: whoever enqueued and found the lane attended relies on it. */
+  async #leave(): Promise<void> {
+    this.#isLeaving = true;
+    await this.#attendance.leave();
+    this.#isLeaving = false;
+    this.#mayAskAgain = true;
+    this.#pump();
   }
 
   #startWaiting(): void {
@@ -224,7 +259,7 @@ export class Drain {
 
   /** How many jobs to claim now; 0: none. */
   #claimLimit(isIdle: boolean): number {
-    if (this.#isStopping || this.#isClaiming) return 0;
+    if (this.#isStopping || this.#isClaiming || this.#isLeaving) return 0;
     const room = this.#limits.maxJobs - this.#counts.claimed;
     if (room <= 0) return 0;
     const { concurrency, batchSize } = this.#deps;
@@ -265,7 +300,12 @@ export class Drain {
       this.#counts.claimed += result.jobs.length;
       this.#wasEmpty = result.jobs.length === 0;
       for (const job of result.jobs) this.#accept(job, claimedAtMs);
-      if (this.#wasEmpty) this.#askAgainAfter(pollMs);
+      this.#isHeldBack = result.heldBack;
+      if (this.#wasEmpty) this.#askAgainAfter(this.#pollAfterMs());
+      else {
+        this.#lastSeenMs = clock.now();
+        if (this.#limits.lingerMs > 0) this.#attendance.start();
+      }
     } catch (error) {
       if (this.#claims === 0) {
         this.#end?.reject(error);
@@ -280,6 +320,11 @@ export class Drain {
     }
     if (this.#isStopping) this.#releaseWaiting();
     this.#pump();
+  }
+
+  #pollAfterMs(): number {
+    if (!this.#attendance.isHeld) return pollMs;
+    return Math.min(pollMs, Math.max(attentivePollMs, this.#idleMs() / 20));
   }
 
   #accept(job: ClaimedJob, claimedAtMs: number): void {
@@ -348,13 +393,14 @@ export class Drain {
     this.#cancelTimers.add(cancel);
   }
 
-  async #report(): Promise<DrainReport> {
+  /** `wasAttending`: somebody may rely on a look at the queue that comes only now. */
+  async #report(wasAttending: boolean): Promise<DrainReport> {
     const { signal, stopSignal } = this.#limits;
     const remains = await readRemains({
       ...this.#deps,
       types: this.#types,
       patienceMs: this.#deps.leaseMs / 2,
-      isThrough: this.#wasEmpty && !this.#hasChanged,
+      isThrough: this.#wasEmpty && !this.#hasChanged && !wasAttending,
     });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
     return { ...this.#counts, ...remains, stopped };

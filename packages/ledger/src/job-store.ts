@@ -1,5 +1,6 @@
 import type { Lane } from "@evenkeel/events";
 
+import { attendLane, isLaneAttended, leaveLane } from "./job-store-attendance.ts";
 import { createClaim } from "./job-store-claim.ts";
 import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
 import { insertJobs } from "./job-store-insert.ts";
@@ -145,6 +146,23 @@ export interface JobStore {
   settle(settlements: readonly Settlement[], client?: SqlClient): Promise<Set<string>>;
   /** Whether any job of these types could be claimed now. */
   hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
+  /**
+   * Takes or renews a lane's attendance: one drain at a time waits for its new jobs. `false`: another's has not
+   * lapsed.
+   */
+  attend(request: {
+    readonly lane: Lane;
+    /** A UUID of the drain's own. */
+    readonly attendant: string;
+    readonly forMs: number;
+  }): Promise<boolean>;
+  /** Gives the attendance back, before a last claim. */
+  leave(request: { readonly lane: Lane; readonly attendant: string }): Promise<void>;
+  /**
+   * Whether a drain waits for the lane's new jobs. After a commit, `true` means that a claim comes which sees what
+   * was committed, unless that drain's host dies.
+   */
+  isAttended(lane: Lane): Promise<boolean>;
   /** Numbers over the whole queue and its history, for reports: it reads both tables. */
   counts(): Promise<JobCounts>;
   /**
@@ -165,6 +183,9 @@ export function createJobStore(sql: SqlClient): JobStore {
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: (settlements, client) => settleJobs(client ?? sql, settlements),
     hasDue: (request) => hasDueJobs(sql, request),
+    attend: (request) => attendLane(sql, request),
+    leave: (request) => leaveLane(sql, request),
+    isAttended: (lane) => isLaneAttended(sql, lane),
     counts: () => countJobs(sql),
     unknownTypes: (request) => findUnknownTypes(sql, request),
   };

@@ -1,0 +1,105 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { handleJob } from "./job-handler.ts";
+import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
+import { countJob } from "./testing/count-job.ts";
+import { enqueueCounts, openQueue, type Queue } from "./testing/queue.ts";
+
+let queue: Queue;
+let ran: number;
+beforeEach(async () => {
+  queue = await openQueue();
+  ran = 0;
+});
+afterEach(() => queue.close());
+
+function open(change: Partial<RunnerOptions> = {}): Runner {
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+  });
+  return createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o", ...change });
+}
+
+const isAttended = (): Promise<boolean> => queue.ledger.jobs.isAttended("stable");
+
+test("a drain that lingers runs what is enqueued after its queue was empty, then ends by itself", async () => {
+  const draining = open().drain({ budgetMs: 60_000, lingerMs: 1_500 });
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  for (const n of [1, 2, 3]) {
+    await enqueueCounts(queue, 1);
+    await vi.waitFor(() => expect(ran).toBe(n));
+  }
+  expect(await draining).toMatchObject({ claimed: 3, succeeded: 3, remaining: false });
+  expect(await isAttended()).toBe(false);
+});
+
+test("one drain of a lane lingers; the others end when nothing is due", async () => {
+  const stop = new AbortController();
+  const first = open().drain({ budgetMs: 60_000, lingerMs: 60_000, stopSignal: stop.signal });
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  const second = await open().drain({ budgetMs: 60_000, lingerMs: 60_000 });
+  expect(second).toMatchObject({ claimed: 0, remaining: false, stopped: false });
+  const canary = open({ lane: "canary" }).drain({ budgetMs: 500, lingerMs: 60_000 });
+  await vi.waitFor(async () => expect(await queue.ledger.jobs.isAttended("canary")).toBe(true));
+  expect(await canary).toMatchObject({ claimed: 0 });
+  stop.abort();
+  expect(await first).toMatchObject({ stopped: true, remaining: false });
+  expect(await isAttended()).toBe(false);
+});
+
+test("the attendance of a dead host lapses", async () => {
+  const attendant = "00000000-0000-4000-8000-000000000000";
+  await queue.ledger.jobs.attend({ lane: "stable", attendant, forMs: 300 });
+  expect(await open().drain({ budgetMs: 60_000, lingerMs: 60_000 })).toMatchObject({ claimed: 0 });
+  await vi.waitFor(async () => expect(await isAttended()).toBe(false));
+  const draining = open().drain({ budgetMs: 60_000, lingerMs: 200 });
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  await draining;
+});
+
+test("whoever enqueues and finds the lane attended has its job run, however the drains end", async () => {
+  const runner = open();
+  let isOver = false;
+  let mayStart = true;
+  const drains = (async () => {
+    while (!isOver) {
+      if (mayStart) await runner.drain({ budgetMs: 60_000, lingerMs: Math.random() * 12 });
+      await sleep(1);
+    }
+  })();
+  let relied = 0;
+  for (let n = 1; n <= 300; n += 1) {
+    await sleep(Math.random() * 20);
+    // From here on no other drain begins: the job is that one's which attends, at any point of its end.
+    mayStart = false;
+    await enqueueCounts(queue, 1);
+    if (await isAttended()) relied += 1;
+    else mayStart = true;
+    await vi.waitUntil(() => ran === n, { timeout: 60_000, interval: 1 });
+    mayStart = true;
+  }
+  isOver = true;
+  await drains;
+  expect(relied).toBeGreaterThan(10);
+});
+
+test("trouble with the attendance costs no job and ends no drain", async () => {
+  const { jobs } = queue.ledger;
+  const attend = (): Promise<boolean> => Promise.reject(new Error("no table"));
+  const runner = open({ ledger: { jobs: { ...jobs, attend } } });
+  await enqueueCounts(queue, 3);
+  expect(await runner.drain({ budgetMs: 60_000, lingerMs: 60_000 })).toMatchObject({
+    succeeded: 3,
+    remaining: false,
+  });
+});
+
+test("while a rate holds due work back, the attendant waits for it", async () => {
+  await queue.ledger
+    .asOperator("night")
+    .queue.limit({ tenantId: "t" }, { rate: { jobs: 2, periodMs: 1_000 } });
+  await enqueueCounts(queue, 5);
+  expect(await open().drain({ budgetMs: 60_000, lingerMs: 1 })).toMatchObject({ succeeded: 5 });
+});
