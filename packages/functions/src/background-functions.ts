@@ -11,7 +11,7 @@ import { createProcessFunction, type ProcessFunctionOptions } from "./process-fu
 /** What {@link createBackgroundFunctions} works with. */
 export interface BackgroundFunctionsOptions extends Pick<
   ProcessFunctionOptions,
-  "stepBudgetMs" | "runBudgetMs" | "maxContinuations"
+  "stepBudgetMs" | "lingerMs" | "runBudgetMs" | "maxContinuations"
 > {
   /** Made by `createBackgroundClient`. */
   readonly client: Inngest;

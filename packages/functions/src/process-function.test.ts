@@ -100,6 +100,7 @@ const emptyReport: DrainReport = {
   refused: 0,
   released: 0,
   remaining: false,
+  heldBack: false,
   stopped: false,
   unknownTypes: [],
 };

@@ -16,6 +16,11 @@ export interface ProcessFunctionOptions {
   readonly concurrency: number;
   /** How long one step drains, 20,000 ms by default: below the host's limit for a request. */
   readonly stepBudgetMs?: number;
+  /**
+   * How long one drain at a time waits for new jobs after the last one, 2,000 ms by default: what is enqueued
+   * meanwhile starts at once. It ends with its step. 0: every run ends when nothing is due.
+   */
+  readonly lingerMs?: number;
   /** How long one run drains in all before it hands over to its continuation, 60,000 ms by default. */
   readonly runBudgetMs?: number;
   /** Continuations of one window, 50 by default; what is left then waits for the next window. */
@@ -23,7 +28,7 @@ export interface ProcessFunctionOptions {
   readonly logger?: Logger;
 }
 
-type DrainCounts = Omit<DrainReport, "remaining" | "stopped" | "unknownTypes">;
+type DrainCounts = Omit<DrainReport, "remaining" | "heldBack" | "stopped" | "unknownTypes">;
 
 /** What a process run returns, and the ledger keeps as its output. */
 export type ProcessOutcome =
@@ -51,6 +56,7 @@ const processFunctionId = "process-background-jobs";
  */
 export function createProcessFunction(options: ProcessFunctionOptions): InngestFunction.Any {
   const { client, ledger, runner, stepBudgetMs = 20_000, runBudgetMs = 60_000 } = options;
+  const lingerMs = options.lingerMs ?? 2_000;
   const maxContinuations = options.maxContinuations ?? 50;
   const logger = options.logger ?? silentLogger;
   const functionId = `${client.id}-${processFunctionId}`;
@@ -89,7 +95,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
           const held = await ledger.guards.take({ functionId, dispatchKey, continuation, runId });
           if (held.outcome === "held") return { replacedBy: held.runId };
           const startedAtMs = performance.now();
-          const report = await runner.drain({ budgetMs: stepBudgetMs });
+          const report = await runner.drain({ budgetMs: stepBudgetMs, lingerMs });
           const durationMs = Math.round(performance.now() - startedAtMs);
           logger.info("process.drained", {
             runId,
@@ -104,7 +110,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
         if ("replacedBy" in drained) return skippedDuplicate(drained.replacedBy);
         for (const name of countNames) total[name] += drained[name];
         spentMs += drained.durationMs;
-        if (!drained.remaining) return { outcome: "drained", steps, ...total };
+        if (!drained.remaining && !drained.heldBack) return { outcome: "drained", steps, ...total };
         if (spentMs < runBudgetMs && steps < maxSteps && !drained.stopped) continue;
         if (continuation >= maxContinuations) {
           logger.warn("process.bounded", { runId, dispatchKey, continuation });

@@ -20,6 +20,8 @@ export interface DrainReport {
   readonly released: number;
   /** Due work of known types is left. `true` as well when that could not be found out. */
   readonly remaining: boolean;
+  /** It attended the lane, and due work is left that a cap or a rate holds back: somebody should wait on. */
+  readonly heldBack: boolean;
   /** One of its signals ended it. */
   readonly stopped: boolean;
   /** Pending jobs in this lane that no handler here knows. */
@@ -28,7 +30,9 @@ export interface DrainReport {
 
 /** The numbers of a {@link DrainReport}, while the drain runs. */
 export type DrainCounts = {
-  -readonly [Name in Exclude<keyof DrainReport, "remaining" | "stopped" | "unknownTypes">]: number;
+  -readonly [
+    Name in Exclude<keyof DrainReport, "remaining" | "heldBack" | "stopped" | "unknownTypes">
+  ]: number;
 };
 
 /** Which number a settlement adds to. */

@@ -403,6 +403,7 @@ export class Drain {
       isThrough: this.#wasEmpty && !this.#hasChanged && !wasAttending,
     });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
-    return { ...this.#counts, ...remains, stopped };
+    const heldBack = wasAttending && this.#isHeldBack;
+    return { ...this.#counts, ...remains, heldBack, stopped };
   }
 }

@@ -61,10 +61,10 @@ test("the attendance of a dead host lapses", async () => {
 
 test("whoever enqueues and finds the lane attended has its job run, however the drains end", async () => {
   const runner = open();
-  let isOver = false;
+  const over = new AbortController();
   let mayStart = true;
   const drains = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       if (mayStart) await runner.drain({ budgetMs: 60_000, lingerMs: Math.random() * 12 });
       await sleep(1);
     }
@@ -80,7 +80,7 @@ test("whoever enqueues and finds the lane attended has its job run, however the 
     await vi.waitUntil(() => ran === n, { timeout: 60_000, interval: 1 });
     mayStart = true;
   }
-  isOver = true;
+  over.abort();
   await drains;
   expect(relied).toBeGreaterThan(10);
 });
