@@ -6,8 +6,11 @@ export interface DispatchWindow {
   readonly seconds: number;
 }
 
+/** The length of a nudge's window, in seconds. No schedule and no setting makes windows as short. */
+export const nudgeWindowSeconds: number = 1;
+
 /** The shortest window, in seconds. */
-const minWindowSeconds: number = 1;
+const minWindowSeconds: number = nudgeWindowSeconds;
 
 /** The longest window, in seconds: a day. */
 const maxWindowSeconds: number = 86_400;

@@ -22,7 +22,7 @@ import {
 import type { BackgroundConfig } from "./background-config.ts";
 import { DispatchError } from "./dispatch-error.ts";
 import { formatDispatchKey, formatEventId, scopeOf } from "./dispatch-key.ts";
-import { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
+import { computeWindow, nudgeWindowSeconds, type DispatchWindow } from "./dispatch-window.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
 import type { Schedule } from "./schedule.ts";
 import { withTimeout } from "./timeout.ts";
@@ -103,6 +103,13 @@ export interface Dispatcher {
    */
   dispatch(request: DispatchRequest): Promise<Receipt>;
   /**
+   * Dispatches this very second, as a window of its own: see `createNudge`. It sends the process event alone, and
+   * never works inline.
+   *
+   * @throws As {@link dispatch} does.
+   */
+  nudge(request: Omit<DispatchRequest, "scheduledAt">): Promise<Receipt>;
+  /**
    * Sends a window's events again, for a repair that the ledger has claimed, and records the outcome under
    * the repair's fence. After a run that fell silent, or when a run never started although
    * it was sent again, the ids are new: Inngest remembers the first ones, and the guard sees to it that one
@@ -157,7 +164,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       ...(params === undefined ? {} : { params }),
     });
     const correlationId = request.correlationId ?? randomUUID();
-    const events = [processRequested, maintenanceRequested].map((contract) => {
+    const contracts =
+      window.seconds === nudgeWindowSeconds
+        ? [processRequested]
+        : [processRequested, maintenanceRequested];
+    const events = contracts.map((contract) => {
       const { name, version: schemaVersion } = contract;
       const data = parseEvent(contract, {
         source: request.source,
@@ -324,18 +335,50 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     try {
       await withTimeout(sendTimeoutMs, (signal) => options.send(dispatch.events, { signal }));
     } catch (error) {
-      if (!isFallbackOn()) return fail(dispatch, held, error);
-      logger.warn("dispatch.send_failed", {
-        dispatchKey: dispatch.dispatchKey,
-        error: messageOf(error),
-      });
-      return workInline(dispatch, held, "inline-emergency-fallback");
+      return fallBack(dispatch, held, error);
     }
     if (held.outcome !== "claimed") return receipt(dispatch, "dispatch-only", false);
     const recorded = await askLedger("markEnqueued", (windows) =>
       windows.markEnqueued(dispatch.dispatchKey, held.fence),
     );
     return receipt(dispatch, "dispatch-only", recorded === true);
+  }
+
+  /** What is left when a send failed: the operator's emergency switch, or a failure on record. */
+  async function fallBack(dispatch: Dispatch, held: Claim, error: unknown): Promise<Receipt> {
+    // A nudge is a hint, and its job waits for the next tick.
+    if (!isFallbackOn() || dispatch.window.seconds === nudgeWindowSeconds) {
+      return fail(dispatch, held, error);
+    }
+    const { dispatchKey } = dispatch;
+    logger.warn("dispatch.send_failed", { dispatchKey, error: messageOf(error) });
+    return workInline(dispatch, held, "inline-emergency-fallback");
+  }
+
+  /** The receipt of a claim that was not had. */
+  function decline(dispatch: Dispatch, held: Claim): Receipt | undefined {
+    switch (held.outcome) {
+      case "paused":
+        return receipt(
+          dispatch,
+          "paused",
+          true,
+          held.reason === null ? {} : { reason: held.reason },
+        );
+      case "overlap":
+        return receipt(dispatch, "skipped-overlap", true, {
+          reason: "A run of an earlier window is under way.",
+        });
+      case "duplicate": {
+        const { status, correlationId } = held.window;
+        return receipt(dispatch, "dispatch-duplicate-suppressed", true, {
+          duplicateOf: { status, correlationId },
+        });
+      }
+      case "claimed":
+      case "untracked":
+        return undefined;
+    }
   }
 
   return {
@@ -354,35 +397,32 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         });
       }
       const held = await claim(dispatch);
-      if (held.outcome === "paused") {
-        return receipt(
-          dispatch,
-          "paused",
-          true,
-          held.reason === null ? {} : { reason: held.reason },
-        );
-      }
-      if (held.outcome === "overlap") {
-        return receipt(dispatch, "skipped-overlap", true, {
-          reason: "A run of an earlier window is under way.",
-        });
-      }
-      if (held.outcome === "duplicate") {
-        const { status, correlationId } = held.window;
-        return receipt(dispatch, "dispatch-duplicate-suppressed", true, {
-          duplicateOf: { status, correlationId },
-        });
-      }
+      const declined = decline(dispatch, held);
+      if (declined !== undefined) return declined;
       if (config.forceInline) return workInline(dispatch, held, "inline-forced");
       if (!canSend) return workInline(dispatch, held, "inline-emergency-fallback");
       return send(dispatch, held);
     },
-    repair: (repair) =>
-      send(prepareRepair(repair), {
-        outcome: "claimed",
-        fence: repair.fence,
-        claimCount: repair.window.claimCount,
-      }),
+    nudge: async (request) => {
+      checkScope(schedules.get(request.schedule), request);
+      const dispatch = prepare(request, computeWindow(clock.now(), nudgeWindowSeconds));
+      if (config.forceInline || !config.useInngest.enabled) {
+        const reason = config.forceInline
+          ? "Work is forced inline, which only a tick does."
+          : `Inngest is off (${config.useInngest.because}).`;
+        return receipt(dispatch, "not-configured", false, { reason });
+      }
+      const held = await claim(dispatch);
+      const declined = decline(dispatch, held);
+      if (declined !== undefined) return declined;
+      return send(dispatch, held);
+    },
+    repair: async (repair) => {
+      const dispatch = prepareRepair(repair);
+      const { claimCount } = repair.window;
+      const held = { outcome: "claimed", fence: repair.fence, claimCount } as const;
+      return send(dispatch, held);
+    },
   };
 }
 

@@ -23,6 +23,7 @@ export {
   type InlineRequest,
   type OutgoingEvent,
 } from "./dispatcher.ts";
+export { createNudge, type Nudge, type NudgeOptions, type NudgeOutcome } from "./nudge.ts";
 export {
   createOutboxRelay,
   type OutboxRelay,

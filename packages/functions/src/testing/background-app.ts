@@ -58,8 +58,10 @@ export interface BackgroundApp {
 
 /** Changes to the app's parts. */
 export interface BackgroundAppOptions extends Partial<
-  Pick<BackgroundFunctionsOptions, "stepBudgetMs" | "runBudgetMs" | "maxContinuations">
+  Pick<BackgroundFunctionsOptions, "stepBudgetMs" | "runBudgetMs" | "maxContinuations" | "lingerMs">
 > {
+  /** The engine's clock runs by itself. */
+  readonly isRealTime?: boolean;
   readonly wrapRunner?: (runner: Runner) => Pick<Runner, "drain">;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
@@ -86,7 +88,10 @@ export async function createBackgroundApp(
     ],
     owner: "worker-1",
   });
-  const engine = createEngine({ clock: virtualClock(), handler: (request) => handler(request) });
+  const engine = createEngine({
+    handler: (request) => handler(request),
+    ...(options.isRealTime === true ? {} : { clock: virtualClock() }),
+  });
   const client = createBackgroundClient({
     appId: "app",
     config: { dev: true, baseUrl: engine.url },
@@ -108,7 +113,7 @@ export async function createBackgroundApp(
     clock: { now: () => new Date(engine.now()) },
     logger,
   });
-  const { pruner: createAppPruner, ...settings } = options;
+  const { pruner: createAppPruner, isRealTime: _isRealTime, ...settings } = options;
   const functions = createBackgroundFunctions({
     ...settings,
     ...(createAppPruner === undefined ? {} : { pruner: createAppPruner(real, logger) }),
