@@ -13,11 +13,12 @@ import {
   type InsertedJob,
   type NewJob,
   type TransactionClient,
+  type Uniqueness,
 } from "@evenkeel/ledger";
 import type { z } from "zod";
 
 import { maxDelayMs } from "./attempt-error.ts";
-import { checkPriority, type JobDefinition } from "./job-definition.ts";
+import { checkPriority, checkUniqueness, type JobDefinition } from "./job-definition.ts";
 import { JobError } from "./job-error.ts";
 
 /** One job to be enqueued. */
@@ -34,6 +35,8 @@ export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
   readonly priority?: number;
   /** In place of the definition's own key, 1 to 400 characters. */
   readonly uniqueKey?: string;
+  /** In place of the definition's own. */
+  readonly uniqueness?: Uniqueness;
   /** Handed to the handler, 1 to 200 characters. */
   readonly correlationId?: string;
 }
@@ -45,7 +48,7 @@ const maxBatchLength = 64 * 1024 * 1024;
  * Enqueues a job inside the caller's transaction: it exists if and when that transaction commits.
  *
  * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once.
- * @returns The job's id; `created: false` with the id of the unsettled job that holds the unique key.
+ * @returns The job's id; `created: false` with the id of the job that holds the unique key.
  * @throws JobError `invalid_tenant`, `invalid_payload`, `payload_too_large` or `invalid_options`, before
  * anything is written. Database errors pass through, and the transaction is then to be rolled back.
  */
@@ -90,6 +93,8 @@ function prepareJob<Schema extends z.ZodType>(
   const { text, payload } = encodeChecked(definition, input.payload);
   const uniqueKey = input.uniqueKey ?? definition.uniqueKey?.(payload);
   checkText(type, "uniqueKey", uniqueKey, 400);
+  const uniqueness = input.uniqueness ?? definition.uniqueness;
+  if (uniqueness !== undefined) checkUniqueness("invalid_options", type, uniqueness);
   checkText(type, "correlationId", input.correlationId, 200);
   checkDueTime(type, input);
   checkLane(type, input.lane);
@@ -106,6 +111,7 @@ function prepareJob<Schema extends z.ZodType>(
     ...(input.runAt === undefined ? {} : { runAt: input.runAt }),
     ...(input.delayMs === undefined ? {} : { delayMs: input.delayMs }),
     ...(uniqueKey === undefined ? {} : { uniqueKey }),
+    ...(uniqueKey === undefined || uniqueness === undefined ? {} : { uniqueness }),
     ...(input.correlationId === undefined ? {} : { correlationId: input.correlationId }),
   };
 }

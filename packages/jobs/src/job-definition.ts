@@ -1,5 +1,7 @@
+import { jobTransitions, type Uniqueness } from "@evenkeel/ledger";
 import type { z } from "zod";
 
+import { maxDelayMs } from "./attempt-error.ts";
 import { JobError } from "./job-error.ts";
 import { checkMaxAttempts, exponential, type RetryPolicy } from "./retry-policy.ts";
 
@@ -51,6 +53,13 @@ export interface JobOptions<Schema extends z.ZodType> {
   readonly priority?: number;
   /** At most one unsettled job per tenant, type and key. `undefined`: no such limit for this payload. */
   readonly uniqueKey?: (payload: z.output<Schema>) => string | undefined;
+  /**
+   * How long a job holds its unique key: while it is unsettled if absent.
+   *
+   * @example uniqueness: { states: ["PENDING"] } // one may wait while another runs
+   * @example uniqueness: { states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs: 3_600_000 } // once an hour
+   */
+  readonly uniqueness?: Uniqueness;
 }
 
 /** A kind of job, shared by those who enqueue it and those who handle it. */
@@ -65,6 +74,7 @@ export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
   readonly maxCrashes: number;
   readonly priority: number;
   readonly uniqueKey: ((payload: z.output<Schema>) => string | undefined) | undefined;
+  readonly uniqueness: Uniqueness | undefined;
 }
 
 /**
@@ -83,7 +93,13 @@ export function defineJob<Schema extends z.ZodType>(
   options: JobOptions<Schema>,
 ): JobDefinition<Schema> {
   const { type, version, payload, retry = exponential(), timeoutMs = 30_000, uniqueKey } = options;
-  const { isRetryable = () => true, maxCrashes = 3, priority = 0, upcast = {} } = options;
+  const {
+    isRetryable = () => true,
+    maxCrashes = 3,
+    priority = 0,
+    upcast = {},
+    uniqueness,
+  } = options;
   if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
     throw new JobError(
       "invalid_definition",
@@ -123,6 +139,7 @@ export function defineJob<Schema extends z.ZodType>(
     );
   }
   checkPriority("invalid_definition", type, priority);
+  if (uniqueness !== undefined) checkUniqueness("invalid_definition", type, uniqueness);
   checkMaxAttempts(retry.maxAttempts);
   return Object.freeze({
     type,
@@ -135,6 +152,7 @@ export function defineJob<Schema extends z.ZodType>(
     maxCrashes,
     priority,
     uniqueKey,
+    uniqueness,
   });
 }
 
@@ -150,4 +168,25 @@ export function checkPriority(
     `The priority of job ${type} must be a whole number from -10 to 10; got ${priority}.`,
     { field: "priority", type, value: priority },
   );
+}
+
+/** @throws JobError with this code unless it has states of jobs and a period of 1 ms to 366 days. */
+export function checkUniqueness(
+  code: "invalid_definition" | "invalid_options",
+  type: string,
+  { states, periodMs }: Uniqueness,
+): void {
+  const problem =
+    states?.length === 0
+      ? "needs a state"
+      : states?.some((state) => !Object.hasOwn(jobTransitions, state)) === true
+        ? `takes the states ${Object.keys(jobTransitions).join(", ")}`
+        : periodMs !== undefined && !(periodMs >= 1 && periodMs <= maxDelayMs)
+          ? `takes a periodMs from 1 to ${maxDelayMs}`
+          : undefined;
+  if (problem === undefined) return;
+  throw new JobError(code, `The uniqueness of job ${type} ${problem}.`, {
+    field: "uniqueness",
+    type,
+  });
 }

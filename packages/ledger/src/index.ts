@@ -30,6 +30,7 @@ export type {
   NewJob,
   RecordedAttemptError,
   Settlement,
+  Uniqueness,
 } from "./job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export { isUnreachable, LedgerError, type LedgerErrorCode } from "./ledger-error.ts";

@@ -6,6 +6,7 @@ import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./j
 import { insertJobs } from "./job-store-insert.ts";
 import { hasDueJobs } from "./job-store-rotation.ts";
 import { renewLeases, settleJobs } from "./job-store-settle.ts";
+import type { JobStatus } from "./job-store-lifecycle.ts";
 import type { SqlClient } from "./database.ts";
 
 /** A job to be stored. Its fields have been checked by the caller (`@evenkeel/jobs`). */
@@ -23,15 +24,27 @@ export interface NewJob {
   /** Due this many milliseconds from now, by the database's clock. Ignored beside `runAt`. */
   readonly delayMs?: number;
   readonly maxAttempts: number;
-  /** At most one unsettled job per tenant, type and unique key. */
+  /** At most one unsettled job per tenant, type and unique key, or as `uniqueness` says. */
   readonly uniqueKey?: string;
+  readonly uniqueness?: Uniqueness;
   readonly correlationId?: string;
+}
+
+/** How long a job holds its unique key. */
+export interface Uniqueness {
+  /**
+   * While it is in one of these states, `PENDING` and `RUNNING` by default. One that has ended holds it for as long
+   * as the history keeps it, if not for a shorter period.
+   */
+  readonly states?: readonly JobStatus[];
+  /** And no longer than so many milliseconds after it was enqueued. */
+  readonly periodMs?: number;
 }
 
 /** The answer to one stored job, in the order asked. */
 export interface InsertedJob {
   readonly id: string;
-  /** `false`: an unsettled job holds the unique key; `id` is that job's. */
+  /** `false`: another job holds the unique key; `id` is that job's. */
   readonly created: boolean;
 }
 

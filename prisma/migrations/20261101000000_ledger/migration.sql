@@ -139,6 +139,19 @@ CREATE TABLE "evenkeel"."background_job" (
 CREATE UNIQUE INDEX "background_job_unsettled_unique"
     ON "evenkeel"."background_job" ("tenant_id", "type", "unique_key")
     WHERE "unique_key" IS NOT NULL;
+-- Who holds a unique key that outlasts its job, or ends before it: the job enqueued last under it.
+CREATE TABLE "evenkeel"."background_job_unique_key" (
+    "tenant_id" TEXT NOT NULL,
+    "type" TEXT NOT NULL,
+    "unique_key" TEXT NOT NULL,
+    "job_id" BIGINT NOT NULL,
+    -- The holder before, which an enqueue saw gone: it takes the key only from that one.
+    "replaced_job_id" BIGINT NOT NULL,
+    "enqueued_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    CONSTRAINT "background_job_unique_key_pkey" PRIMARY KEY ("tenant_id", "type", "unique_key")
+);
+CREATE INDEX "background_job_unique_key_prunable"
+    ON "evenkeel"."background_job_unique_key" ("enqueued_at");
 -- Serves the claim: per type it knows and priority, the next tenant after a cursor and that tenant's oldest due
 -- jobs. The type comes before the tenant so that a backlog of types nobody here knows costs a claim nothing.
 CREATE INDEX "background_job_due"
