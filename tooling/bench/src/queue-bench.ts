@@ -1,98 +1,103 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import {
+  contenderNames,
+  limitName,
+  openAll,
+  openArena,
+  openContender,
+  type Arena,
+} from "./queue/arena.ts";
+import { measureClaims, measureSmallTenantsWait } from "./queue/claims.ts";
+import { measureCost } from "./queue/cost.ts";
+import {
+  measureIdleClaims,
+  measureIdleDrain,
+  openIdleTransaction,
+} from "./queue/idle-transaction.ts";
+import { measurePickup, type Pickup } from "./queue/pickup.ts";
+import { toReport, type QueueFigures } from "./queue/queue-report.ts";
+import { measureRates } from "./queue/rates.ts";
+import { measureSize, type Size } from "./queue/size.ts";
+import type { BenchReport } from "./report.ts";
 
-import { startPostgres } from "@evenkeel/postgres";
-import { Pool } from "pg";
-
-import { evenkeel, graphileWorker, pgBoss, type Contender, type Work } from "./queue/contenders.ts";
-import { atLeast, percentile, round, type BenchReport } from "./report.ts";
-
-interface Rates {
-  readonly enqueued: number[];
-  readonly drained: number[];
-  readonly drainedOfOneMs: number[];
-}
+/** How much of each. */
+const amounts = {
+  full: {
+    rates: { count: 50_000, slowCount: 10_000, rounds: 3 },
+    pickupSeconds: 20,
+    claims: { short: 10_000, long: 1_000_000, samples: 400 },
+    idleClaims: 50_000,
+    idleDrain: 10_000,
+    size: 1_000_000,
+  },
+  quick: {
+    rates: { count: 5_000, slowCount: 1_000, rounds: 1 },
+    pickupSeconds: 4,
+    claims: { short: 10_000, long: 100_000, samples: 100 },
+    idleClaims: 10_000,
+    idleDrain: 2_000,
+    size: 20_000,
+  },
+};
 
 /**
- * Measures enqueueing and draining against graphile-worker and pg-boss: the same jobs, one durable Postgres, each
- * in a database of its own, one after another in turn over several rounds; the median round counts.
+ * Measures the job queue beside graphile-worker and pg-boss: the same jobs, one durable Postgres, each in
+ * databases of its own, one after another in turn; and against two bare statements, which are the limit.
  */
 export async function benchQueue({ quick }: { readonly quick: boolean }): Promise<BenchReport> {
-  const cluster = await startPostgres({ durable: true });
-  const count = quick ? 5_000 : 50_000;
-  const slowCount = quick ? 1_000 : 10_000;
-  const rounds = quick ? 1 : 3;
+  const amount = quick ? amounts.quick : amounts.full;
+  const arena = await openArena();
   try {
-    const admin = new Pool({ connectionString: cluster.url() });
-    const open = async (
-      name: string,
-      create: (url: string) => Promise<Contender>,
-    ): Promise<Contender> => {
-      await admin.query(`CREATE DATABASE "${name}"`);
-      return create(cluster.url(name));
-    };
-    const contenders = [
-      await open("ours", evenkeel),
-      await open("graphile", (url) => graphileWorker(url, false)),
-      await open("batched", (url) => graphileWorker(url, true)),
-      await open("boss", pgBoss),
-    ];
-    const measured = new Map<string, Rates>();
-    for (const { name } of contenders) {
-      measured.set(name, { enqueued: [], drained: [], drainedOfOneMs: [] });
-    }
-    // The first round warms up: code, connections, tables.
-    for (let round = 0; round <= rounds; round += 1) {
-      for (const contender of contenders) {
-        const n = round === 0 ? 1_000 : count;
-        const enqueued = await rate(n, () => contender.enqueue(n));
-        const drained = await rate(n, () => contender.drain(n, nothing));
-        const m = round === 0 ? 200 : slowCount;
-        await contender.enqueue(m);
-        const drainedOfOneMs = await rate(m, () => contender.drain(m, oneMs));
-        if (round === 0) continue;
-        const rates = measured.get(contender.name);
-        rates?.enqueued.push(enqueued);
-        rates?.drained.push(drained);
-        rates?.drainedOfOneMs.push(drainedOfOneMs);
-      }
-    }
-    for (const contender of contenders) await contender.close();
-    await admin.end();
+    const queues = await openAll(arena);
+    const rates = await measureRates(queues, amount.rates);
+    const costs = await measureCost(arena, queues, amount.rates.count);
+    for (const queue of queues) await queue.close();
 
-    const median = (name: string, what: keyof Rates): number =>
-      percentile(measured.get(name)?.[what] ?? [], 0.5);
-    const by = (peer: string, what: keyof Rates): number =>
-      round(median("evenkeel", what) / median(peer, what));
-    return {
-      bars: [
-        atLeast(
-          "drained/s by graphile-worker's, batched",
-          1,
-          by("graphile-worker, batched", "drained"),
-        ),
-        atLeast("drained/s by pg-boss's", 1.5, by("pg-boss", "drained")),
-        atLeast("enqueued/s by graphile-worker's", 1, by("graphile-worker", "enqueued")),
-        atLeast("enqueued/s by pg-boss's", 1, by("pg-boss", "enqueued")),
-      ],
-      rows: [...measured.keys()].flatMap((name) => [
-        { name: `${name}: enqueued/s`, value: Math.round(median(name, "enqueued")) },
-        { name: `${name}: drained/s, no-op`, value: Math.round(median(name, "drained")) },
-        { name: `${name}: drained/s, of 1 ms`, value: Math.round(median(name, "drainedOfOneMs")) },
-      ]),
+    const pickups = new Map<string, Pickup>();
+    const idleDrains = new Map<string, number>();
+    for (const name of contenderNames) {
+      pickups.set(name, await pickUp(arena, name, amount.pickupSeconds, false));
+      idleDrains.set(name, await measureIdleDrain(arena, name, amount.idleDrain));
+    }
+    const idlePickup = await pickUp(arena, contenderNames[0], amount.pickupSeconds, true);
+    const idleClaims = await measureIdleClaims(arena, amount.idleClaims);
+    const claims = await measureClaims(arena, amount.claims);
+    const wait = await measureSmallTenantsWait(arena, amount.claims.short);
+
+    const sizes = new Map<string, Size>();
+    for (const name of contenderNames) {
+      // Plain graphile-worker has the tables of the batched one, and would take minutes.
+      if (name === "graphile-worker") continue;
+      const contender = await openContender(arena, name);
+      sizes.set(name, await measureSize(arena, contender, amount.size));
+      await contender.close();
+    }
+    const figures: QueueFigures = {
+      rates,
+      costs,
+      pickups,
+      idlePickup,
+      idleDrains,
+      idleClaims,
+      claims,
+      wait,
+      sizes,
     };
+    return toReport([...contenderNames, limitName], figures, amount);
   } finally {
-    await cluster.stop();
+    await arena.stop();
   }
 }
 
-const nothing: Work = async () => {};
-const oneMs: Work = async () => {
-  await sleep(1);
-};
-
-/** Jobs per second. */
-async function rate(count: number, act: () => Promise<void>): Promise<number> {
-  const startedAt = performance.now();
-  await act();
-  return (count * 1_000) / (performance.now() - startedAt);
+async function pickUp(
+  arena: Arena,
+  name: (typeof contenderNames)[number],
+  seconds: number,
+  isIdle: boolean,
+): Promise<Pickup> {
+  const contender = await openContender(arena, name);
+  const end = isIdle ? await openIdleTransaction(arena.url(contender.database)) : undefined;
+  const pickup = await measurePickup(contender, seconds);
+  await end?.();
+  await contender.close();
+  return pickup;
 }

@@ -12,7 +12,26 @@ export interface Bar {
 export interface BenchReport {
   readonly bars: readonly Bar[];
   /** Numbers without a budget. */
-  readonly rows: readonly { readonly name: string; readonly value: number | string }[];
+  readonly rows: readonly Row[];
+  /** Numbers of several subjects side by side. */
+  readonly table?: Table;
+}
+
+interface Row {
+  readonly name: string;
+  readonly value: number | string;
+}
+
+/** A line's values stand in the order of the columns. */
+export interface Table {
+  readonly columns: readonly string[];
+  readonly lines: readonly TableLine[];
+}
+
+/** What was measured of each; `undefined` where it was not. */
+export interface TableLine {
+  readonly name: string;
+  readonly values: readonly (number | undefined)[];
 }
 
 /** A bar that holds while the value is at most the limit. */
@@ -42,17 +61,41 @@ export function round(value: number): number {
 }
 
 /** Prints a report; with `json`, its last line is the report as one object. Answers whether every bar holds. */
-export function printReport({ bars, rows }: BenchReport, json: boolean): boolean {
+export function printReport({ bars, rows, table }: BenchReport, json: boolean): boolean {
   const width = Math.max(...[...bars, ...rows].map(({ name }) => name.length));
   for (const { name, target, value, ok } of bars) {
     console.log(`${ok ? "ok    " : "MISSED"}  ${name.padEnd(width)}  ${value}  (${target})`);
   }
   for (const { name, value } of rows) console.log(`        ${name.padEnd(width)}  ${value}`);
+  if (table !== undefined) printTable(table);
   const machine = {
     cpu: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
     node: process.version,
   };
-  if (json) console.log(JSON.stringify({ bars, rows, machine }));
+  const all = [...rows, ...(table === undefined ? [] : toRows(table))];
+  if (json) console.log(JSON.stringify({ bars, rows: all, machine }));
   return bars.every(({ ok }) => ok);
+}
+
+/** As Markdown. */
+function printTable({ columns, lines }: Table): void {
+  const cells = [
+    ["", ...columns],
+    ["---", ...columns.map(() => "---")],
+    ...lines.map(({ name, values }) => [
+      name,
+      ...values.map((value) => value?.toLocaleString("en-US") ?? "–"),
+    ]),
+  ];
+  console.log();
+  for (const line of cells) console.log(`| ${line.join(" | ")} |`);
+}
+
+function toRows({ columns, lines }: Table): Row[] {
+  return lines.flatMap(({ name, values }) =>
+    values.flatMap((value, index) =>
+      value === undefined ? [] : [{ name: `${columns[index] ?? ""}: ${name}`, value }],
+    ),
+  );
 }
