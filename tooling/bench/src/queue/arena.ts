@@ -24,6 +24,8 @@ export async function openArena(): Promise<Arena> {
   const cluster = await startPostgres({ durable: true });
   const hasStatistics = await loadStatistics(cluster);
   const admin = new Pool({ connectionString: cluster.url(), max: 2 });
+  // A connection that is still closing when the server stops is told so.
+  admin.on("error", () => {});
   let created = 0;
   return {
     cluster,

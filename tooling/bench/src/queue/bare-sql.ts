@@ -6,7 +6,7 @@ import { inBulk, type Queue } from "./contender.ts";
 const claimSize = 2_000;
 const settleSize = 500;
 
-/** Loops at a time; more of them were no faster on two cores. */
+/** Loops at a time: as ours, which claims and settles at once. */
 const loops = 2;
 
 const tables = `

@@ -72,7 +72,7 @@ async function readStatements(arena: Arena, database: string): Promise<number | 
   return Number(rows[0]?.calls ?? 0);
 }
 
-/** The kernel's unit of /proc: a hundredth of a second on every platform that has it. */
+/** The kernel's unit of /proc (USER_HZ). */
 const ticksPerSecond = 100;
 
 /** CPU of a process and of all its children, those that ended as well. */

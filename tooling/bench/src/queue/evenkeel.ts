@@ -11,6 +11,8 @@ export async function openLedger(
   databaseUrl: string,
 ): Promise<{ ledger: Ledger; pool: Pool; close(): Promise<void> }> {
   const pool = new Pool({ connectionString: databaseUrl, max: 10 });
+  // A connection that is still closing when the server stops is told so.
+  pool.on("error", () => {});
   const ledger = createLedger({ pool });
   await ledger.migrate();
   const close = async (): Promise<void> => {
