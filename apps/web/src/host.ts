@@ -79,7 +79,15 @@ function createWebHost(environment: Environment): WebHost {
     cronOfSchedule: createCronHandler({ dispatcher, cronSecrets, schedules, logger }),
     receipts: createReceiptHandler({ ledger, cronSecrets, logger }),
     client,
-    functions: createBackgroundFunctions({ client, ledger, runner, reconciler, config, logger }),
+    functions: createBackgroundFunctions({
+      client,
+      ledger,
+      runner,
+      reconciler,
+      config,
+      environment: config.environment,
+      logger,
+    }),
     ledger,
   };
 }

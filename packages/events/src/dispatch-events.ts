@@ -1,6 +1,7 @@
 import { z } from "zod";
 
 import { EventError } from "./event-error.ts";
+import { jobRequested, type jobRequestSchema } from "./job-events.ts";
 import { lanes } from "./lane.ts";
 import { describeIssues, jsonValueSchema } from "./payload.ts";
 import { tenantIdSchema } from "./tenant.ts";
@@ -38,10 +39,13 @@ export const dispatchEventSchema: z.ZodObject<typeof dispatchEventShape> =
 export type DispatchEventData = z.output<typeof dispatchEventSchema>;
 
 /** A published event: its name, the version of its schema, and the schema. */
-export interface EventContract<Name extends string = string> {
+export interface EventContract<
+  Name extends string = string,
+  Schema extends z.ZodType = typeof dispatchEventSchema,
+> {
   readonly name: Name;
   readonly version: number;
-  readonly schema: typeof dispatchEventSchema;
+  readonly schema: Schema;
 }
 
 /** Asks for the due jobs of a schedule's window to be processed. */
@@ -59,9 +63,13 @@ export const maintenanceRequested: EventContract<"background/maintenance.request
 };
 
 /** Every published contract, by event name. */
-export const eventContracts: ReadonlyMap<string, EventContract> = new Map<string, EventContract>([
+export const eventContracts: ReadonlyMap<
+  string,
+  EventContract<string, typeof dispatchEventSchema | typeof jobRequestSchema>
+> = new Map<string, EventContract<string, typeof dispatchEventSchema | typeof jobRequestSchema>>([
   [processRequested.name, processRequested],
   [maintenanceRequested.name, maintenanceRequested],
+  [jobRequested.name, jobRequested],
 ]);
 
 /**
@@ -69,7 +77,10 @@ export const eventContracts: ReadonlyMap<string, EventContract> = new Map<string
  *
  * @throws EventError `invalid_payload` with `name`, `version` and `issues` (one line each, without values).
  */
-export function parseEvent(contract: EventContract, data: unknown): DispatchEventData {
+export function parseEvent<Schema extends z.ZodType>(
+  contract: EventContract<string, Schema>,
+  data: unknown,
+): z.output<Schema> {
   const result = contract.schema.safeParse(data);
   if (result.success) return result.data;
   const issues = describeIssues(result.error);

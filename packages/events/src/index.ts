@@ -9,6 +9,7 @@ export {
 } from "./dispatch-events.ts";
 export { EvenkeelError, type ErrorData } from "./error.ts";
 export { EventError, type EventErrorCode } from "./event-error.ts";
+export { jobRequested, jobRequestSchema, type JobRequestData } from "./job-events.ts";
 export { lanes, type Lane } from "./lane.ts";
 export {
   fieldsFirst,

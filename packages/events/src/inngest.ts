@@ -5,6 +5,7 @@ import {
   processRequested,
   type dispatchEventSchema,
 } from "./dispatch-events.ts";
+import { jobRequested, type jobRequestSchema } from "./job-events.ts";
 
 /** `background/process.requested` as a trigger and as an event to create, for SDK v4. */
 export const processRequestedEvent: EventType<
@@ -14,6 +15,13 @@ export const processRequestedEvent: EventType<
   schema: processRequested.schema,
   version: String(processRequested.version),
 });
+
+/** `background/job.requested` as a trigger and as an event to create, for SDK v4. */
+export const jobRequestedEvent: EventType<"background/job.requested", typeof jobRequestSchema> =
+  eventType(jobRequested.name, {
+    schema: jobRequested.schema,
+    version: String(jobRequested.version),
+  });
 
 /** `background/maintenance.requested` as a trigger and as an event to create, for SDK v4. */
 export const maintenanceRequestedEvent: EventType<

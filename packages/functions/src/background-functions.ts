@@ -5,6 +5,7 @@ import type { Ledger, Pruner } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { createDeadLetterFunction } from "./dead-letter-function.ts";
+import { createIsolate, createIsolatedJobFunction } from "./isolated-job-function.ts";
 import { createMaintenanceFunction } from "./maintenance-function.ts";
 import { createProcessFunction, type ProcessFunctionOptions } from "./process-function.ts";
 
@@ -16,7 +17,11 @@ export interface BackgroundFunctionsOptions extends Pick<
   /** Made by `createBackgroundClient`. */
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "guards" | "windows" | "runs" | "deadLetters" | "asOperator">;
-  readonly runner: Pick<Runner, "drain">;
+  readonly runner: Pick<Runner, "drain" | "runOne">;
+  /** The dispatcher's own: part of the ids of events that hand isolated jobs over. */
+  readonly environment: string;
+  /** Isolated jobs of one tenant running at a time, 1 by default. */
+  readonly isolatedPerTenant?: number;
   /** Made by `createReconciler` of `@evenkeel/dispatch`. */
   readonly reconciler: Reconciler;
   /** Made by `createWatchdog` of `@evenkeel/dispatch`, for a host that knows its schedules. */
@@ -41,9 +46,14 @@ export interface BackgroundFunctionsOptions extends Pick<
 export function createBackgroundFunctions(
   options: BackgroundFunctionsOptions,
 ): InngestFunction.Any[] {
-  const { config, ...shared } = options;
+  const { config, environment, isolatedPerTenant, ...shared } = options;
+  const isolate = createIsolate(shared.client, environment);
   return [
-    createProcessFunction({ ...shared, concurrency: config.concurrency }),
+    createProcessFunction({ ...shared, isolate, concurrency: config.concurrency }),
+    createIsolatedJobFunction({
+      ...shared,
+      ...(isolatedPerTenant === undefined ? {} : { isolatedPerTenant }),
+    }),
     createMaintenanceFunction(shared),
     createDeadLetterFunction(shared),
   ];

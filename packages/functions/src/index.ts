@@ -10,6 +10,12 @@ export {
 } from "./dead-letter-function.ts";
 export { createEventSender, createOutboxSender, type EventSender } from "./event-sender.ts";
 export {
+  createIsolate,
+  createIsolatedJobFunction,
+  type IsolatedJobFunctionOptions,
+  type IsolatedJobOutcome,
+} from "./isolated-job-function.ts";
+export {
   createMaintenanceFunction,
   type MaintenanceFunctionOptions,
   type MaintenanceOutcome,

@@ -99,6 +99,7 @@ const emptyReport: DrainReport = {
   dead: 0,
   refused: 0,
   released: 0,
+  handedOver: 0,
   remaining: false,
   heldBack: false,
   stopped: false,

@@ -1,7 +1,7 @@
 import { scopeOf } from "@evenkeel/dispatch";
 import { silentLogger, type DispatchEventData, type Logger } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
-import type { DrainReport, Runner } from "@evenkeel/jobs";
+import type { DrainReport, Isolate, Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
@@ -12,6 +12,8 @@ export interface ProcessFunctionOptions {
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "guards" | "windows">;
   readonly runner: Pick<Runner, "drain">;
+  /** Hands isolated jobs over to runs of their own; absent: a drain runs them itself. */
+  readonly isolate?: Isolate;
   /** Concurrent process runs. */
   readonly concurrency: number;
   /** How long one step drains, 20,000 ms by default: below the host's limit for a request. */
@@ -59,6 +61,11 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   const lingerMs = options.lingerMs ?? 2_000;
   const maxContinuations = options.maxContinuations ?? 50;
   const logger = options.logger ?? silentLogger;
+  const drainOptions = {
+    budgetMs: stepBudgetMs,
+    lingerMs,
+    ...(options.isolate === undefined ? {} : { isolate: options.isolate }),
+  };
   const functionId = `${client.id}-${processFunctionId}`;
   return client.createFunction(
     {
@@ -87,6 +94,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
         dead: 0,
         refused: 0,
         released: 0,
+        handedOver: 0,
       };
       let spentMs = 0;
       for (let steps = 1; ; steps += 1) {
@@ -95,7 +103,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
           const held = await ledger.guards.take({ functionId, dispatchKey, continuation, runId });
           if (held.outcome === "held") return { replacedBy: held.runId };
           const startedAtMs = performance.now();
-          const report = await runner.drain({ budgetMs: stepBudgetMs, lingerMs });
+          const report = await runner.drain(drainOptions);
           const durationMs = Math.round(performance.now() - startedAtMs);
           logger.info("process.drained", {
             runId,
@@ -153,6 +161,7 @@ const countNames = [
   "dead",
   "refused",
   "released",
+  "handedOver",
 ] as const satisfies readonly (keyof DrainCounts)[];
 
 /** The id of the event that the tick sent, without a continuation's number. */

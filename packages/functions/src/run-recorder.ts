@@ -1,4 +1,4 @@
-import { eventContracts, type DispatchEventData, type Logger } from "@evenkeel/events";
+import { eventContracts, type Logger } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
 import { Middleware, type Inngest } from "inngest";
 
@@ -112,7 +112,7 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
   };
 }
 
-/** What a run's event says about it. Only contract events name a window. */
+/** What a run's event says about it. Only contract events are known. */
 function describeEvent(event: {
   readonly name: string;
   readonly id?: string | undefined;
@@ -121,13 +121,14 @@ function describeEvent(event: {
   const base = { eventName: event.name, ...(event.id === undefined ? {} : { eventId: event.id }) };
   const parsed = eventContracts.get(event.name)?.schema.safeParse(event.data);
   if (parsed?.success !== true) return base;
-  const { dispatchKey, continuation, lane, tenantId, correlationId }: DispatchEventData =
-    parsed.data;
+  const { data } = parsed;
+  const { lane, tenantId, correlationId } = data;
+  const continuation = "continuation" in data ? data.continuation : undefined;
   return {
     ...base,
-    dispatchKey,
     lane,
-    correlationId,
+    ...("dispatchKey" in data ? { dispatchKey: data.dispatchKey } : {}),
+    ...(correlationId === undefined ? {} : { correlationId }),
     ...(continuation === undefined ? {} : { continuation }),
     ...(tenantId === undefined ? {} : { tenantId }),
   };

@@ -6,7 +6,7 @@ import { describeError } from "./error-description.ts";
 
 /**
  * What a drain did. Only settlements that the ledger accepted count as such, so `claimed` is the sum of the
- * six numbers below it.
+ * seven numbers below it.
  */
 export interface DrainReport {
   readonly claimed: number;
@@ -18,6 +18,8 @@ export interface DrainReport {
   readonly refused: number;
   /** Claimed and given back without an attempt being counted. */
   readonly released: number;
+  /** Isolated jobs handed over to runs of their own. */
+  readonly handedOver: number;
   /** Due work of known types is left. `true` as well when that could not be found out. */
   readonly remaining: boolean;
   /** It attended the lane, and due work is left that a cap or a rate holds back: somebody should wait on. */

@@ -13,6 +13,7 @@ import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
 import { countedAs, readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
 import { describeError } from "./error-description.ts";
+import type { Isolate } from "./isolate.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
@@ -45,6 +46,7 @@ interface DrainLimits {
   readonly abortGraceMs: number;
   readonly signal: AbortSignal | undefined;
   readonly stopSignal: AbortSignal | undefined;
+  readonly isolate: Isolate | undefined;
 }
 
 interface WaitingJob {
@@ -57,6 +59,12 @@ const pollMs = 250;
 
 /** The same while it attends the lane and has just seen a job. */
 const attentivePollMs = 20;
+
+/** How long a run has to take over a job that was handed over for the first time. */
+const handOverMs = 5 * 60_000;
+
+/** How long a job waits that could not be handed over. */
+const failedHandOverMs = 5_000;
 
 const longestClaimRetryMs = 5_000;
 
@@ -82,6 +90,8 @@ export class Drain {
   #isClaiming = false;
   #isStopping = false;
   #isLeaving = false;
+  /** Batches of isolated jobs that are being handed over. */
+  #handOvers = 0;
   #lastSeenMs: number;
   /** Whether a cap or a rate kept the last claim from due work. */
   #isHeldBack = false;
@@ -102,6 +112,7 @@ export class Drain {
     dead: 0,
     refused: 0,
     released: 0,
+    handedOver: 0,
   };
 
   constructor(deps: DrainDeps, limits: DrainLimits) {
@@ -144,7 +155,8 @@ export class Drain {
     if (this.#isPumping) return;
     this.#isPumping = true;
     this.#startWaiting();
-    const isResting = this.#attempts.size === 0 && this.#waiting.size === 0;
+    const isResting =
+      this.#attempts.size === 0 && this.#waiting.size === 0 && this.#handOvers === 0;
     // Nothing runs that could be settled together with what is finished.
     if (isResting) this.#settlements.flush();
     const limit = this.#claimLimit(isResting && this.#settlements.isIdle);
@@ -299,7 +311,11 @@ export class Drain {
       this.#afterTenant = result.lastTenant ?? this.#afterTenant;
       this.#counts.claimed += result.jobs.length;
       this.#wasEmpty = result.jobs.length === 0;
-      for (const job of result.jobs) this.#accept(job, claimedAtMs);
+      const isolated = result.jobs.filter((job) => this.#isIsolated(job));
+      if (isolated.length > 0) void this.#handOver(isolated, claimedAtMs);
+      for (const job of result.jobs) {
+        if (!this.#isIsolated(job)) this.#accept(job, claimedAtMs);
+      }
       this.#isHeldBack = result.heldBack;
       if (this.#wasEmpty) this.#askAgainAfter(this.#pollAfterMs());
       else {
@@ -325,6 +341,49 @@ export class Drain {
   #pollAfterMs(): number {
     if (!this.#attendance.isHeld) return pollMs;
     return Math.min(pollMs, Math.max(attentivePollMs, this.#idleMs() / 20));
+  }
+
+  #isIsolated({ type }: ClaimedJob): boolean {
+    if (this.#limits.isolate === undefined) return false;
+    return this.#deps.handlers.get(type)?.definition.isolated === true;
+  }
+
+  /**
+   * Asks for runs of isolated jobs and puts the jobs off: to be handed over again if their runs never start, each
+   * time after twice as long. A run may take its job over before that is written, which is then refused.
+   */
+  async #handOver(jobs: readonly ClaimedJob[], claimedAtMs: number): Promise<void> {
+    const { lane, clock, leaseMs, logger } = this.#deps;
+    this.#handOvers += 1;
+    let isAsked = false;
+    try {
+      const asked = this.#limits.isolate?.(
+        jobs.map(({ id, fence, tenantId, type, correlationId }) => {
+          return { id, fence, tenantId, type, correlationId, lane };
+        }),
+      );
+      const answer = within(
+        clock,
+        leaseMs / 2,
+        Promise.resolve(asked).then(() => true),
+      );
+      isAsked = (await answer) === true;
+    } catch (error) {
+      logger.warn("job.isolate_failed", { jobs: jobs.length, error: describeError(error).message });
+    }
+    for (const { id, fence, attempt } of jobs) {
+      const earlier = Math.min(6, Math.max(0, Number(fence) - attempt));
+      const delayMs = isAsked ? handOverMs * 2 ** earlier : failedHandOverMs;
+      this.#settlements.add({
+        settlement: { id, fence, kind: "snooze", delayMs },
+        deadlineMs: claimedAtMs + leaseMs,
+        onSettled: () => {
+          this.#counts[isAsked ? "handedOver" : "snoozed"] += 1;
+        },
+      });
+    }
+    this.#handOvers -= 1;
+    this.#pump();
   }
 
   #accept(job: ClaimedJob, claimedAtMs: number): void {

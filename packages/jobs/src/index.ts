@@ -7,6 +7,7 @@ export {
 export { systemClock, type Clock } from "./clock.ts";
 export { enqueue, enqueueMany, type EnqueueInput } from "./enqueue.ts";
 export { defineJob, type JobDefinition, type JobOptions } from "./job-definition.ts";
+export type { Isolate, IsolatedJob } from "./isolate.ts";
 export { JobError, type JobErrorCode } from "./job-error.ts";
 export {
   handleJob,

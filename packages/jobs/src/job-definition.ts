@@ -51,6 +51,11 @@ export interface JobOptions<Schema extends z.ZodType> {
    * for ever. Other tenants' turns are not touched.
    */
   readonly priority?: number;
+  /**
+   * Runs as an Inngest run of its own, by turns with its tenant's others: for work that is long, or heavy. A drain
+   * hands it over instead of running it, where it can. `false` by default.
+   */
+  readonly isolated?: boolean;
   /** At most one unsettled job per tenant, type and key. `undefined`: no such limit for this payload. */
   readonly uniqueKey?: (payload: z.output<Schema>) => string | undefined;
   /**
@@ -73,6 +78,7 @@ export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
   readonly isRetryable: (error: unknown) => boolean;
   readonly maxCrashes: number;
   readonly priority: number;
+  readonly isolated: boolean;
   readonly uniqueKey: ((payload: z.output<Schema>) => string | undefined) | undefined;
   readonly uniqueness: Uniqueness | undefined;
 }
@@ -98,6 +104,7 @@ export function defineJob<Schema extends z.ZodType>(
     maxCrashes = 3,
     priority = 0,
     upcast = {},
+    isolated = false,
     uniqueness,
   } = options;
   if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
@@ -151,6 +158,7 @@ export function defineJob<Schema extends z.ZodType>(
     isRetryable,
     maxCrashes,
     priority,
+    isolated,
     uniqueKey,
     uniqueness,
   });

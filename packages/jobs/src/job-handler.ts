@@ -53,7 +53,7 @@ export type PreparedAttempt =
 export interface JobHandler {
   readonly definition: Pick<
     JobDefinition,
-    "type" | "version" | "retry" | "timeoutMs" | "isRetryable" | "maxCrashes"
+    "type" | "version" | "retry" | "timeoutMs" | "isRetryable" | "maxCrashes" | "isolated"
   >;
   /**
    * Brings a stored payload to the definition's version, parses it and binds it to the handler.

@@ -1,9 +1,10 @@
 import { silentLogger, type Lane, type Logger } from "@evenkeel/events";
-import type { JobStore } from "@evenkeel/ledger";
+import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
 import { systemClock, type Clock } from "./clock.ts";
 import { Drain } from "./drain.ts";
 import type { DrainReport } from "./drain-report.ts";
+import type { Isolate } from "./isolate.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 
@@ -47,6 +48,10 @@ export interface DrainOptions {
   readonly lingerMs?: number;
   /** Most jobs claimed; no limit by default. */
   readonly maxJobs?: number;
+  /**
+   * Asks for runs of isolated jobs, each of which calls {@link Runner.runOne}. Absent: the drain runs them itself.
+   */
+  readonly isolate?: Isolate;
   /** Ends the drain early and gently: nothing starts any more, and what runs may end. */
   readonly stopSignal?: AbortSignal;
   /**
@@ -68,6 +73,14 @@ export interface Runner {
    * then; with a JobError `invalid_options` when an option is out of range.
    */
   drain(options: DrainOptions): Promise<DrainReport>;
+  /**
+   * Runs one job that a drain handed over under this fence, as a drain would. `claimed: 0`: it was claimed since,
+   * has ended, or is paused.
+   */
+  runOne(
+    job: JobClaim,
+    options?: Pick<DrainOptions, "signal" | "stopSignal" | "abortGraceMs">,
+  ): Promise<DrainReport>;
 }
 
 /**
@@ -117,10 +130,24 @@ export function createRunner(options: RunnerOptions): Runner {
         abortGraceMs,
         signal: drainOptions.signal,
         stopSignal: drainOptions.stopSignal,
+        isolate: drainOptions.isolate,
       }).run();
+    },
+    runOne: async (job, { abortGraceMs = 5_000, signal, stopSignal } = {}) => {
+      checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
+      const claimOne: JobStore["claim"] = async (request) => {
+        const claimed = await deps.jobs.claimOne({ ...job, ...request });
+        return { jobs: claimed === undefined ? [] : [claimed], heldBack: false };
+      };
+      const limits = { budgetMs: longestWaitMs, lingerMs: 0, maxJobs: 1, isolate: undefined };
+      const oneDeps = { ...deps, jobs: { ...deps.jobs, claim: claimOne } };
+      return new Drain(oneDeps, { ...limits, abortGraceMs, signal, stopSignal }).run();
     },
   };
 }
+
+/** How long a claim of one job is tried, in milliseconds. */
+const longestWaitMs = 60_000;
 
 function checkRange(field: string, value: number, min: number, max: number): void {
   if (Number.isFinite(value) && value >= min && value <= max) return;

@@ -14,6 +14,7 @@ export type {
 } from "./dead-letters.ts";
 export { redactError } from "./error-text.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./guards.ts";
+export type { ClaimOneRequest } from "./job-store-claim-one.ts";
 export type { JobCounts, TypeCount } from "./job-store-counts.ts";
 export { insertJobs } from "./job-store-insert.ts";
 export { jobTransitions, type JobStatus } from "./job-store-lifecycle.ts";

@@ -9,6 +9,12 @@ import {
 } from "./job-store-limits.ts";
 import { rotationCtes } from "./job-store-rotation.ts";
 
+/** A claimed job as its claim answers it. */
+export const claimedColumns: string = `claimed.id::text, claimed.tenant_id AS "tenantId", claimed.type,
+  claimed.version, claimed.payload, claimed.priority, claimed.attempt, claimed.max_attempts AS "maxAttempts",
+  claimed.crashes, claimed.fence::text, claimed.run_at AS "runAt", claimed.lease_expires_at AS "leaseExpiresAt",
+  claimed.correlation_id AS "correlationId", claimed.unique_key AS "uniqueKey", claimed.errors`;
+
 /**
  * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
  *
@@ -284,10 +290,7 @@ WITH RECURSIVE
 SELECT
   progress.complete, progress.last_tenant AS "lastTenant", progress.wrapped, progress.origin,
   progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
-  claimed.id::text, claimed.tenant_id AS "tenantId", claimed.type, claimed.version, claimed.payload,
-  claimed.priority, claimed.attempt, claimed.max_attempts AS "maxAttempts", claimed.crashes,
-  claimed.fence::text, claimed.run_at AS "runAt", claimed.lease_expires_at AS "leaseExpiresAt",
-  claimed.correlation_id AS "correlationId", claimed.unique_key AS "uniqueKey", claimed.errors
+  ${claimedColumns}
 FROM progress
 LEFT JOIN claimed ON true
 ORDER BY

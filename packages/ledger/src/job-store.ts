@@ -2,6 +2,7 @@ import type { Lane } from "@evenkeel/events";
 
 import { attendLane, isLaneAttended, leaveLane } from "./job-store-attendance.ts";
 import { createClaim } from "./job-store-claim.ts";
+import { claimOneJob, type ClaimOneRequest } from "./job-store-claim-one.ts";
 import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
 import { insertJobs } from "./job-store-insert.ts";
 import { hasDueJobs } from "./job-store-rotation.ts";
@@ -149,6 +150,11 @@ export interface JobStore {
    * claimed of what is paused, nor more than caps and rates allow, however many claim at once.
    */
   claim(request: ClaimRequest): Promise<ClaimResult>;
+  /**
+   * Takes over a job that was handed over under this fence, due or not, under a new one. `undefined`: it was
+   * claimed since, has ended, is paused, or is not of these types.
+   */
+  claimOne(request: ClaimOneRequest): Promise<ClaimedJob | undefined>;
   /** Renews leases. Answers the ids still held; the others belong to someone else or are settled. */
   heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
   /**
@@ -193,6 +199,7 @@ export function createJobStore(sql: SqlClient): JobStore {
   return {
     insert: (client, jobs) => insertJobs(client ?? sql, jobs),
     claim: createClaim(sql),
+    claimOne: (request) => claimOneJob(sql, request),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: (settlements, client) => settleJobs(client ?? sql, settlements),
     hasDue: (request) => hasDueJobs(sql, request),

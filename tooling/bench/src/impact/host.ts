@@ -48,6 +48,7 @@ const dispatcher = createDispatcher({
 const cron = createCronHandler({ dispatcher, cronSecrets: [values.secret] });
 const reconciler = createReconciler({ ledger, dispatcher, owner });
 const functions = createBackgroundFunctions({
+  environment: "bench",
   client,
   ledger,
   runner,

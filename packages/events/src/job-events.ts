@@ -1,0 +1,31 @@
+import { z } from "zod";
+
+import { lanes } from "./lane.ts";
+import { tenantIdSchema } from "./tenant.ts";
+
+const jobRequestShape = {
+  /** The job's id in the ledger. */
+  jobId: z.string().regex(/^\d{1,18}$/u),
+  /** The fence of the claim that handed it over: once another claim was made, the request is void. */
+  fence: z.string().regex(/^\d{1,18}$/u),
+  /** Whose it is: its runs take turns with this tenant's others. */
+  tenantId: tenantIdSchema,
+  type: z.string().min(1).max(100),
+  lane: z.enum(lanes),
+  schemaVersion: z.literal(1),
+  /** Follows the work that the job is part of. */
+  correlationId: z.string().min(1).max(200).optional(),
+};
+
+/** The zod schema of version 1 of {@link jobRequested}. Unknown fields are dropped. */
+export const jobRequestSchema: z.ZodObject<typeof jobRequestShape> = z.object(jobRequestShape);
+
+/** The data of {@link jobRequested}, version 1. */
+export type JobRequestData = z.output<typeof jobRequestSchema>;
+
+/** Asks for one isolated job to be run, as a run of its own. */
+export const jobRequested: {
+  readonly name: "background/job.requested";
+  readonly version: number;
+  readonly schema: typeof jobRequestSchema;
+} = { name: "background/job.requested", version: 1, schema: jobRequestSchema };
