@@ -102,6 +102,7 @@ WITH RECURSIVE
     UPDATE evenkeel.background_job AS job
     SET state = 'RUNNING',
       attempt = job.attempt + 1,
+      progress = NULL,
       fence = job.fence + 1,
       owner = $10::text,
       lease_expires_at = now() + $9::int * interval '1 millisecond',

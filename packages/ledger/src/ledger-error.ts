@@ -9,7 +9,8 @@ export type LedgerErrorCode =
   | "migration_edited"
   | "newer_database"
   | "invalid_actor"
-  | "invalid_retention";
+  | "invalid_retention"
+  | "invalid_result";
 
 /** A failure of the ledger. `data` names what was tried, never credentials. */
 export class LedgerError extends EvenkeelError<LedgerErrorCode> {

@@ -6,7 +6,7 @@ export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
   readonly actor: string;
-  /** `dead_letter.requeue`, `dead_letter.discard`, `job.cancel`, `schedule.pause`, `schedule.resume`. */
+  /** `dead_letter.requeue`, `dead_letter.discard`, `effect.resolve`, `job.cancel`, `schedule.pause`, `schedule.resume`. */
   readonly action: string;
   readonly subjectKind: string;
   readonly subjectId: string;

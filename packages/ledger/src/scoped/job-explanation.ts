@@ -1,6 +1,7 @@
 import type { DeadLetterReason } from "../dead-letters.ts";
 import type { DeadLetterStatus } from "../dead-letter-lifecycle.ts";
 import type { JobStatus } from "../job-store-lifecycle.ts";
+import type { JobProgress } from "../job-store-progress.ts";
 import type { Scope } from "./scope.ts";
 
 /** Why a job is where it is. */
@@ -28,6 +29,8 @@ export interface JobExplanation {
   /** Attempts begun. */
   readonly attempt: number;
   readonly lease: { readonly owner: string; readonly until: Date } | null;
+  /** How far its handler said it was, in the attempt that runs or ran last. */
+  readonly progress: JobProgress | null;
   /** The code of its last failed attempt. */
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
@@ -44,13 +47,13 @@ SELECT "j".*, "j"."id"::text AS "id", (extract(epoch FROM "j"."runAt" - now()) *
   "letter"."reason" AS "letterReason", "letter"."status"::text AS "letterStatus"
 FROM (
   SELECT "id", "tenant_id" AS "tenantId", "type", "lane", "state"::text AS "status", "run_at" AS "runAt",
-    "attempt", "owner",
+    "attempt", "owner", "progress",
     "lease_expires_at" AS "leaseUntil", "lease_expires_at" <= now() AS "hasLapsed",
     "errors"->-1->>'code' AS "lastErrorCode", NULL::timestamptz AS "finishedAt"
   FROM "evenkeel"."background_job" WHERE "id" = $1::bigint AND :tenant("tenant_id")
   UNION ALL
   SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "run_at",
-    "attempt", NULL, NULL, NULL,
+    "attempt", NULL, NULL, NULL, NULL,
     "errors"->-1->>'code', "finished_at"
   FROM "evenkeel"."background_job_history" WHERE "id" = $1::bigint AND :tenant("tenant_id")
 ) AS "j"
@@ -78,6 +81,7 @@ interface Row {
   readonly dueInMs: number;
   readonly attempt: number;
   readonly owner: string | null;
+  readonly progress: JobProgress | null;
   readonly leaseUntil: Date | null;
   readonly hasLapsed: boolean | null;
   readonly lastErrorCode: string | null;
@@ -107,6 +111,7 @@ export async function explainJob(
     dueInMs,
     attempt,
     ahead,
+    progress: row.progress,
     lastErrorCode,
     finishedAt,
     lease:
@@ -143,6 +148,8 @@ function explain(
       return { cause: "waiting", summary };
     }
     case "RUNNING": {
+      const done =
+        row.progress === null ? "" : `, ${row.progress.done} of ${row.progress.total} done`;
       const [owner, until] = [row.owner ?? "", row.leaseUntil?.toISOString() ?? ""];
       return row.hasLapsed === true
         ? {
@@ -151,7 +158,7 @@ function explain(
           }
         : {
             cause: "running",
-            summary: `${owner} runs it, attempt ${attempt}, under a lease until ${until}.`,
+            summary: `${owner} runs it, attempt ${attempt}${done}, under a lease until ${until}.`,
           };
     }
     case "SUCCEEDED":
