@@ -15,6 +15,7 @@ import { describeError } from "./error-description.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
+import { ProgressKeeper } from "./progress-keeper.ts";
 import {
   abortReasons,
   decideSettlement,
@@ -64,6 +65,7 @@ export class Drain {
   readonly #limits: DrainLimits;
   readonly #types: readonly string[];
   readonly #leases: LeaseKeeper;
+  readonly #progress: ProgressKeeper;
   readonly #settlements: SettlementQueue;
   readonly #attempts = new Map<string, Attempt>();
   readonly #cancelTimers = new Set<() => void>();
@@ -99,6 +101,7 @@ export class Drain {
     this.#limits = limits;
     this.#types = [...deps.handlers.keys()];
     this.#leases = new LeaseKeeper(deps);
+    this.#progress = new ProgressKeeper(deps);
     this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
   }
 
@@ -121,6 +124,7 @@ export class Drain {
       stopSignal?.removeEventListener("abort", onStop);
       for (const cancel of this.#cancelTimers) cancel();
       this.#leases.stop();
+      this.#progress.stop();
     }
     return this.#report();
   }
@@ -162,8 +166,12 @@ export class Drain {
       clock: this.#deps.clock,
       logger: this.#deps.logger,
       complete: (tx, result) => this.#completeIn(job, tx, result),
+      effects: this.#deps.jobs.effects,
+      onProgress: (done, total) =>
+        this.#progress.add({ id: job.id, fence: job.fence, done, total }),
       onEnd: (outcome) => {
         this.#attempts.delete(job.id);
+        this.#progress.letGo(job.id);
         this.#averageMs = averageDuration(this.#averageMs, this.#deps.clock.now() - startedAtMs);
         this.#hasChanged = true;
         if (outcome !== undefined) this.#decide(job, handler, outcome);
