@@ -188,6 +188,8 @@ test("an attempt that is repeated after its effect was committed repeats no effe
     correlationId: undefined,
     signal: new AbortController().signal,
     completeIn: () => Promise.reject(new Error("This attempt is nobody's.")),
+    effects: { once: () => Promise.reject(new Error("This attempt is nobody's.")) },
+    progress: () => {},
     logger: { debug() {}, info() {}, warn() {}, error() {} },
   });
   expect(again).toEqual({ sent: false });

@@ -1,8 +1,10 @@
 import type { Logger } from "@evenkeel/events";
-import type { ClaimedJob, TransactionClient } from "@evenkeel/ledger";
+import type { ClaimedJob, JobEffectStore, TransactionClient } from "@evenkeel/ledger";
 
 import type { Clock } from "./clock.ts";
+import { AttemptEffects } from "./job-effects.ts";
 import type { JobHandler } from "./job-handler.ts";
+import { checkProgress } from "./progress-keeper.ts";
 import { abortReasons, isAbort, type AttemptOutcome } from "./settlement-decision.ts";
 
 /** One attempt under way. It ends once, by whichever comes first; what comes later is dropped. */
@@ -13,6 +15,8 @@ export class Attempt {
   readonly #logger: Logger;
   readonly #onEnd: (outcome: AttemptOutcome | undefined) => void;
   readonly #complete: (tx: TransactionClient, result: unknown) => Promise<void>;
+  readonly #effects: JobEffectStore;
+  readonly #onProgress: (done: number, total: number) => void;
   #cancelTimeout: (() => void) | undefined;
   #hasEnded = false;
 
@@ -24,12 +28,17 @@ export class Attempt {
     readonly onEnd: (outcome: AttemptOutcome | undefined) => void;
     /** Settles the job in the handler's transaction. */
     readonly complete: (tx: TransactionClient, result: unknown) => Promise<void>;
+    readonly effects: JobEffectStore;
+    /** Called only while it runs. */
+    readonly onProgress: (done: number, total: number) => void;
   }) {
     this.job = deps.job;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
     this.#onEnd = deps.onEnd;
     this.#complete = deps.complete;
+    this.#effects = deps.effects;
+    this.#onProgress = deps.onProgress;
   }
 
   /** Starts the handler. `onEnd` may be called before this returns. */
@@ -68,15 +77,37 @@ export class Attempt {
         this.#end({ kind: "timed_out", timeoutMs });
       }, timeoutMs);
       const { id, type, tenantId, attempt, maxAttempts, correlationId } = this.job;
+      const logger = withFields(this.#logger, { jobId: id, type, tenantId, attempt });
+      const { signal } = this.#controller;
+      let parked: Error | undefined;
       const result = await prepared.run({
         id,
         tenantId,
         attempt,
         maxAttempts,
         correlationId: correlationId ?? undefined,
-        signal: this.#controller.signal,
-        completeIn: (tx, result) => this.#complete(tx, result),
-        logger: withFields(this.#logger, { jobId: id, type, tenantId, attempt }),
+        signal,
+        completeIn: async (tx, result) => {
+          if (parked !== undefined) throw parked;
+          await this.#complete(tx, result);
+        },
+        effects: new AttemptEffects({
+          job: this.job,
+          store: this.#effects,
+          clock: this.#clock,
+          logger,
+          signal,
+          onParked: (error) => {
+            parked = error;
+            this.#controller.abort(error);
+            this.#end({ kind: "in_doubt", message: error.message });
+          },
+        }),
+        progress: (done, total) => {
+          checkProgress(done, total);
+          if (!this.#hasEnded) this.#onProgress(done, total);
+        },
+        logger,
       });
       this.#end({ kind: "returned", result });
     } catch (error) {

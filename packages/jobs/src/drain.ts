@@ -17,6 +17,7 @@ import type { Isolate } from "./isolate.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
+import { ProgressKeeper } from "./progress-keeper.ts";
 import {
   abortReasons,
   decideSettlement,
@@ -77,6 +78,7 @@ export class Drain {
   readonly #limits: DrainLimits;
   readonly #types: readonly string[];
   readonly #leases: LeaseKeeper;
+  readonly #progress: ProgressKeeper;
   readonly #settlements: SettlementQueue;
   readonly #attendance: Attendance;
   readonly #attempts = new Map<string, Attempt>();
@@ -120,6 +122,7 @@ export class Drain {
     this.#limits = limits;
     this.#types = [...deps.handlers.keys()];
     this.#leases = new LeaseKeeper(deps);
+    this.#progress = new ProgressKeeper(deps);
     this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
     this.#attendance = new Attendance({ ...deps, onChange: () => this.#pump() });
     this.#lastSeenMs = deps.clock.now();
@@ -145,6 +148,7 @@ export class Drain {
       stopSignal?.removeEventListener("abort", onStop);
       for (const cancel of this.#cancelTimers) cancel();
       this.#leases.stop();
+      this.#progress.stop();
     }
     const wasAttending = this.#attendance.isMarked;
     await this.#attendance.leave();
@@ -209,8 +213,12 @@ export class Drain {
       clock: this.#deps.clock,
       logger: this.#deps.logger,
       complete: (tx, result) => this.#completeIn(job, tx, result),
+      effects: this.#deps.jobs.effects,
+      onProgress: (done, total) =>
+        this.#progress.add({ id: job.id, fence: job.fence, done, total }),
       onEnd: (outcome) => {
         this.#attempts.delete(job.id);
+        this.#progress.letGo(job.id);
         this.#averageMs = averageDuration(this.#averageMs, this.#deps.clock.now() - startedAtMs);
         this.#hasChanged = true;
         if (outcome !== undefined) this.#decide(job, handler, outcome);

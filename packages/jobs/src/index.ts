@@ -6,6 +6,7 @@ export {
 } from "./attempt-error.ts";
 export { systemClock, type Clock } from "./clock.ts";
 export { enqueue, enqueueMany, type EnqueueInput } from "./enqueue.ts";
+export type { EffectCall, EffectOptions, EffectResult, JobEffects } from "./job-effects.ts";
 export { defineJob, type JobDefinition, type JobOptions } from "./job-definition.ts";
 export type { Isolate, IsolatedJob } from "./isolate.ts";
 export { JobError, type JobErrorCode } from "./job-error.ts";
@@ -16,6 +17,7 @@ export {
   type JobHandler,
   type PreparedAttempt,
 } from "./job-handler.ts";
+export { parseResult } from "./job-result.ts";
 export {
   exponential,
   fixed,

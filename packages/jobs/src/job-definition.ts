@@ -9,7 +9,7 @@ import { checkMaxAttempts, exponential, type RetryPolicy } from "./retry-policy.
 const maxTimeoutMs = 24 * 60 * 60 * 1_000;
 
 /** Settings of {@link defineJob}. */
-export interface JobOptions<Schema extends z.ZodType> {
+export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType = z.ZodType> {
   /**
    * Its name in the queue: up to 100 letters, digits, `.`, `_`, `-`, beginning with a letter. Never renamed
    * lightly: queued jobs carry it.
@@ -29,6 +29,11 @@ export interface JobOptions<Schema extends z.ZodType> {
    * @example upcast: { 1: (old) => ({ ...v1.parse(old), currency: "EUR" }) }
    */
   readonly upcast?: Readonly<Record<number, (payload: unknown) => unknown>>;
+  /**
+   * What its handler returns, as `parseResult` reads it from the history. A handler's own types are held against
+   * it, its values only when they are read. Whatever JSON there is if absent.
+   */
+  readonly result?: Result;
   /** {@link exponential} with its defaults if absent. */
   readonly retry?: RetryPolicy;
   /**
@@ -68,10 +73,14 @@ export interface JobOptions<Schema extends z.ZodType> {
 }
 
 /** A kind of job, shared by those who enqueue it and those who handle it. */
-export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
+export interface JobDefinition<
+  Schema extends z.ZodType = z.ZodType,
+  Result extends z.ZodType = z.ZodType,
+> {
   readonly type: string;
   readonly version: number;
   readonly payload: Schema;
+  readonly result: Result | undefined;
   readonly upcast: Readonly<Record<number, (payload: unknown) => unknown>>;
   readonly retry: RetryPolicy;
   readonly timeoutMs: number;
@@ -95,9 +104,9 @@ export interface JobDefinition<Schema extends z.ZodType = z.ZodType> {
  * });
  * @throws JobError `invalid_definition`.
  */
-export function defineJob<Schema extends z.ZodType>(
-  options: JobOptions<Schema>,
-): JobDefinition<Schema> {
+export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z.ZodType>(
+  options: JobOptions<Schema, Result>,
+): JobDefinition<Schema, Result> {
   const { type, version, payload, retry = exponential(), timeoutMs = 30_000, uniqueKey } = options;
   const {
     isRetryable = () => true,
@@ -105,6 +114,7 @@ export function defineJob<Schema extends z.ZodType>(
     priority = 0,
     upcast = {},
     isolated = false,
+    result,
     uniqueness,
   } = options;
   if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
@@ -152,6 +162,7 @@ export function defineJob<Schema extends z.ZodType>(
     type,
     version,
     payload,
+    result,
     upcast,
     retry,
     timeoutMs,

@@ -11,11 +11,14 @@ export type JobErrorCode =
   | "timed_out"
   | "lease_lost"
   | "completion_rolled_back"
-  | "drain_aborted";
+  | "drain_aborted"
+  | "effect_in_progress"
+  | "effect_in_doubt"
+  | "invalid_result";
 
 /**
  * A refused definition or call, or the reason of a job's `AbortSignal` (`timed_out`, `lease_lost`,
- * `drain_aborted`). `data` names the job's type and the offending field, never a payload.
+ * `drain_aborted`, `effect_in_doubt`). `data` names the job's type and the offending field, never a payload.
  */
 export class JobError extends EvenkeelError<JobErrorCode> {
   constructor(

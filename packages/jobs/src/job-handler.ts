@@ -3,6 +3,7 @@ import type { TransactionClient } from "@evenkeel/ledger";
 import type { z } from "zod";
 
 import type { JobDefinition } from "./job-definition.ts";
+import type { JobEffects } from "./job-effects.ts";
 
 /** What a handler is given beside its payload. */
 export interface AttemptContext {
@@ -29,13 +30,24 @@ export interface AttemptContext {
    * @throws JobError `lease_lost` when the job is no longer held: let it roll the transaction back.
    */
   completeIn(tx: TransactionClient, result?: unknown): Promise<void>;
+  /** Calls to the outside world that are not to be made twice. */
+  readonly effects: JobEffects;
+  /**
+   * Says how far it is, for `jobs.find` and `jobs.explain`. Written at most once a second, and forgotten when the
+   * job is claimed again. Not awaited; what cannot be written never fails the job.
+   *
+   * @throws JobError `invalid_options` unless `0 <= done <= total`.
+   */
+  readonly progress: (done: number, total: number) => void;
   /** The runner's logger, with the job's id, type, tenant and attempt in every event. */
   readonly logger: Logger;
 }
 
 /** What a handler is given. */
-export interface JobContext<Payload> extends AttemptContext {
+export interface JobContext<Payload, Result = unknown> extends AttemptContext {
   readonly payload: Payload;
+  /** See {@link AttemptContext.completeIn}; the result as the definition has it. */
+  completeIn(tx: TransactionClient, result?: Result): Promise<void>;
 }
 
 /** The outcome of {@link JobHandler.prepare}. */
@@ -64,8 +76,8 @@ export interface JobHandler {
 }
 
 /**
- * Binds a definition to the code that runs it. What it returns is kept in the job's history if it is JSON
- * of at most 64 KiB; otherwise it is dropped and the job has succeeded all the same.
+ * Binds a definition to the code that runs it. What it returns, as the definition's `result` has it, is kept in the
+ * job's history if it is JSON of at most 64 KiB; otherwise it is dropped and the job has succeeded all the same.
  *
  * A job can run more than once (a worker may die before it settles): let its effects be idempotent, or
  * write them under a unique constraint.
@@ -75,9 +87,9 @@ export interface JobHandler {
  *   await mailer.send(payload.draftId, { signal });
  * });
  */
-export function handleJob<Schema extends z.ZodType>(
-  definition: JobDefinition<Schema>,
-  run: (context: JobContext<z.output<Schema>>) => Promise<unknown>,
+export function handleJob<Schema extends z.ZodType, Result extends z.ZodType = z.ZodType>(
+  definition: JobDefinition<Schema, Result>,
+  run: (context: JobContext<z.output<Schema>, z.input<Result>>) => Promise<z.input<Result>>,
 ): JobHandler {
   return {
     definition,

@@ -21,6 +21,8 @@ export type AttemptOutcome =
   | { readonly kind: "used_up" }
   /** Its worker went away so often in a row that the job counts as the cause. */
   | { readonly kind: "poisonous"; readonly crashes: number }
+  /** An effect of an earlier attempt may have happened, and its handler will not have it made again. */
+  | { readonly kind: "in_doubt"; readonly message: string }
   /** A newer build enqueued it with a version that this build does not know. */
   | { readonly kind: "too_new" };
 
@@ -68,6 +70,10 @@ export function decideSettlement({
     case "poisonous": {
       const message = `Its worker went away ${outcome.crashes} times in a row while it ran.`;
       return { kind: "dead", reason: "poison", error: { code: "poison", message } };
+    }
+    case "in_doubt": {
+      const { message } = outcome;
+      return { kind: "dead", reason: "in_doubt", error: { code: "effect_in_doubt", message } };
     }
     case "timed_out": {
       const message = `The attempt did not end within ${outcome.timeoutMs} ms.`;
@@ -138,6 +144,7 @@ export const abortReasons: {
   leaseLost(id: string): JobError;
   completionRolledBack(id: string): JobError;
   drainAborted(): JobError;
+  effectInDoubt(id: string, effect: string): JobError;
 } = {
   timedOut: (timeoutMs) =>
     new JobError("timed_out", `The attempt did not end within ${timeoutMs} ms.`, { timeoutMs }),
@@ -156,4 +163,10 @@ export const abortReasons: {
       { id },
     ),
   drainAborted: () => new JobError("drain_aborted", "The drain was aborted."),
+  effectInDoubt: (id, effect) =>
+    new JobError(
+      "effect_in_doubt",
+      `Effect ${effect} of job ${id} was begun by an earlier try, and nobody knows whether it happened. Find out, resolve the effect, and requeue the job.`,
+      { id, effect },
+    ),
 };

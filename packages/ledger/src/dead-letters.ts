@@ -14,6 +14,7 @@ export type DeadLetterReason =
   | "schema"
   | "unknown-type"
   | "poison"
+  | "in_doubt"
   | "cancelled"
   | "stale";
 

@@ -15,10 +15,18 @@ export type {
 export { redactError } from "./error-text.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./guards.ts";
 export type { ClaimOneRequest } from "./job-store-claim-one.ts";
+export {
+  effectTransitions,
+  type EffectBegin,
+  type EffectState,
+  type JobEffectStore,
+  type RecordedResult,
+} from "./job-effects.ts";
 export type { JobCounts, TypeCount } from "./job-store-counts.ts";
 export { insertJobs } from "./job-store-insert.ts";
 export { jobTransitions, type JobStatus } from "./job-store-lifecycle.ts";
 export { isStorableJson } from "./job-store-record.ts";
+export type { JobProgress, ProgressReport } from "./job-store-progress.ts";
 export type {
   AttemptError,
   ClaimedJob,
@@ -87,6 +95,12 @@ export type {
 } from "./scoped/dead-letters.ts";
 export type { RequeueItem } from "./scoped/dead-letter-decisions.ts";
 export type { HoldingDecision, JobExplanation } from "./scoped/job-explanation.ts";
+export type {
+  EffectDecision,
+  EffectRecord,
+  OperatorEffects,
+  ScopedEffects,
+} from "./scoped/effects.ts";
 export type { JobFilter, JobRecord, ScopedJobs } from "./scoped/jobs.ts";
 export type { OperatorDeadLetters, OperatorLedger } from "./scoped/operator-ledger.ts";
 export type {

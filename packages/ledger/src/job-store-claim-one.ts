@@ -22,6 +22,7 @@ WITH claimed AS (
   UPDATE evenkeel.background_job AS job
   SET state = 'RUNNING',
     attempt = job.attempt + (job.state = 'PENDING')::int,
+    progress = NULL,
     fence = job.fence + 1,
     owner = $6::text,
     lease_expires_at = now() + $5::int * interval '1 millisecond'

@@ -212,6 +212,7 @@ WITH RECURSIVE
     UPDATE evenkeel.background_job AS job
     SET state = 'RUNNING',
       attempt = job.attempt + 1,
+      progress = NULL,
       fence = job.fence + 1,
       owner = $11::text,
       lease_expires_at = now() + $10::int * interval '1 millisecond',

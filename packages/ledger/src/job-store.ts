@@ -3,8 +3,10 @@ import type { Lane } from "@evenkeel/events";
 import { attendLane, isLaneAttended, leaveLane } from "./job-store-attendance.ts";
 import { createClaim } from "./job-store-claim.ts";
 import { claimOneJob, type ClaimOneRequest } from "./job-store-claim-one.ts";
+import { createJobEffectStore, type JobEffectStore } from "./job-effects.ts";
 import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
 import { insertJobs } from "./job-store-insert.ts";
+import { recordProgress, type ProgressReport } from "./job-store-progress.ts";
 import { hasDueJobs } from "./job-store-rotation.ts";
 import { renewLeases, settleJobs } from "./job-store-settle.ts";
 import type { JobStatus } from "./job-store-lifecycle.ts";
@@ -118,7 +120,13 @@ export interface JobClaim {
 }
 
 /** Why a job went to the dead letters. */
-export type JobDeathReason = "terminal" | "exhausted" | "timeout" | "schema" | "poison";
+export type JobDeathReason =
+  | "terminal"
+  | "exhausted"
+  | "timeout"
+  | "schema"
+  | "poison"
+  | "in_doubt";
 
 /** How an attempt ended. */
 export type Settlement = JobClaim &
@@ -163,6 +171,10 @@ export interface JobStore {
    * @param client The caller's transaction; absent: commits at once.
    */
   settle(settlements: readonly Settlement[], client?: SqlClient): Promise<Set<string>>;
+  /** Writes how far held jobs are; those no longer held, or locked at the moment, are left out. */
+  recordProgress(reports: readonly ProgressReport[]): Promise<void>;
+  /** What held jobs do outside the database. */
+  readonly effects: JobEffectStore;
   /** Whether any job of these types could be claimed now. */
   hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
   /**
@@ -202,6 +214,8 @@ export function createJobStore(sql: SqlClient): JobStore {
     claimOne: (request) => claimOneJob(sql, request),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: (settlements, client) => settleJobs(client ?? sql, settlements),
+    recordProgress: (reports) => recordProgress(sql, reports),
+    effects: createJobEffectStore(sql),
     hasDue: (request) => hasDueJobs(sql, request),
     attend: (request) => attendLane(sql, request),
     leave: (request) => leaveLane(sql, request),

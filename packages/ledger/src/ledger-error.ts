@@ -10,7 +10,8 @@ export type LedgerErrorCode =
   | "newer_database"
   | "invalid_actor"
   | "invalid_retention"
-  | "invalid_limit";
+  | "invalid_limit"
+  | "invalid_result";
 
 /** A failure of the ledger. `data` names what was tried, never credentials. */
 export class LedgerError extends EvenkeelError<LedgerErrorCode> {

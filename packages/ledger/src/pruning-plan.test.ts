@@ -34,6 +34,10 @@ beforeAll(async () => {
     FROM (SELECT n, now() - n * interval '5 minutes' AS at,
       (ARRAY['OPEN', 'REQUEUED', 'DISCARDED'])[1 + n % 3]::"evenkeel"."dead_letter_status" AS status
       FROM generate_series(1, 20000) AS n) AS rows;
+    INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "max_attempts")
+    SELECT 't', 'j', '{}', 1 FROM generate_series(1, 2000);
+    INSERT INTO "evenkeel"."background_effect" ("job_id", "name", "tenant_id", "fence", "started_at")
+    SELECT n, 'e', 't', 1, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "name", "data", "status", "settled_at")
     SELECT 'e' || n, 'n', '{}', (ARRAY['SENT', 'REFUSED'])[1 + n % 2]::"evenkeel"."outbox_status",
       now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
@@ -69,6 +73,7 @@ const expectedIndexes: Readonly<Record<string, string>> = {
   runs: "background_function_run_prunable",
   jobHistory: "background_job_history_prunable",
   deadLetters: "background_dead_letter_prunable",
+  effects: "background_effect_prunable",
   outbox: "background_outbox_event_settled",
   audit: "background_audit_entry_recent",
 };

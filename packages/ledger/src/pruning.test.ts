@@ -7,6 +7,7 @@ import { prune } from "./pruning.ts";
 import { retentionRules } from "./retention-rules.ts";
 import { resolveRetention, type RetentionChanges } from "./retention.ts";
 import {
+  insertEffect,
   insertGuard,
   insertHistory,
   insertLetter,
@@ -37,6 +38,7 @@ const shortest: RetentionChanges = {
   guards: { TAKEN: 2 },
   runs: { SUCCEEDED: 2, FAILED: 2, CANCELLED: 2, SKIPPED_DUPLICATE: 2 },
   jobHistory: { SUCCEEDED: 0, DEAD: 0, CANCELLED: 0 },
+  effects: { RECORDED: 0 },
   deadLetters: { REQUEUED: 2, DISCARDED: 2 },
   outbox: { SENT: 2, REFUSED: 2 },
   audit: { RECORDED: 0 },
@@ -119,11 +121,13 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   await insertLetter(pool, "OPEN", years, { kind: "RUN", sourceId: runId });
   const id = await insertHistory(pool, "DEAD", years);
   await insertLetter(pool, "OPEN", years, { sourceId: id });
+  await insertEffect(pool, years, id);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  await ledger.jobs.insert(undefined, [
+  const jobs = await ledger.jobs.insert(undefined, [
     { ...job, lane: "stable" },
     { ...job, lane: "stable" },
   ]);
+  for (const unsettled of jobs) await insertEffect(pool, years, unsettled.id);
   await ledger.jobs.claim({ lane: "stable", types: ["j"], limit: 1, leaseMs: 1, owner: "o" });
   await pool.query(
     `UPDATE "evenkeel"."background_job" SET "run_at" = "run_at" - interval '10 years', "created_at" = "run_at"`,

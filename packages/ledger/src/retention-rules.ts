@@ -164,6 +164,19 @@ export const retentionRules: readonly RetentionRule[] = [
   jobHistory("SUCCEEDED"),
   jobHistory("DEAD"),
   jobHistory("CANCELLED"),
+  {
+    table: "effects",
+    status: "RECORDED",
+    relation: "background_effect",
+    orderedBy: "started_at",
+    // A job that waits or runs asks for what it did before, and so does one that an operator puts back.
+    where: `NOT EXISTS (
+    SELECT FROM "evenkeel"."background_job" AS "j" WHERE "j"."id" = "t"."job_id"
+    OFFSET 0
+  )
+  AND ${withoutOpenLetter("JOB", `"t"."job_id"::text`)}`,
+    isDedupe: false,
+  },
   deadLetters("REQUEUED"),
   deadLetters("DISCARDED"),
   outbox("SENT"),

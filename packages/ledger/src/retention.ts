@@ -19,6 +19,8 @@ export interface RetentionPolicy {
   >;
   /** From the job's end. */
   readonly jobHistory: Readonly<Record<"SUCCEEDED" | "DEAD" | "CANCELLED", number>>;
+  /** From when the call was begun last. */
+  readonly effects: Readonly<Record<"RECORDED", number>>;
   /** From the operator's decision. */
   readonly deadLetters: Readonly<Record<"REQUEUED" | "DISCARDED", number>>;
   /** From when the server took the event, or refused it. */
@@ -38,6 +40,7 @@ export const defaultRetention: RetentionPolicy = {
   guards: { TAKEN: 30 },
   runs: { SUCCEEDED: 30, FAILED: 90, CANCELLED: 90, SKIPPED_DUPLICATE: 30, STALE: 90 },
   jobHistory: { SUCCEEDED: 30, DEAD: 90, CANCELLED: 90 },
+  effects: { RECORDED: 30 },
   deadLetters: { REQUEUED: 90, DISCARDED: 90 },
   outbox: { SENT: 30, REFUSED: 90 },
   audit: { RECORDED: 365 },

@@ -7,6 +7,7 @@ CREATE TYPE "evenkeel"."run_status" AS ENUM ('RUNNING', 'SUCCEEDED', 'FAILED', '
 CREATE TYPE "evenkeel"."job_state" AS ENUM ('PENDING', 'RUNNING');
 CREATE TYPE "evenkeel"."job_outcome" AS ENUM ('SUCCEEDED', 'DEAD', 'CANCELLED');
 CREATE TYPE "evenkeel"."job_limit_kind" AS ENUM ('QUEUE', 'TYPE', 'TENANT', 'EVERY_TENANT');
+CREATE TYPE "evenkeel"."effect_state" AS ENUM ('STARTED', 'DONE');
 CREATE TYPE "evenkeel"."dead_letter_kind" AS ENUM ('JOB', 'RUN', 'DISPATCH');
 CREATE TYPE "evenkeel"."dead_letter_status" AS ENUM ('OPEN', 'REQUEUED', 'DISCARDED');
 
@@ -129,6 +130,8 @@ CREATE TABLE "evenkeel"."background_job" (
     "capped" BOOLEAN NOT NULL DEFAULT false,
     "lease_expires_at" TIMESTAMPTZ(3),
     "owner" TEXT,
+    -- How far it is, as its handler last said.
+    "progress" JSONB,
     "errors" JSONB NOT NULL DEFAULT '[]',
     "correlation_id" TEXT,
     "created_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -204,6 +207,25 @@ CREATE TABLE "evenkeel"."background_job_limit" (
     "updated_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
     CONSTRAINT "background_job_limit_pkey" PRIMARY KEY ("kind", "subject")
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 200);
+
+-- Calls of jobs to the outside world: what was begun, under which key, and how it ended. A record outlives its
+-- job's row, which moves to the history, so no foreign key ties them.
+CREATE TABLE "evenkeel"."background_effect" (
+    "job_id" BIGINT NOT NULL,
+    "name" TEXT NOT NULL,
+    "tenant_id" TEXT NOT NULL,
+    "idempotency_key" UUID NOT NULL DEFAULT gen_random_uuid(),
+    "state" "evenkeel"."effect_state" NOT NULL DEFAULT 'STARTED',
+    -- Of the job's claim that began it last.
+    "fence" BIGINT NOT NULL,
+    "tries" INTEGER NOT NULL DEFAULT 1,
+    "result" JSONB,
+    "started_at" TIMESTAMPTZ(3) NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    "finished_at" TIMESTAMPTZ(3),
+    CONSTRAINT "background_effect_pkey" PRIMARY KEY ("job_id", "name")
+);
+-- Serves retention. Recording an effect's end changes none of its columns.
+CREATE INDEX "background_effect_prunable" ON "evenkeel"."background_effect" ("started_at");
 
 CREATE TABLE "evenkeel"."background_job_history" (
     "id" BIGINT NOT NULL,

@@ -14,7 +14,7 @@ BEGIN
   FOREACH "name" IN ARRAY ARRAY[
     'background_job', 'background_job_history', 'background_dead_letter', 'background_function_run',
     'background_dispatch_window', 'background_outbox_event', 'background_audit_entry',
-    'background_job_unique_key'
+    'background_job_unique_key', 'background_effect'
   ] LOOP
     EXECUTE format('ALTER TABLE "evenkeel".%I ENABLE ROW LEVEL SECURITY', "name");
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON "evenkeel".%I TO "evenkeel_tenant"', "name");

@@ -38,7 +38,12 @@ WITH "items" AS MATERIALIZED (
   -- A payload that a newer build wrote is left to that build.
   WHERE "l"."kind" = 'JOB' AND "l"."version" >= coalesce("h"."version", 0)
   ON CONFLICT ("tenant_id", "type", "unique_key") WHERE "unique_key" IS NOT NULL DO NOTHING
-  RETURNING "redriven_from" AS "id"
+  RETURNING "redriven_from" AS "id", "background_job"."id" AS "job_id"
+), "effects" AS (
+  -- What the dead job did or began goes on under the same keys.
+  UPDATE "evenkeel"."background_effect" AS "e" SET "job_id" = "jobs"."job_id", "fence" = 0
+  FROM "jobs" JOIN "letters" AS "l" USING ("id")
+  WHERE "e"."job_id" = CASE WHEN "l"."kind" = 'JOB' THEN "l"."source_id"::bigint END
 ), "events" AS (
   -- Inngest remembers the first id; the letter's own makes a second.
   INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "tenant_id", "name", "data")

@@ -2,6 +2,7 @@ import type { DeadLetterReason } from "../dead-letters.ts";
 import type { DeadLetterStatus } from "../dead-letter-lifecycle.ts";
 import type { JobStatus } from "../job-store-lifecycle.ts";
 import { priorityStep, runningOfType, settingsCte, tenantLimits } from "../job-store-limits.ts";
+import type { JobProgress } from "../job-store-progress.ts";
 import type { Scope } from "./scope.ts";
 
 /** Why a job is where it is. */
@@ -34,6 +35,8 @@ export interface JobExplanation {
   /** The operator's decision that holds it back while it is `paused`, `capped` or `rate_limited`. */
   readonly heldBy: HoldingDecision | null;
   readonly lease: { readonly owner: string; readonly until: Date } | null;
+  /** How far its handler said it was, in the attempt that runs or ran last. */
+  readonly progress: JobProgress | null;
   /** The code of its last failed attempt. */
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
@@ -96,13 +99,13 @@ SELECT "j".*, "j"."id"::text AS "id", (extract(epoch FROM "j"."runAt" - now()) *
   "held"."maxRunning", "held"."rate", "held"."pausedBy", "held"."pausedAt", "held"."pauseReason"
 FROM (
   SELECT "id", "tenant_id" AS "tenantId", "type", "lane", "state"::text AS "status", "priority",
-    "run_at" AS "runAt", "attempt", "owner",
+    "run_at" AS "runAt", "attempt", "owner", "progress",
     "lease_expires_at" AS "leaseUntil", "lease_expires_at" <= now() AS "hasLapsed",
     "errors"->-1->>'code' AS "lastErrorCode", NULL::timestamptz AS "finishedAt"
   FROM "evenkeel"."background_job" WHERE "id" = $1::bigint AND :tenant("tenant_id")
   UNION ALL
-  SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "priority", "run_at",
-    "attempt", NULL, NULL, NULL,
+  SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "priority",
+    "run_at", "attempt", NULL, NULL, NULL, NULL,
     "errors"->-1->>'code', "finished_at"
   FROM "evenkeel"."background_job_history" WHERE "id" = $1::bigint AND :tenant("tenant_id")
 ) AS "j"
@@ -135,6 +138,7 @@ interface Row {
   readonly dueInMs: number;
   readonly attempt: number;
   readonly owner: string | null;
+  readonly progress: JobProgress | null;
   readonly leaseUntil: Date | null;
   readonly hasLapsed: boolean | null;
   readonly lastErrorCode: string | null;
@@ -172,6 +176,7 @@ export async function explainJob(
     dueInMs,
     attempt,
     ahead,
+    progress: row.progress,
     lastErrorCode,
     finishedAt,
     heldBy: row.heldCause === null ? null : toDecision(row),
@@ -241,6 +246,8 @@ function explain(
       return { cause: "waiting", summary };
     }
     case "RUNNING": {
+      const done =
+        row.progress === null ? "" : `, ${row.progress.done} of ${row.progress.total} done`;
       const [owner, until] = [row.owner ?? "", row.leaseUntil?.toISOString() ?? ""];
       return row.hasLapsed === true
         ? {
@@ -249,7 +256,7 @@ function explain(
           }
         : {
             cause: "running",
-            summary: `${owner} runs it, attempt ${attempt}, under a lease until ${until}.`,
+            summary: `${owner} runs it, attempt ${attempt}${done}, under a lease until ${until}.`,
           };
     }
     case "SUCCEEDED":

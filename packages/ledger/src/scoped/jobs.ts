@@ -1,6 +1,7 @@
 import type { JsonValue, Lane } from "@evenkeel/events";
 
 import type { JobStatus } from "../job-store-lifecycle.ts";
+import type { JobProgress } from "../job-store-progress.ts";
 import type { RecordedAttemptError } from "../job-store.ts";
 import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { pageLimit, type Page } from "./page.ts";
@@ -23,6 +24,8 @@ export interface JobRecord {
   readonly uniqueKey: string | null;
   readonly owner: string | null;
   readonly leaseExpiresAt: Date | null;
+  /** How far its handler said it was, in the attempt that runs or ran last; `null` once it has ended. */
+  readonly progress: JobProgress | null;
   readonly result: JsonValue;
   readonly errors: readonly RecordedAttemptError[];
   readonly correlationId: string | null;
@@ -65,16 +68,16 @@ const columns = `"id", "tenant_id", "type", "version", "payload", "lane", "prior
   "unique_key", "errors", "correlation_id", "created_at"`;
 
 const allJobs = `
-SELECT ${columns}, "state"::text AS "status", "owner", "lease_expires_at", NULL::jsonb AS "result",
+SELECT ${columns}, "state"::text AS "status", "owner", "lease_expires_at", "progress", NULL::jsonb AS "result",
   NULL::timestamptz AS "finished_at"
 FROM "evenkeel"."background_job" WHERE :tenant("tenant_id")
 UNION ALL
-SELECT ${columns}, "outcome"::text, NULL, NULL, "result", "finished_at"
+SELECT ${columns}, "outcome"::text, NULL, NULL, NULL, "result", "finished_at"
 FROM "evenkeel"."background_job_history" WHERE :tenant("tenant_id")`;
 
 const recordColumns = `"id"::text, "tenant_id" AS "tenantId", "type", "version", "payload", "lane", "status",
   "priority", "run_at" AS "runAt", "attempt", "unique_key" AS "uniqueKey", "owner", "lease_expires_at" AS "leaseExpiresAt",
-  "result", "errors", "correlation_id" AS "correlationId", "created_at" AS "createdAt",
+  "progress", "result", "errors", "correlation_id" AS "correlationId", "created_at" AS "createdAt",
   "finished_at" AS "finishedAt"`;
 
 const listStatement = `
@@ -151,6 +154,6 @@ export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
 }
 
 /** Text that fits a bigint; anything else is no job's id. */
-function isJobId(id: string): boolean {
+export function isJobId(id: string): boolean {
   return /^\d{1,18}$/u.test(id);
 }

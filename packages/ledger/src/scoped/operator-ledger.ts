@@ -7,6 +7,7 @@ import {
   type ScopedDeadLetters,
 } from "./dead-letters.ts";
 import { discardLetters, requeueLetters, type RequeueItem } from "./dead-letter-decisions.ts";
+import { createScopedEffects, resolveEffect, type OperatorEffects } from "./effects.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs.ts";
 import type { Page } from "./page.ts";
 import { createOperatorQueue, type OperatorQueue } from "./queue-decisions.ts";
@@ -33,6 +34,8 @@ export interface OperatorDeadLetters extends ScopedDeadLetters {
 /** What an operator may see and do: every tenant's rows, under a name. */
 export interface OperatorLedger {
   readonly jobs: ScopedJobs;
+  /** What jobs did outside the database. */
+  readonly effects: OperatorEffects;
   readonly runs: ScopedRuns;
   readonly deadLetters: OperatorDeadLetters;
   readonly schedules: OperatorSchedules;
@@ -49,6 +52,10 @@ export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLed
   const scope = everyTenant(sql);
   return {
     jobs: createScopedJobs(scope, actor),
+    effects: {
+      ...createScopedEffects(scope),
+      resolve: (jobId, name, decision) => resolveEffect(sql, actor, { ...decision, jobId, name }),
+    },
     runs: createScopedRuns(scope),
     deadLetters: {
       ...createScopedDeadLetters(scope),

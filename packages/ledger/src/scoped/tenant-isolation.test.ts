@@ -79,6 +79,11 @@ async function fill(tenantId: string): Promise<void> {
     payload: {},
     tenantId,
   });
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_effect" ("job_id", "name", "tenant_id", "fence")
+     VALUES ($1, 'charge', $2, 1)`,
+    [ended, tenantId],
+  );
   await ledger.outbox.add(pool, { name: "a", data: {}, tenantId });
   const belonging = { waiting: waiting?.id ?? "", ended, runId, letter: letter.id, dispatchKey };
   belongings.set(tenantId, belonging);
@@ -95,6 +100,7 @@ function askForForeign(
     "jobs.cancel": () => mine.jobs.cancel(other.waiting),
     "jobs.reschedule": () => mine.jobs.reschedule(other.waiting, new Date()),
     "jobs.explain": () => mine.jobs.explain(other.waiting),
+    "effects.list": () => mine.effects.list(other.ended),
     "runs.find": () => mine.runs.find({ runId: other.runId, functionId: "f" }),
     "runs.list": () => mine.runs.list({ dispatchKey: other.dispatchKey }),
     "deadLetters.find": () => mine.deadLetters.find(other.letter),
@@ -145,6 +151,7 @@ test("each method finds what is the tenant's own", async () => {
     const mine = ledger.forTenant(tenant);
     expect(await mine.jobs.find(own.waiting)).toMatchObject({ tenantId: tenant });
     expect((await mine.jobs.list()).map(({ id }) => id)).toEqual([own.ended, own.waiting]);
+    expect(await mine.effects.list(own.ended)).toMatchObject([{ tenantId: tenant }]);
     expect(await mine.runs.list()).toMatchObject([{ runId: own.runId, tenantId: tenant }]);
     expect(await mine.deadLetters.list()).toMatchObject([{ id: own.letter, tenantId: tenant }]);
     expect(await mine.receipt(own.dispatchKey)).toMatchObject({ window: { tenantId: tenant } });
@@ -159,6 +166,7 @@ test("the second wall: a statement that forgets the tenant sees and writes one t
     "background_function_run",
     "background_dispatch_window",
     "background_outbox_event",
+    "background_effect",
   ];
   const client = await database.pool.connect();
   try {

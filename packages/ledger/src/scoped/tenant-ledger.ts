@@ -1,5 +1,6 @@
 import { readReceipt, type WindowReceipt } from "../receipt.ts";
 import { createScopedDeadLetters, type ScopedDeadLetters } from "./dead-letters.ts";
+import { createScopedEffects, type ScopedEffects } from "./effects.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs.ts";
 import { createScopedRuns, type ScopedRuns } from "./runs.ts";
 import type { Scope } from "./scope.ts";
@@ -7,6 +8,8 @@ import type { Scope } from "./scope.ts";
 /** What one tenant may see and do: its own rows and no others. */
 export interface TenantLedger {
   readonly jobs: ScopedJobs;
+  /** What its jobs did outside the database. */
+  readonly effects: ScopedEffects;
   readonly runs: ScopedRuns;
   readonly deadLetters: ScopedDeadLetters;
   /** What became of a window of this tenant; `undefined` for any other. */
@@ -17,6 +20,7 @@ export interface TenantLedger {
 export function createTenantLedger(scope: Scope): TenantLedger {
   return {
     jobs: createScopedJobs(scope, "tenant"),
+    effects: createScopedEffects(scope),
     runs: createScopedRuns(scope),
     deadLetters: createScopedDeadLetters(scope),
     receipt: (dispatchKey) => readReceipt(scope, dispatchKey),

@@ -134,6 +134,17 @@ async function insertAudit(pool: Pool, days: number): Promise<string> {
   return id;
 }
 
+/** An effect of a job, of none that is on record unless it is given one. */
+export async function insertEffect(pool: Pool, days: number, jobId = "0"): Promise<string> {
+  const name = `f-${randomUUID()}`;
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_effect" ("job_id", "name", "tenant_id", "fence", "started_at")
+     VALUES ($1, $2, 't', 1, ${ago("$3")})`,
+    [jobId, name, days],
+  );
+  return name;
+}
+
 /** Per table of the policy: how a row of it is made that nothing but its age keeps. */
 export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   windows: async (pool, status, days) => {
@@ -144,6 +155,7 @@ export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   guards: (pool, _status, days) => insertGuard(pool, days),
   runs: insertRun,
   jobHistory: insertHistory,
+  effects: (pool, _status, days) => insertEffect(pool, days),
   deadLetters: insertLetter,
   outbox: insertEvent,
   audit: (pool, _status, days) => insertAudit(pool, days),
@@ -157,6 +169,7 @@ export async function readKeys(pool: Pool): Promise<string[]> {
      UNION ALL SELECT "run_id" FROM "evenkeel"."background_function_run"
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_job"
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_job_history"
+     UNION ALL SELECT "name" FROM "evenkeel"."background_effect"
      UNION ALL SELECT "source_id" FROM "evenkeel"."background_dead_letter"
      UNION ALL SELECT "event_id" FROM "evenkeel"."background_outbox_event"
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_audit_entry"

@@ -1,0 +1,44 @@
+import type { SqlClient } from "./database.ts";
+import type { JobClaim } from "./job-store.ts";
+
+/** How far a held job is. */
+export interface ProgressReport extends JobClaim {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** A {@link ProgressReport} as recorded. */
+export interface JobProgress {
+  readonly done: number;
+  readonly total: number;
+  /** ISO 8601, the database's clock. */
+  readonly at: string;
+}
+
+// Locked in the order of heartbeats and settlements. A row that its handler's transaction holds is passed over:
+// nothing may wait for a note like this.
+const progressStatement = `
+WITH held AS MATERIALIZED (
+  SELECT job.id, input.done, input.total
+  FROM jsonb_to_recordset($1::jsonb) AS input (id bigint, fence bigint, done numeric, total numeric)
+  JOIN evenkeel.background_job AS job ON job.id = input.id
+  WHERE job.state = 'RUNNING' AND job.fence = input.fence
+  ORDER BY job.id
+  FOR UPDATE OF job SKIP LOCKED
+)
+UPDATE evenkeel.background_job AS job
+SET progress = jsonb_build_object('done', held.done, 'total', held.total,
+  'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+FROM held
+WHERE job.id = held.id`;
+
+/** See {@link JobStore.recordProgress}. */
+export async function recordProgress(
+  sql: SqlClient,
+  reports: readonly ProgressReport[],
+): Promise<void> {
+  if (reports.length === 0) return;
+  await sql.query(progressStatement, [
+    JSON.stringify(reports.map(({ id, fence, done, total }) => ({ id, fence, done, total }))),
+  ]);
+}
