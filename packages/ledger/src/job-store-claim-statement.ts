@@ -293,9 +293,4 @@ SELECT
   progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
   ${claimedColumns}
 FROM progress
-LEFT JOIN claimed ON true
-ORDER BY
-  row_number() OVER (
-    PARTITION BY claimed.tenant_id ORDER BY claimed.run_at - claimed.priority * ${priorityStep}, claimed.id
-  ),
-  claimed.tenant_id`;
+LEFT JOIN claimed ON true`;

@@ -1,5 +1,6 @@
 import type { SqlClient } from "./database.ts";
 import { claimStatement } from "./job-store-claim-statement.ts";
+import { priorityStepMs } from "./job-store-limits.ts";
 import { maxVisits, type Resumption } from "./job-store-rotation.ts";
 import type { ClaimedJob, ClaimRequest, ClaimResult, RecordedAttemptError } from "./job-store.ts";
 
@@ -99,7 +100,9 @@ async function claimGroup(
     ]);
     const first = rows[0];
     if (first === undefined) return { jobs: [], heldBack: false, cappedTypes: [] };
-    const jobs = rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)]));
+    const jobs = interleave(
+      rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)])),
+    );
     const { heldBack, cappedTypes, lastTenant } = first;
     if (jobs.length === 0 && first.introduced) continue;
     if (jobs.length > 0 || first.complete || lastTenant === null) {
@@ -107,6 +110,22 @@ async function claimGroup(
     }
     walk = { after: lastTenant, origin: first.origin, wrapped: first.wrapped ?? true };
   }
+}
+
+/** Every tenant's most urgent job, then every tenant's second, and so on: here, so that Postgres need not sort. */
+function interleave(jobs: readonly ClaimedJob[]): ClaimedJob[] {
+  const met = new Map<string, number>();
+  const turns = jobs.toSorted(byUrgency).map((job) => {
+    const turn = met.get(job.tenantId) ?? 0;
+    met.set(job.tenantId, turn + 1);
+    return { job, turn };
+  });
+  return turns.toSorted((a, b) => a.turn - b.turn).map(({ job }) => job);
+}
+
+function byUrgency(a: ClaimedJob, b: ClaimedJob): number {
+  const urgency = (job: ClaimedJob): number => job.runAt.getTime() - job.priority * priorityStepMs;
+  return urgency(a) - urgency(b) || (BigInt(a.id) < BigInt(b.id) ? -1 : 1);
 }
 
 function toClaimedJob(id: string, row: ClaimRow): ClaimedJob {

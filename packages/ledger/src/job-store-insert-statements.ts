@@ -1,8 +1,14 @@
 /**
- * Which unique keys a batch has: none; keys that hold while their jobs are unsettled, by an index of the queue; or
- * keys that hold longer or shorter than that, by a table of their own.
+ * Which unique keys a batch has: none, and its jobs share all but tenant, payload and time (`uniform`); keys that
+ * hold while their jobs are unsettled, by an index of the queue; or keys that hold longer or shorter than that, by
+ * a table of their own.
  */
-export type KeyUse = "none" | "unsettled" | "lasting";
+export type KeyUse = "uniform" | "unsettled" | "lasting";
+
+// Cut to the column's milliseconds: rounding up would make it due a moment after now.
+const dueTime = `date_trunc('milliseconds', COALESCE(
+        input.run_at, statement_timestamp() + COALESCE(input.delay_ms, 0) * interval '1 millisecond'
+      ))`;
 
 const input = (columns = ""): string => `
   input AS MATERIALIZED (
@@ -26,10 +32,7 @@ const insert = (which: string): string => `
     )
     SELECT input.id, input.tenant_id, input.type, input.version, input.payload, input.lane::evenkeel.lane,
       COALESCE(input.priority, 0),
-      -- Cut to the column's milliseconds: rounding up would make it due a moment after now.
-      date_trunc('milliseconds', COALESCE(
-        input.run_at, statement_timestamp() + COALESCE(input.delay_ms, 0) * interval '1 millisecond'
-      )),
+      ${dueTime},
       input.max_attempts, input.unique_key, input.correlation_id
     FROM input
     ${which}`;
@@ -85,9 +88,25 @@ const lasting = `
 
 /** Each inserts the jobs of $1 and answers `id` and `created` in their order; see `insertJobs`. */
 export const insertStatements: Readonly<Record<KeyUse, string>> = {
-  none: `
-WITH ${input()},
-  inserted AS (${insert("")})
+  // $2 type, $3 version, $4 lane, $5 priority, $6 max attempts.
+  uniform: `
+WITH
+  input AS MATERIALIZED (
+    SELECT item.*, nextval('evenkeel.background_job_id_seq') AS id
+    FROM ROWS FROM (
+      jsonb_to_recordset($1::jsonb) AS (
+        tenant_id text, payload jsonb, run_at timestamptz, delay_ms float8, correlation_id text
+      )
+    ) WITH ORDINALITY AS item (tenant_id, payload, run_at, delay_ms, correlation_id, place)
+  ),
+  inserted AS (
+    INSERT INTO evenkeel.background_job (
+      id, tenant_id, type, version, payload, lane, priority, run_at, max_attempts, correlation_id
+    )
+    SELECT id, tenant_id, $2::text, $3::int, payload, $4::text::evenkeel.lane, $5::smallint, ${dueTime},
+      $6::int, correlation_id
+    FROM input
+  )
 SELECT id::text, true AS created FROM input ORDER BY place`,
 
   unsettled: `

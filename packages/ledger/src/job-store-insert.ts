@@ -11,10 +11,7 @@ export async function insertJobs(sql: SqlClient, jobs: readonly NewJob[]): Promi
   let open = jobs.map((_, place) => place);
   while (open.length > 0) {
     const asked = open.flatMap((place) => jobs[place] ?? []);
-    const rows = await sql.query<{ id: string | null; created: boolean }>(
-      insertStatements[keyUseOf(asked)],
-      [`[${asked.map(encodeJob).join(",")}]`],
-    );
+    const rows = await ask(sql, asked);
     const unanswered: number[] = [];
     for (const [index, place] of open.entries()) {
       const row = rows[index];
@@ -26,10 +23,52 @@ export async function insertJobs(sql: SqlClient, jobs: readonly NewJob[]): Promi
   return answers.flatMap((answer) => answer ?? []);
 }
 
+interface InsertRow {
+  readonly id: string | null;
+  readonly created: boolean;
+}
+
+async function ask(sql: SqlClient, jobs: readonly NewJob[]): Promise<InsertRow[]> {
+  const [first] = jobs;
+  const keyUse = keyUseOf(jobs);
+  if (first === undefined || keyUse !== "uniform") {
+    return sql.query<InsertRow>(insertStatements[keyUse], [`[${jobs.map(encodeJob).join(",")}]`]);
+  }
+  return sql.query<InsertRow>(insertStatements.uniform, [
+    `[${jobs.map(encodeOwn).join(",")}]`,
+    first.type,
+    first.version,
+    first.lane,
+    first.priority ?? 0,
+    first.maxAttempts,
+  ]);
+}
+
 function keyUseOf(jobs: readonly NewJob[]): KeyUse {
-  if (jobs.some(({ uniqueKey, uniqueness }) => uniqueKey !== undefined && uniqueness !== undefined))
-    return "lasting";
-  return jobs.some(({ uniqueKey }) => uniqueKey !== undefined) ? "unsettled" : "none";
+  const keyed = jobs.filter(({ uniqueKey }) => uniqueKey !== undefined);
+  if (keyed.some(({ uniqueness }) => uniqueness !== undefined)) return "lasting";
+  return keyed.length === 0 && jobs.every((job) => isLike(job, jobs[0])) ? "uniform" : "unsettled";
+}
+
+/** Whether two jobs share what {@link encodeOwn} leaves out. */
+function isLike(job: NewJob, other: NewJob | undefined): boolean {
+  return (
+    job.type === other?.type &&
+    job.version === other.version &&
+    job.lane === other.lane &&
+    job.priority === other.priority &&
+    job.maxAttempts === other.maxAttempts
+  );
+}
+
+function encodeOwn(job: NewJob): string {
+  const fields = JSON.stringify({
+    tenant_id: job.tenantId,
+    run_at: job.runAt?.toISOString(),
+    delay_ms: job.delayMs,
+    correlation_id: job.correlationId,
+  });
+  return `${fields.slice(0, -1)},"payload":${job.payloadText}}`;
 }
 
 function encodeJob(job: NewJob): string {

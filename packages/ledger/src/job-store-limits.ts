@@ -7,6 +7,9 @@
  */
 
 /** How much due time one level of priority is worth: with two levels more, a job passes those 20 minutes older. */
+export const priorityStepMs = 600_000;
+
+/** The same in SQL. */
 export const priorityStep = "interval '10 minutes'";
 
 /** The limits for all, one row: whether the queue is paused, and what holds for every tenant. */

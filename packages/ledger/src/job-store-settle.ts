@@ -73,6 +73,35 @@ WITH
   )
 SELECT id::text FROM held`;
 
+/**
+ * The same for a batch of nothing but successes, the usual case, without locking its rows first: one write less
+ * per job. They are taken in the order of their ids here too, as the array is sorted and its index is read in
+ * that order; were it read otherwise, Postgres would end a deadlock with a heartbeat by an error, and the batch
+ * would be settled again.
+ */
+const succeedStatement = `
+WITH
+  input AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS (id bigint, fence bigint, result jsonb)
+  ),
+  finished AS (
+    DELETE FROM evenkeel.background_job AS job
+    WHERE job.id = ANY (ARRAY(SELECT id FROM input ORDER BY id)) AND job.state = 'RUNNING'
+      AND (job.id, job.fence) IN (SELECT id, fence FROM input)
+    RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
+      job.attempt, job.unique_key, job.errors, job.correlation_id, job.created_at
+  ),
+  history AS (
+    INSERT INTO evenkeel.background_job_history (
+      id, tenant_id, type, version, payload, lane, outcome, priority, run_at, attempt, unique_key, result,
+      errors, correlation_id, created_at
+    )
+    SELECT finished.id, tenant_id, type, version, payload, lane, 'SUCCEEDED', priority, run_at, attempt,
+      unique_key, input.result, errors, correlation_id, created_at
+    FROM finished JOIN input ON input.id = finished.id
+  )
+SELECT id::text FROM finished`;
+
 /** See {@link JobStore.settle}. */
 export async function settleJobs(
   sql: SqlClient,
@@ -80,7 +109,9 @@ export async function settleJobs(
 ): Promise<Set<string>> {
   if (settlements.length === 0) return new Set();
   const text = `[${settlements.map(encodeSettlement).join(",")}]`;
-  const rows = await sql.query<{ id: string }>(settleStatement, [text]);
+  const isAllDone = settlements.every(({ kind }) => kind === "succeeded");
+  const statement = isAllDone ? succeedStatement : settleStatement;
+  const rows = await sql.query<{ id: string }>(statement, [text]);
   return new Set(rows.map((row) => row.id));
 }
 
