@@ -29,7 +29,7 @@ export interface AttemptContext {
    * @param result Kept in the job's history, as a returned value is.
    * @throws JobError `lease_lost` when the job is no longer held: let it roll the transaction back.
    */
-  completeIn(tx: TransactionClient, result?: unknown): Promise<void>;
+  readonly completeIn: (tx: TransactionClient, result?: unknown) => Promise<void>;
   /** Calls to the outside world that are not to be made twice. */
   readonly effects: JobEffects;
   /**
@@ -44,10 +44,10 @@ export interface AttemptContext {
 }
 
 /** What a handler is given. */
-export interface JobContext<Payload, Result = unknown> extends AttemptContext {
+export interface JobContext<Payload, Result = unknown> extends Omit<AttemptContext, "completeIn"> {
   readonly payload: Payload;
   /** See {@link AttemptContext.completeIn}; the result as the definition has it. */
-  completeIn(tx: TransactionClient, result?: Result): Promise<void>;
+  readonly completeIn: (tx: TransactionClient, result?: Result) => Promise<void>;
 }
 
 /** The outcome of {@link JobHandler.prepare}. */
