@@ -38,6 +38,9 @@ beforeAll(async () => {
     SELECT 't', 'j', '{}', 1 FROM generate_series(1, 2000);
     INSERT INTO "evenkeel"."background_effect" ("job_id", "name", "tenant_id", "fence", "started_at")
     SELECT n, 'e', 't', 1, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
+    INSERT INTO "evenkeel"."background_job_unique_key"
+      ("tenant_id", "type", "unique_key", "job_id", "replaced_job_id", "enqueued_at")
+    SELECT 't', 'a', n::text, n + 100000, 0, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "name", "data", "status", "settled_at")
     SELECT 'e' || n, 'n', '{}', (ARRAY['SENT', 'REFUSED'])[1 + n % 2]::"evenkeel"."outbox_status",
       now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
@@ -74,6 +77,7 @@ const expectedIndexes: Readonly<Record<string, string>> = {
   jobHistory: "background_job_history_prunable",
   deadLetters: "background_dead_letter_prunable",
   effects: "background_effect_prunable",
+  uniqueKeys: "background_job_unique_key_prunable",
   outbox: "background_outbox_event_settled",
   audit: "background_audit_entry_recent",
 };

@@ -39,6 +39,7 @@ const shortest: RetentionChanges = {
   runs: { SUCCEEDED: 2, FAILED: 2, CANCELLED: 2, SKIPPED_DUPLICATE: 2 },
   jobHistory: { SUCCEEDED: 0, DEAD: 0, CANCELLED: 0 },
   effects: { RECORDED: 0 },
+  uniqueKeys: { RECORDED: 0 },
   deadLetters: { REQUEUED: 2, DISCARDED: 2 },
   outbox: { SENT: 2, REFUSED: 2 },
   audit: { RECORDED: 0 },

@@ -177,6 +177,22 @@ export const retentionRules: readonly RetentionRule[] = [
   AND ${withoutOpenLetter("JOB", `"t"."job_id"::text`)}`,
     isDedupe: false,
   },
+  {
+    table: "uniqueKeys",
+    status: "RECORDED",
+    relation: "background_job_unique_key",
+    orderedBy: "enqueued_at",
+    // Nobody holds it any more, whatever is asked.
+    where: `NOT EXISTS (
+    SELECT FROM "evenkeel"."background_job" AS "j" WHERE "j"."id" = "t"."job_id"
+    OFFSET 0
+  )
+  AND NOT EXISTS (
+    SELECT FROM "evenkeel"."background_job_history" AS "h" WHERE "h"."id" = "t"."job_id"
+    OFFSET 0
+  )`,
+    isDedupe: false,
+  },
   deadLetters("REQUEUED"),
   deadLetters("DISCARDED"),
   outbox("SENT"),

@@ -145,6 +145,18 @@ export async function insertEffect(pool: Pool, days: number, jobId = "0"): Promi
   return name;
 }
 
+/** A unique key of a job, of none that is on record unless it is given one. */
+export async function insertUniqueKey(pool: Pool, days: number, jobId = "0"): Promise<string> {
+  const key = `u-${randomUUID()}`;
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_job_unique_key"
+       ("tenant_id", "type", "unique_key", "job_id", "replaced_job_id", "enqueued_at")
+     VALUES ('t', 'a', $1, $2, 0, ${ago("$3")})`,
+    [key, jobId, days],
+  );
+  return key;
+}
+
 /** Per table of the policy: how a row of it is made that nothing but its age keeps. */
 export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   windows: async (pool, status, days) => {
@@ -156,6 +168,7 @@ export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   runs: insertRun,
   jobHistory: insertHistory,
   effects: (pool, _status, days) => insertEffect(pool, days),
+  uniqueKeys: (pool, _status, days) => insertUniqueKey(pool, days),
   deadLetters: insertLetter,
   outbox: insertEvent,
   audit: (pool, _status, days) => insertAudit(pool, days),
@@ -170,6 +183,7 @@ export async function readKeys(pool: Pool): Promise<string[]> {
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_job"
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_job_history"
      UNION ALL SELECT "name" FROM "evenkeel"."background_effect"
+     UNION ALL SELECT "unique_key" FROM "evenkeel"."background_job_unique_key"
      UNION ALL SELECT "source_id" FROM "evenkeel"."background_dead_letter"
      UNION ALL SELECT "event_id" FROM "evenkeel"."background_outbox_event"
      UNION ALL SELECT "id"::text FROM "evenkeel"."background_audit_entry"
