@@ -8,6 +8,7 @@ import { retentionRules } from "./retention-rules.ts";
 import { resolveRetention, type RetentionChanges } from "./retention.ts";
 import {
   insertEffect,
+  insertUniqueKey,
   insertGuard,
   insertHistory,
   insertLetter,
@@ -123,12 +124,16 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   const id = await insertHistory(pool, "DEAD", years);
   await insertLetter(pool, "OPEN", years, { sourceId: id });
   await insertEffect(pool, years, id);
+  await insertUniqueKey(pool, years, id);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
   const jobs = await ledger.jobs.insert(undefined, [
     { ...job, lane: "stable" },
     { ...job, lane: "stable" },
   ]);
-  for (const unsettled of jobs) await insertEffect(pool, years, unsettled.id);
+  for (const unsettled of jobs) {
+    await insertEffect(pool, years, unsettled.id);
+    await insertUniqueKey(pool, years, unsettled.id);
+  }
   await ledger.jobs.claim({ lane: "stable", types: ["j"], limit: 1, leaseMs: 1, owner: "o" });
   await pool.query(
     `UPDATE "evenkeel"."background_job" SET "run_at" = "run_at" - interval '10 years', "created_at" = "run_at"`,

@@ -1,18 +1,23 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { createServer, type Server } from "node:http";
 
+import { createDispatcher, createNudge, createReconciler } from "@evenkeel/dispatch";
+import { createEngine } from "@evenkeel/engine";
+import {
+  createBackgroundClient,
+  createBackgroundFunctions,
+  createEventSender,
+} from "@evenkeel/functions";
 import { createRunner, enqueue, handleJob } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
+import { serve } from "inngest/node";
 import type { Pool } from "pg";
 
 import { benchJob, tenantOf } from "./bench-job.ts";
 import { concurrency, epochMs, type OnStart, type PickupWorker } from "./contender.ts";
 
-/** How long a worker that nobody woke waits before it looks again, in milliseconds. */
-const pollMs = 250;
-
 /**
- * How ours is woken, for the pickup measurement alone: the one place to switch. A loop of drains in this
- * process, woken by each enqueue; it becomes the nudge and a lingering drain behind an engine's functions.
+ * Ours as a product has it: every enqueue is followed by a nudge, which asks an engine over HTTP for a run of the
+ * process function when no drain waits; the run is a request to this process, and its drain lingers.
  */
 export async function startEvenkeelWorker({
   ledger,
@@ -23,27 +28,67 @@ export async function startEvenkeelWorker({
   readonly pool: Pool;
   readonly onStart: OnStart;
 }): Promise<PickupWorker> {
+  const owner = "bench";
+  const environment = "bench";
   const handler = handleJob(benchJob, async ({ payload: { n } }) => onStart(n, epochMs()));
-  const runner = createRunner({ ledger, handlers: [handler], owner: "bench", concurrency });
+  const runner = createRunner({ ledger, handlers: [handler], owner, concurrency });
   const stopping = new AbortController();
-  let woken = Promise.withResolvers<undefined>();
-  const loop = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
-      woken = Promise.withResolvers();
-      await runner.drain({ budgetMs: 60_000, stopSignal: stopping.signal });
-      await Promise.race([woken.promise, sleep(pollMs)]);
-    }
-  };
-  const running = loop();
+  let answer: ReturnType<typeof serve> | undefined;
+  const server = createServer((request, response) => {
+    answer?.(request, response);
+  });
+  const app = `http://127.0.0.1:${await listen(server)}/api/inngest`;
+  const engine = createEngine();
+  const { url } = await engine.listen();
+  const client = createBackgroundClient({
+    appId: "bench",
+    config: { dev: true, baseUrl: url },
+    ledger,
+    owner,
+  });
+  const useInngest = { enabled: true, because: "bench" };
+  const dispatcher = createDispatcher({
+    ledger,
+    send: createEventSender(client),
+    config: { useInngest, forceInline: false, windowSeconds: 60 },
+    environment,
+    owner,
+  });
+  const functions = createBackgroundFunctions({
+    client,
+    ledger,
+    runner: {
+      runOne: async (job) => runner.runOne(job),
+      drain: async (options) => runner.drain({ ...options, stopSignal: stopping.signal }),
+    },
+    reconciler: createReconciler({ ledger, dispatcher, owner }),
+    config: { concurrency: 4 },
+    environment,
+  });
+  answer = serve({ client, functions });
+  await engine.register(app);
+  const nudge = createNudge({ dispatcher, ledger, schedule: "bench" });
   return {
     enqueueOne: async (n) => {
       await enqueue(pool, benchJob, { tenantId: tenantOf(n), payload: { n } });
-      woken.resolve(undefined);
+      void nudge();
     },
     stop: async () => {
       stopping.abort();
-      woken.resolve(undefined);
-      await running;
+      await nudge();
+      await engine.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => {
+        server.close(resolve);
+      });
     },
   };
+}
+
+async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
 }
