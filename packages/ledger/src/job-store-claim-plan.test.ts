@@ -38,7 +38,7 @@ async function explain(limit: number, cappedType = ""): Promise<readonly PlanNod
     await client.query("BEGIN");
     const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
       `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${claimStatement}`,
-      ["stable", '["a"]', null, null, false, limit, 2_000, 1, cappedType, 30_000, "o"],
+      ["stable", '["a"]', null, null, false, limit, 2_000, 1, cappedType, "-infinity", 30_000, "o"],
     );
     await client.query("ROLLBACK");
     const flatten = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];

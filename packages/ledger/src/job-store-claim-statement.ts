@@ -133,7 +133,7 @@ WITH RECURSIVE
           SELECT job.id, job.run_at
           FROM evenkeel.background_job AS job
           WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = strand.type
-            AND job.priority = strand.priority AND job.tenant_id = strand.tenant_id AND job.run_at <= now()
+            AND job.priority = strand.priority AND job.tenant_id = strand.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
           ORDER BY job.run_at, job.id
           LIMIT $6::int
         ) AS oldest
@@ -165,7 +165,7 @@ WITH RECURSIVE
         SELECT job.id, job.run_at
         FROM evenkeel.background_job AS job
         WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
-          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at <= now()
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
         ORDER BY job.run_at, job.id
         LIMIT $6::int
         FOR UPDATE SKIP LOCKED
@@ -192,7 +192,7 @@ WITH RECURSIVE
         SELECT job.id
         FROM evenkeel.background_job AS job
         WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
-          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at <= now()
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
           AND (job.run_at, job.id) > (COALESCE(served.run_at, '-infinity'), COALESCE(served.id, 0))
         ORDER BY job.run_at, job.id
         LIMIT $6::int
@@ -214,8 +214,8 @@ WITH RECURSIVE
       attempt = job.attempt + 1,
       progress = NULL,
       fence = job.fence + 1,
-      owner = $11::text,
-      lease_expires_at = now() + $10::int * interval '1 millisecond',
+      owner = $12::text,
+      lease_expires_at = now() + $11::int * interval '1 millisecond',
       -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
       capped = CASE WHEN job.state = 'RUNNING' THEN job.capped
         ELSE $9::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END,
@@ -274,6 +274,10 @@ WITH RECURSIVE
       END AS last_tenant,
       (SELECT wrapped FROM frontier) AS wrapped,
       (SELECT origin FROM rotation) AS origin,
+      -- After a walk over all tenants: what waits is due no earlier.
+      CASE WHEN NOT EXISTS (SELECT FROM frontier) THEN (
+        SELECT min(head_run_at)::text FROM ring WHERE is_open OR head_run_at > now()
+      ) END AS floor,
       EXISTS (SELECT FROM introduced) AS introduced,
       EXISTS (SELECT FROM ring WHERE is_full)
         OR deal.tenants < (SELECT count(*) FROM limited)
@@ -290,7 +294,7 @@ WITH RECURSIVE
   )
 SELECT
   progress.complete, progress.last_tenant AS "lastTenant", progress.wrapped, progress.origin,
-  progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
+  progress.floor, progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
   ${claimedColumns}
 FROM progress
 LEFT JOIN claimed ON true`;

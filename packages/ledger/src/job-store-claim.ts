@@ -1,4 +1,5 @@
 import type { SqlClient } from "./database.ts";
+import type { ClaimFloors } from "./claim-floors.ts";
 import { claimStatement } from "./job-store-claim-statement.ts";
 import { priorityStepMs } from "./job-store-limits.ts";
 import { maxVisits, type Resumption } from "./job-store-rotation.ts";
@@ -9,6 +10,7 @@ interface ClaimRow {
   lastTenant: string | null;
   wrapped: boolean | null;
   origin: string;
+  floor: string | null;
   introduced: boolean;
   heldBack: boolean;
   cappedTypes: string[];
@@ -34,7 +36,10 @@ interface ClaimRow {
  * one of its own, as its tenants take turns by themselves. Which types have caps is known from the claim
  * before; whichever group is first in turn is first to be served, and each has its part of the batch.
  */
-export function createClaim(sql: SqlClient): (request: ClaimRequest) => Promise<ClaimResult> {
+export function createClaim(
+  sql: SqlClient,
+  floors: ClaimFloors,
+): (request: ClaimRequest) => Promise<ClaimResult> {
   let cappedTypes: readonly string[] = [];
   let turn = Math.floor(Math.random() * 1_000);
   return async (request) => {
@@ -49,7 +54,7 @@ export function createClaim(sql: SqlClient): (request: ClaimRequest) => Promise<
     let heldBack = false;
     let lastTenant: string | undefined;
     const serve = async (type: string | undefined, most: number): Promise<void> => {
-      const answer = await claimGroup(sql, request, type, most);
+      const answer = await claimGroup({ sql, floors, request, cappedType: type, limit: most });
       jobs.push(...answer.jobs);
       heldBack ||= answer.heldBack;
       if (type !== undefined) return;
@@ -69,46 +74,81 @@ export function createClaim(sql: SqlClient): (request: ClaimRequest) => Promise<
   };
 }
 
-interface GroupAnswer extends ClaimResult {
-  readonly cappedTypes: readonly string[];
+interface ClaimGroup {
+  readonly sql: SqlClient;
+  readonly floors: ClaimFloors;
+  readonly request: ClaimRequest;
+  /** The type that is claimed by itself; `undefined`: all types without a cap. */
+  readonly cappedType: string | undefined;
+  readonly limit: number;
 }
 
-/** Claims from one group; repeated only while the walk meets nothing but work that is not due. */
-async function claimGroup(
-  sql: SqlClient,
-  { lane, types, leaseMs, owner, afterTenant }: ClaimRequest,
-  cappedType: string | undefined,
-  limit: number,
+interface GroupAnswer extends ClaimResult {
+  readonly cappedTypes: readonly string[];
+  /** Before which nothing waits, when that could be seen. */
+  readonly floor: string | null;
+}
+
+/**
+ * Claims from one group; repeated only while the walk meets nothing but work that is not due. It looks no further
+ * back than was seen to be needed a moment ago; when that finds nothing, it looks at all there is.
+ */
+async function claimGroup(group: ClaimGroup): Promise<GroupAnswer> {
+  const { request, cappedType } = group;
+  const asked = cappedType === undefined ? request.types : [cappedType];
+  const key = JSON.stringify([request.lane, cappedType, asked]);
+  const floor = group.floors.find(key);
+  if (floor !== undefined) {
+    const answer = await walk(group, asked, floor);
+    if (answer.jobs.length > 0) {
+      group.floors.raise(key, answer.floor);
+      return answer;
+    }
+  }
+  const startedAtMs = performance.now();
+  const answer = await walk(group, asked, "-infinity");
+  group.floors.begin(key, answer.floor, performance.now() - startedAtMs);
+  return answer;
+}
+
+async function walk(
+  { sql, request, cappedType, limit }: ClaimGroup,
+  asked: readonly string[],
+  floor: string,
 ): Promise<GroupAnswer> {
-  const asked = cappedType === undefined ? types : [cappedType];
+  const { lane, leaseMs, owner, afterTenant } = request;
   // A type with a cap goes by its own rotation, which all claims share.
   const after = cappedType === undefined ? afterTenant : undefined;
-  let walk: Resumption | undefined;
+  let resumed: Resumption | undefined;
   for (;;) {
     const rows: ClaimRow[] = await sql.query<ClaimRow>(claimStatement, [
       lane,
       JSON.stringify(asked),
-      walk?.after ?? after ?? null,
-      walk?.origin ?? null,
-      walk?.wrapped ?? false,
+      resumed?.after ?? after ?? null,
+      resumed?.origin ?? null,
+      resumed?.wrapped ?? false,
       limit,
       Math.max(maxVisits, limit),
       asked.length,
       cappedType ?? "",
+      floor,
       leaseMs,
       owner,
     ]);
     const first = rows[0];
-    if (first === undefined) return { jobs: [], heldBack: false, cappedTypes: [] };
+    if (first === undefined) return { jobs: [], heldBack: false, cappedTypes: [], floor: null };
     const jobs = interleave(
       rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)])),
     );
     const { heldBack, cappedTypes, lastTenant } = first;
     if (jobs.length === 0 && first.introduced) continue;
     if (jobs.length > 0 || first.complete || lastTenant === null) {
-      return { jobs, heldBack, cappedTypes, ...(lastTenant === null ? {} : { lastTenant }) };
+      // What a walk in several statements saw first is not known to its last.
+      const seen = resumed === undefined ? first.floor : null;
+      const answer = { jobs, heldBack, cappedTypes, floor: seen };
+      return { ...answer, ...(lastTenant === null ? {} : { lastTenant }) };
     }
-    walk = { after: lastTenant, origin: first.origin, wrapped: first.wrapped ?? true };
+    resumed = { after: lastTenant, origin: first.origin, wrapped: first.wrapped ?? true };
   }
 }
 

@@ -14,8 +14,8 @@ export const maxVisits: number = 2_000;
 
 /**
  * The rotation, as CTEs over $1 lane, $2 types, $3 after, $4 origin, $5 wrapped, $6 limit, $7 visits,
- * $8 number of types, $9 the type whose own rotation it is, `''` for the shared one. It reads `settings` and
- * `types`.
+ * $8 number of types, $9 the type whose own rotation it is, `''` for the shared one, $10 the time before which no
+ * job is looked for. It reads `settings` and `types`.
  *
  * A strand is a type and a priority. `ring` walks, per strand, from tenant to tenant through the index
  * background_job_due: one index probe per step, whatever the backlog. It starts behind `after`, wraps at the
@@ -69,6 +69,7 @@ export const rotationCtes: string = `
       FROM evenkeel.background_job AS job
       WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
         AND job.priority = ring.priority AND job.tenant_id > ring.tenant_id
+        AND job.run_at >= $10::timestamptz
       ORDER BY job.tenant_id, job.run_at, job.id
       LIMIT 1
     ) AS ahead ON NOT ring.wrapped OR ahead.tenant_id <= rotation.origin
@@ -78,6 +79,7 @@ export const rotationCtes: string = `
       WHERE ahead.tenant_id IS NULL AND NOT ring.wrapped
         AND job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
         AND job.priority = ring.priority AND job.tenant_id <= rotation.origin
+        AND job.run_at >= $10::timestamptz
       ORDER BY job.tenant_id, job.run_at, job.id
       LIMIT 1
     ) AS behind ON true
@@ -160,6 +162,7 @@ export async function hasDueJobs(
         maxVisits,
         types.length,
         "",
+        "-infinity",
       ]);
     const row = rows[0];
     if (row === undefined || row.due) return row?.due ?? false;

@@ -2,6 +2,7 @@ import type { Lane } from "@evenkeel/events";
 
 import { attendLane, isLaneAttended, leaveLane } from "./job-store-attendance.ts";
 import { createClaim } from "./job-store-claim.ts";
+import { ClaimFloors } from "./claim-floors.ts";
 import { claimOneJob, type ClaimOneRequest } from "./job-store-claim-one.ts";
 import { createJobEffectStore, type JobEffectStore } from "./job-effects.ts";
 import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./job-store-counts.ts";
@@ -208,12 +209,20 @@ export interface JobStore {
 
 /** The job store on a connection pool. */
 export function createJobStore(sql: SqlClient): JobStore {
+  const floors = new ClaimFloors();
   return {
-    insert: (client, jobs) => insertJobs(client ?? sql, jobs),
-    claim: createClaim(sql),
+    insert: (client, jobs) => {
+      if (jobs.some(({ runAt }) => runAt !== undefined)) floors.clear();
+      return insertJobs(client ?? sql, jobs);
+    },
+    claim: createClaim(sql, floors),
     claimOne: (request) => claimOneJob(sql, request),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
-    settle: (settlements, client) => settleJobs(client ?? sql, settlements),
+    settle: async (settlements, client) => {
+      const accepted = await settleJobs(client ?? sql, settlements);
+      if (settlements.some(({ kind }) => kind === "released")) floors.clear();
+      return accepted;
+    },
     recordProgress: (reports) => recordProgress(sql, reports),
     effects: createJobEffectStore(sql),
     hasDue: (request) => hasDueJobs(sql, request),

@@ -1,0 +1,46 @@
+/** How long claims go without a look at all there is, in milliseconds, at least. */
+const shortestMs = 1_000;
+
+/** No more than this part of the time is spent with looks at all there is. */
+const share = 0.02;
+
+interface Floor {
+  readonly at: string;
+  readonly untilMs: number;
+}
+
+/**
+ * The times before which nothing waits, as seen a moment ago. Index entries of jobs that were claimed stay where
+ * they are until Postgres clears them away, which it cannot as long as any transaction is older: a scan that begins
+ * at the floor passes none of them. What appears below it (a job given back, or committed late) waits until the
+ * next look at all there is: a second, or longer where such a look is slow.
+ */
+export class ClaimFloors {
+  readonly #floors = new Map<string, Floor>();
+
+  /** The floor under a key, while it is good. */
+  find(key: string): string | undefined {
+    const floor = this.#floors.get(key);
+    if (floor === undefined || performance.now() < floor.untilMs) return floor?.at;
+    this.#floors.delete(key);
+    return undefined;
+  }
+
+  /** Notes what a look at all there is found, and how long it took. */
+  begin(key: string, at: string | null, tookMs: number): void {
+    if (at === null) return void this.#floors.delete(key);
+    const untilMs = performance.now() + Math.max(shortestMs, tookMs / share);
+    this.#floors.set(key, { at, untilMs });
+  }
+
+  /** Notes what a look from the floor on found: it rises, and is good for no longer. */
+  raise(key: string, at: string | null): void {
+    const floor = this.#floors.get(key);
+    if (floor !== undefined && at !== null) this.#floors.set(key, { ...floor, at });
+  }
+
+  /** Forgets them all: something was put below. */
+  clear(): void {
+    this.#floors.clear();
+  }
+}
