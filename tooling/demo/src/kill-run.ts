@@ -50,6 +50,8 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const chance = seededRandom(seed);
   const database = await openDatabase(teardown, signal);
   const pool = new Pool({ connectionString: database.url, max: 5, application_name: "kill-run" });
+  // Postgres may go before the last of them has said goodbye.
+  pool.on("error", () => {});
   teardown.add("the connections", () => pool.end());
   const ledger = createLedger({ pool });
   await ledger.migrate();
