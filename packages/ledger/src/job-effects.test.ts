@@ -116,7 +116,7 @@ test("whoever lost the job writes nothing, at whatever moment", async () => {
 
 const error = { code: "e", message: "m" };
 
-test("recording an end twice under one fence changes nothing; what did not happen is forgotten", async () => {
+test("recording an end twice under one fence keeps the last; what did not happen is forgotten", async () => {
   const { effects } = ledger.jobs;
   const claimed = await claimNew();
   const first = await effects.begin(claimed, "charge", true);

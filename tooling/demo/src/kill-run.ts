@@ -17,8 +17,8 @@ import { createProgress, type Progress } from "./progress.ts";
 import { Teardown } from "./teardown.ts";
 
 /*
- * Kills workers at random while they work off a queue, replaces each, stops one for two leases, and then counts
- * effects: in tables, in the handlers' own transactions, and outside. The seed decides whom it hits when.
+ * Kills workers at random while they work off a queue, replaces each, stops others until their leases are gone, and
+ * then counts effects: in tables, in the handlers' own transactions, and outside. The seed decides whom it hits when.
  *
  *   pnpm test:kill [--seconds 120] [--jobs 100000] [--workers 20] [--seed N] [--json]
  */
@@ -50,6 +50,8 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const chance = seededRandom(seed);
   const database = await openDatabase(teardown, signal);
   const pool = new Pool({ connectionString: database.url, max: 5, application_name: "kill-run" });
+  // Postgres may go before the last of them has said goodbye.
+  pool.on("error", () => {});
   teardown.add("the connections", () => pool.end());
   const ledger = createLedger({ pool });
   await ledger.migrate();
@@ -75,8 +77,12 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
     return due + scheduled + running;
   };
   const untilMs = performance.now() + seconds * 1_000;
-  // A quarter of the way, when all of them are at work.
-  const stopping = sleep(seconds * 250, undefined, { signal }).then(() => fleet.stopOne(chance));
+  const stopping = (async () => {
+    // By then all of them are at work.
+    await sleep(3_000, undefined, { signal });
+    await fleet.stopOne(chance, "two leases");
+    while (performance.now() < untilMs) await fleet.stopOne(chance, "taken over");
+  })();
   stopping.catch(() => {});
   for (let shownAtMs = 0; performance.now() < untilMs;) {
     await sleep(400 + chance() * 1_200, undefined, { signal });
@@ -87,7 +93,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   }
   const killed = fleet.killed;
   progress.say(`${killed} workers were killed; the rest of the work ends`);
-  const stop = await stopping;
+  await stopping;
   const deadlineMs = performance.now() + settleWithinMs;
   for (let shown = 0; performance.now() < deadlineMs; shown += 1) {
     const { rows } = await pool.query(`SELECT FROM "evenkeel"."background_job" LIMIT 1`);
@@ -104,7 +110,6 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const { checks, figures } = await conclude({
     pool,
     recorder,
-    stop,
     jobsPerKind,
     recoveryWithinMs,
   });

@@ -18,14 +18,6 @@ export interface FleetOptions {
   readonly workMs: number;
 }
 
-/** What became of the worker that was stopped for a while. */
-export interface Stop {
-  /** As what it held is noted. */
-  readonly label: string;
-  /** The database's time at which it went on. */
-  readonly continuedAt: string;
-}
-
 /** The workers. Each that is killed is replaced at once, under a name of its own. */
 export class Fleet {
   readonly #options: FleetOptions;
@@ -34,6 +26,7 @@ export class Fleet {
   #started = 0;
   #killed = 0;
   #stopped: Child | undefined;
+  #stops = 0;
 
   constructor(options: FleetOptions, teardown: Teardown) {
     this.#options = options;
@@ -63,22 +56,27 @@ export class Fleet {
     this.#looks.push(this.#noteHeld(victim.name, victim.name, at));
   }
 
-  /** Stops one worker until others took over what it held, for two leases at least, and lets it go on. */
-  async stopOne(chance: () => number): Promise<Stop> {
+  /**
+   * Stops one worker and lets it go on: after two leases, or as soon as others run what it held, so that it meets
+   * them at work.
+   */
+  async stopOne(chance: () => number, until: "two leases" | "taken over"): Promise<void> {
     const victim = this.#workers[Math.floor(chance() * this.#options.size)];
-    if (victim === undefined) throw new Error("There is no worker to stop.");
+    if (victim === undefined || victim.hasEnded) return;
+    const { pool, leaseMs } = this.#options;
     this.#stopped = victim;
+    this.#stops += 1;
+    const label = `${victim.name}, stop ${this.#stops}`;
     const at = await this.#databaseTime();
     victim.kill("SIGSTOP");
-    const label = `${victim.name}, stopped`;
     await this.#noteHeld(label, victim.name, at);
-    await sleep(this.#options.leaseMs * 2);
-    const continuedAt = await this.#databaseTime();
+    if (until === "two leases") await sleep(leaseMs * 2);
+    else await this.#waitForTakeOver(label);
+    await pool.query(`INSERT INTO "kill_run"."stop" VALUES ($1)`, [label]);
     victim.kill("SIGCONT");
     // Long enough for whatever it would still do.
-    await sleep(this.#options.leaseMs);
+    await sleep(leaseMs / 2);
     this.#stopped = undefined;
-    return { label, continuedAt };
   }
 
   /** Waits until all is noted that killed workers held. */
@@ -116,6 +114,21 @@ export class Fleet {
          ON CONFLICT DO NOTHING`,
         [label, worker, at],
       );
+    }
+  }
+
+  /** Until others have half of it. */
+  async #waitForTakeOver(label: string): Promise<void> {
+    const deadlineMs = performance.now() + this.#options.leaseMs * 2;
+    while (performance.now() < deadlineMs) {
+      const { rows } = await this.#options.pool.query<{ isHalf: boolean | null }>(
+        `SELECT 2 * count("c"."job") >= count(*) AS "isHalf" FROM "kill_run"."held" AS "h"
+         LEFT JOIN "kill_run"."claim" AS "c" ON "c"."job" = "h"."job" AND "c"."fence" = "h"."fence" + 1
+         WHERE "h"."label" = $1`,
+        [label],
+      );
+      if (rows[0]?.isHalf === true) return;
+      await sleep(20);
     }
   }
 

@@ -25,7 +25,9 @@ CREATE TABLE "effect_write" (
   "writer" text DEFAULT current_setting('application_name'));
 -- What workers held when they were killed or stopped.
 CREATE TABLE "held" (
-  "worker" text, "job" bigint, "fence" bigint, "at" timestamptz, PRIMARY KEY ("job", "fence"));
+  "label" text, "job" bigint, "fence" bigint, "at" timestamptz, PRIMARY KEY ("job", "fence"));
+-- When a stopped worker went on.
+CREATE TABLE "stop" ("label" text PRIMARY KEY, "ended_at" timestamptz DEFAULT clock_timestamp());
 
 CREATE FUNCTION "log_update"() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

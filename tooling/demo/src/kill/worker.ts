@@ -43,14 +43,14 @@ async function record(kind: Kind, job: string, key: string, signal: AbortSignal)
 const handlers: Readonly<Record<Kind, (job: AttemptContext, fence: string) => Promise<unknown>>> = {
   plain: ({ id }, fence) =>
     product.query(`INSERT INTO "kill_run"."plain" VALUES ($1, $2)`, [id, fence]),
-  transaction: async ({ id, completeIn }, fence) => {
+  transaction: async (job, fence) => {
     const client = await product.connect();
     let failure: unknown;
     try {
       await client.query("BEGIN");
-      await client.query(`INSERT INTO "kill_run"."completed" VALUES ($1, $2)`, [id, fence]);
+      await client.query(`INSERT INTO "kill_run"."completed" VALUES ($1, $2)`, [job.id, fence]);
       await work();
-      await completeIn(client);
+      await job.completeIn(client);
       await client.query("COMMIT");
     } catch (error) {
       failure = error;
