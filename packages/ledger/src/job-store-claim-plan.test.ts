@@ -1,7 +1,7 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { claimStatement } from "./job-store-claim-statement.ts";
+import { limitedClaimStatement, unlimitedClaimStatement } from "./job-store-claim-statement.ts";
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -32,12 +32,16 @@ interface PlanNode {
 }
 
 /** The plan of a claim that is made, and rolled back. */
-async function explain(limit: number, cappedType = ""): Promise<readonly PlanNode[]> {
+async function explain(
+  statement: string,
+  limit: number,
+  cappedType: string,
+): Promise<readonly PlanNode[]> {
   const client = await database.pool.connect();
   try {
     await client.query("BEGIN");
     const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
-      `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${claimStatement}`,
+      `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${statement}`,
       ["stable", '["a"]', null, null, false, limit, 2_000, 1, cappedType, "-infinity", 30_000, "o"],
     );
     await client.query("ROLLBACK");
@@ -58,13 +62,18 @@ const everyTenant = `INSERT INTO "evenkeel"."background_job_limit" ("kind", "sub
 const oneType = `INSERT INTO "evenkeel"."background_job_limit" ("kind", "subject", "max_running") VALUES ('TYPE', 'a', 50)`;
 
 test.each([
-  { what: "no limits", sql: "", capped: "" },
-  { what: "a cap for every tenant", sql: everyTenant, capped: "" },
-  { what: "a cap of the type", sql: oneType, capped: "a" },
+  { what: "no limits", sql: "", capped: "", statement: unlimitedClaimStatement },
+  {
+    what: "a cap for every tenant",
+    sql: everyTenant,
+    capped: "",
+    statement: limitedClaimStatement,
+  },
+  { what: "a cap of the type", sql: oneType, capped: "a", statement: limitedClaimStatement },
 ])("a claim reads the queue through its indexes, and sorts a batch, with $what", async (world) => {
   await decide(world.sql);
   for (const limit of [10, 200]) {
-    const nodes = await explain(limit, world.capped);
+    const nodes = await explain(world.statement, limit, world.capped);
     const reads = nodes.filter((node) => node["Relation Name"] === "background_job");
     expect(reads.length).toBeGreaterThan(3);
     expect(reads.filter((node) => node["Node Type"] === "Seq Scan")).toEqual([]);

@@ -15,59 +15,32 @@ export const claimedColumns: string = `claimed.id::text, claimed.tenant_id AS "t
   claimed.crashes, claimed.fence::text, claimed.run_at AS "runAt", claimed.lease_expires_at AS "leaseExpiresAt",
   claimed.correlation_id AS "correlationId", claimed.unique_key AS "uniqueKey", claimed.errors`;
 
-/**
- * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
- *
- * Lapsed leases come first, for at most half of the batch, rounded up, and in turn over their tenants. The
- * rest is dealt out evenly: every due tenant met gets its share; the odd ones go to the tenants first in turn,
- * and the rotation goes on behind them. Within a tenant, what is due longest goes first, where each level of
- * priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it for ever. What
- * small tenants leave over (`extra`) goes to whoever has more. So a tenant with work waits for at most
- * (due tenants / limit) claims, rounded up.
- */
-export const claimStatement: string = `
-WITH RECURSIVE
-  ${settingsCte},
+// What a claim does under operators' limits, and what it does as long as there are none: the one is as short as
+// the other is long, and planning it costs half as much.
+const limitedTypes = `${settingsCte},
   ${openTypesCte},
   types AS MATERIALIZED (
     SELECT type, version FROM open_types WHERE (max_running IS NULL) = ($9::text = '')
+  )`;
+const unlimitedTypes = `settings AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM evenkeel.background_job_limit) AS is_limited
   ),
-  -- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
-  -- Ranked by tenant, so that one tenant's many do not hold up another's one; the ranking looks at the
-  -- 1,000 that lapsed first. What lapsed counts as running already: no cap stands in its way.
-  lapsed AS MATERIALIZED (
-    SELECT job.id
-    FROM (
-      SELECT first.id
-      FROM (
-        SELECT job.id, job.tenant_id, job.lease_expires_at
-        FROM evenkeel.background_job AS job
-        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
-          AND job.type = ANY (ARRAY(SELECT type FROM types)) AND ${notPaused("job.tenant_id")}
-        ORDER BY job.lease_expires_at
-        LIMIT GREATEST(1000, $6::int)
-      ) AS first
-      ORDER BY
-        row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id),
-        first.lease_expires_at
-    ) AS ranked
-    CROSS JOIN LATERAL (
-      SELECT job.id
-      FROM evenkeel.background_job AS job
-      WHERE job.id = ranked.id AND job.state = 'RUNNING' AND job.lease_expires_at <= now()
-      FOR UPDATE SKIP LOCKED
-    ) AS job
-    LIMIT ($6::int + 1) / 2
-  ),
-  type_gate AS MATERIALIZED (
+  types AS MATERIALIZED (
+    -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
+    SELECT asked.type
+    FROM (SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int) AS asked CROSS JOIN settings
+    WHERE NOT settings.is_limited
+  )`;
+
+const typeGate = `type_gate AS MATERIALIZED (
     SELECT gate.max_running - ${runningOfType("gate.subject", "gate.max_running")} AS room
     FROM types
     JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TYPE' AND gate.subject = types.type
     WHERE $9::text <> '' AND gate.version = types.version
     FOR UPDATE OF gate SKIP LOCKED
-  ),
-  ${rotationCtes},
-  limited AS MATERIALIZED (
+  ),`;
+
+const limitedSeats = `limited AS MATERIALIZED (
     SELECT tenants.*, limits.version, limits.is_limited, limits.rate_limit, limits.rate_period_ms, limits.room
     FROM tenants
     CROSS JOIN settings
@@ -100,12 +73,101 @@ WITH RECURSIVE
     LEFT JOIN gates USING (tenant_id)
     WHERE gates.tenant_id IS NOT NULL OR limited.is_limited IS FALSE
       OR (limited.version IS NULL AND NOT settings.limits_every)
-  ),
-  deal AS MATERIALIZED (
-    SELECT GREATEST(0, LEAST(
+  )`;
+const seats = `seats AS MATERIALIZED (
+    SELECT tenant_id, NULL::int AS room, row_number() OVER (ORDER BY wrapped, tenant_id)::int AS place
+    FROM tenants
+  )`;
+
+const limitedSize = `GREATEST(0, LEAST(
         $6::int - (SELECT count(*) FROM lapsed)::int,
         CASE WHEN $9::text <> '' THEN COALESCE((SELECT room FROM type_gate), 0) END
-      )) AS size,
+      ))`;
+
+const isCapped = `CASE WHEN job.state = 'RUNNING' THEN job.capped
+        ELSE $9::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END`;
+
+const stamps = `-- What was taken under a limit changes its row: claims that counted before skip it.
+  tenants_stamped AS (
+    UPDATE evenkeel.background_job_limit AS gate
+    SET version = gate.version + 1,
+      updated_at = now(),
+      spent = CASE WHEN gates.rate_limit IS NULL THEN '{}' ELSE (
+        SELECT jsonb_object_agg(spent.tenth, spent.jobs)
+        FROM (
+          SELECT entry.tenth, sum(entry.jobs)::int AS jobs
+          FROM (
+            SELECT key::bigint, value::int FROM jsonb_each_text(gate.spent)
+            UNION ALL
+            SELECT ${tenthOf("gates.rate_period_ms")}, taken.jobs
+          ) AS entry (tenth, jobs)
+          WHERE entry.tenth BETWEEN ${tenthOf("gates.rate_period_ms")} - 10 AND ${tenthOf("gates.rate_period_ms")}
+          GROUP BY entry.tenth
+        ) AS spent
+      ) END
+    FROM gates JOIN taken USING (tenant_id)
+    WHERE gate.kind = 'TENANT' AND gate.subject = gates.tenant_id
+  ),
+  type_stamped AS (
+    UPDATE evenkeel.background_job_limit
+    SET version = version + 1, updated_at = now()
+    WHERE kind = 'TYPE' AND subject = $9::text AND EXISTS (SELECT FROM taken)
+  ),`;
+
+const limitedFlags = `EXISTS (SELECT FROM evenkeel.background_job_limit) AS is_limited,
+      EXISTS (SELECT FROM introduced) AS introduced,
+      EXISTS (SELECT FROM ring WHERE is_full)
+        OR deal.tenants < (SELECT count(*) FROM limited)
+        OR ($9::text <> '' AND deal.tenants > deal.size) AS held_back,
+      ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS capped_types`;
+const flags = `(SELECT is_limited FROM settings) AS is_limited, false AS introduced, false AS held_back,
+      ARRAY[]::text[] AS capped_types`;
+
+/**
+ * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
+ *
+ * Lapsed leases come first, for at most half of the batch, rounded up, and in turn over their tenants. The
+ * rest is dealt out evenly: every due tenant met gets its share; the odd ones go to the tenants first in turn,
+ * and the rotation goes on behind them. Within a tenant, what is due longest goes first, where each level of
+ * priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it for ever. What
+ * small tenants leave over (`extra`) goes to whoever has more. So a tenant with work waits for at most
+ * (due tenants / limit) claims, rounded up.
+ */
+const statement = (isLimited: boolean): string => `
+WITH RECURSIVE
+  ${isLimited ? limitedTypes : unlimitedTypes},
+  -- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
+  -- Ranked by tenant, so that one tenant's many do not hold up another's one; the ranking looks at the
+  -- 1,000 that lapsed first. What lapsed counts as running already: no cap stands in its way.
+  lapsed AS MATERIALIZED (
+    SELECT job.id
+    FROM (
+      SELECT first.id
+      FROM (
+        SELECT job.id, job.tenant_id, job.lease_expires_at
+        FROM evenkeel.background_job AS job
+        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+          AND job.type = ANY (ARRAY(SELECT type FROM types)) ${isLimited ? `AND ${notPaused("job.tenant_id")}` : ""}
+        ORDER BY job.lease_expires_at
+        LIMIT GREATEST(1000, $6::int)
+      ) AS first
+      ORDER BY
+        row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id),
+        first.lease_expires_at
+    ) AS ranked
+    CROSS JOIN LATERAL (
+      SELECT job.id
+      FROM evenkeel.background_job AS job
+      WHERE job.id = ranked.id AND job.state = 'RUNNING' AND job.lease_expires_at <= now()
+      FOR UPDATE SKIP LOCKED
+    ) AS job
+    LIMIT ($6::int + 1) / 2
+  ),
+  ${isLimited ? typeGate : ""}
+  ${rotationCtes(isLimited)},
+  ${isLimited ? limitedSeats : seats},
+  deal AS MATERIALIZED (
+    SELECT ${isLimited ? limitedSize : "$6::int - (SELECT count(*) FROM lapsed)::int"} AS size,
       count(*)::int AS tenants
     FROM seats
   ),
@@ -217,8 +279,7 @@ WITH RECURSIVE
       owner = $12::text,
       lease_expires_at = now() + $11::int * interval '1 millisecond',
       -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
-      capped = CASE WHEN job.state = 'RUNNING' THEN job.capped
-        ELSE $9::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END,
+      capped = ${isLimited ? isCapped : "false"},
       crashes = job.crashes + (job.state = 'RUNNING')::int,
       errors = CASE WHEN job.state = 'RUNNING' THEN
         CASE WHEN jsonb_array_length(job.errors) >= 20 THEN job.errors - 0 ELSE job.errors END
@@ -235,32 +296,7 @@ WITH RECURSIVE
     ))
     RETURNING job.*
   ),
-  -- What was taken under a limit changes its row: claims that counted before skip it.
-  tenants_stamped AS (
-    UPDATE evenkeel.background_job_limit AS gate
-    SET version = gate.version + 1,
-      updated_at = now(),
-      spent = CASE WHEN gates.rate_limit IS NULL THEN '{}' ELSE (
-        SELECT jsonb_object_agg(spent.tenth, spent.jobs)
-        FROM (
-          SELECT entry.tenth, sum(entry.jobs)::int AS jobs
-          FROM (
-            SELECT key::bigint, value::int FROM jsonb_each_text(gate.spent)
-            UNION ALL
-            SELECT ${tenthOf("gates.rate_period_ms")}, taken.jobs
-          ) AS entry (tenth, jobs)
-          WHERE entry.tenth BETWEEN ${tenthOf("gates.rate_period_ms")} - 10 AND ${tenthOf("gates.rate_period_ms")}
-          GROUP BY entry.tenth
-        ) AS spent
-      ) END
-    FROM gates JOIN taken USING (tenant_id)
-    WHERE gate.kind = 'TENANT' AND gate.subject = gates.tenant_id
-  ),
-  type_stamped AS (
-    UPDATE evenkeel.background_job_limit
-    SET version = version + 1, updated_at = now()
-    WHERE kind = 'TYPE' AND subject = $9::text AND EXISTS (SELECT FROM taken)
-  ),
+  ${isLimited ? stamps : ""}
   progress AS MATERIALIZED (
     SELECT
       NOT EXISTS (SELECT FROM frontier) AS complete,
@@ -278,11 +314,7 @@ WITH RECURSIVE
       CASE WHEN NOT EXISTS (SELECT FROM frontier) THEN (
         SELECT min(head_run_at)::text FROM ring WHERE is_open OR head_run_at > now()
       ) END AS floor,
-      EXISTS (SELECT FROM introduced) AS introduced,
-      EXISTS (SELECT FROM ring WHERE is_full)
-        OR deal.tenants < (SELECT count(*) FROM limited)
-        OR ($9::text <> '' AND deal.tenants > deal.size) AS held_back,
-      ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS capped_types
+      ${isLimited ? limitedFlags : flags}
     FROM deal
   ),
   moved AS (
@@ -294,7 +326,13 @@ WITH RECURSIVE
   )
 SELECT
   progress.complete, progress.last_tenant AS "lastTenant", progress.wrapped, progress.origin,
-  progress.floor, progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
+  progress.floor, progress.is_limited AS "isLimited", progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
   ${claimedColumns}
 FROM progress
 LEFT JOIN claimed ON true`;
+
+/** A claim where operators decided something; see {@link unlimitedClaimStatement} for where they did not. */
+export const limitedClaimStatement: string = statement(true);
+
+/** A claim as long as there are no limits; where there are, it claims nothing and says so (`isLimited`). */
+export const unlimitedClaimStatement: string = statement(false);

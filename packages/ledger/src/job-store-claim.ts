@@ -1,6 +1,6 @@
 import type { SqlClient } from "./database.ts";
 import type { ClaimFloors } from "./claim-floors.ts";
-import { claimStatement } from "./job-store-claim-statement.ts";
+import { limitedClaimStatement, unlimitedClaimStatement } from "./job-store-claim-statement.ts";
 import { priorityStepMs } from "./job-store-limits.ts";
 import { maxVisits, type Resumption } from "./job-store-rotation.ts";
 import type { ClaimedJob, ClaimRequest, ClaimResult, RecordedAttemptError } from "./job-store.ts";
@@ -11,6 +11,7 @@ interface ClaimRow {
   wrapped: boolean | null;
   origin: string;
   floor: string | null;
+  isLimited: boolean;
   introduced: boolean;
   heldBack: boolean;
   cappedTypes: string[];
@@ -40,6 +41,7 @@ export function createClaim(
   sql: SqlClient,
   floors: ClaimFloors,
 ): (request: ClaimRequest) => Promise<ClaimResult> {
+  const limits = { exist: false };
   let cappedTypes: readonly string[] = [];
   let turn = Math.floor(Math.random() * 1_000);
   return async (request) => {
@@ -54,7 +56,14 @@ export function createClaim(
     let heldBack = false;
     let lastTenant: string | undefined;
     const serve = async (type: string | undefined, most: number): Promise<void> => {
-      const answer = await claimGroup({ sql, floors, request, cappedType: type, limit: most });
+      const answer = await claimGroup({
+        sql,
+        floors,
+        limits,
+        request,
+        cappedType: type,
+        limit: most,
+      });
       jobs.push(...answer.jobs);
       heldBack ||= answer.heldBack;
       if (type !== undefined) return;
@@ -77,6 +86,8 @@ export function createClaim(
 interface ClaimGroup {
   readonly sql: SqlClient;
   readonly floors: ClaimFloors;
+  /** Whether operators decided anything, as the last claim saw it. */
+  readonly limits: { exist: boolean };
   readonly request: ClaimRequest;
   /** The type that is claimed by itself; `undefined`: all types without a cap. */
   readonly cappedType: string | undefined;
@@ -112,7 +123,7 @@ async function claimGroup(group: ClaimGroup): Promise<GroupAnswer> {
 }
 
 async function walk(
-  { sql, request, cappedType, limit }: ClaimGroup,
+  { sql, limits, request, cappedType, limit }: ClaimGroup,
   asked: readonly string[],
   floor: string,
 ): Promise<GroupAnswer> {
@@ -121,7 +132,8 @@ async function walk(
   const after = cappedType === undefined ? afterTenant : undefined;
   let resumed: Resumption | undefined;
   for (;;) {
-    const rows: ClaimRow[] = await sql.query<ClaimRow>(claimStatement, [
+    const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
+    const rows: ClaimRow[] = await sql.query<ClaimRow>(statement, [
       lane,
       JSON.stringify(asked),
       resumed?.after ?? after ?? null,
@@ -137,6 +149,9 @@ async function walk(
     ]);
     const first = rows[0];
     if (first === undefined) return { jobs: [], heldBack: false, cappedTypes: [], floor: null };
+    const isMistaken = first.isLimited && !limits.exist;
+    limits.exist = first.isLimited;
+    if (isMistaken) continue;
     const jobs = interleave(
       rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)])),
     );

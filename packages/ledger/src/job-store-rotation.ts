@@ -21,8 +21,10 @@ export const maxVisits: number = 2_000;
  * background_job_due: one index probe per step, whatever the backlog. It starts behind `after`, wraps at the
  * end and stops at `origin`, or when it has met `limit` tenants with due work that may be claimed. `tenants`
  * are those up to the point that every strand has reached (`frontier`), in ring order.
+ *
+ * @param isLimited Whether operators' limits are looked up, for which `settings` is {@link settingsCte}.
  */
-export const rotationCtes: string = `
+export const rotationCtes = (isLimited: boolean): string => `
   -- The usual priority of every type, and the others that its jobs have, found step by step.
   strands AS (
     SELECT types.type, 0::smallint AS priority, false AS is_other FROM types
@@ -62,7 +64,7 @@ export const rotationCtes: string = `
       next.is_due AND rule.is_full
     FROM ring
     CROSS JOIN rotation
-    CROSS JOIN settings
+    ${isLimited ? "CROSS JOIN settings" : ""}
     -- The bound on a wrapped walk stands outside the LIMIT: inside, the scan would search on for a match.
     LEFT JOIN LATERAL (
       SELECT job.tenant_id, job.run_at
@@ -89,13 +91,7 @@ export const rotationCtes: string = `
         COALESCE(ahead.run_at, behind.run_at) <= now() AS is_due,
         ring.wrapped OR ahead.tenant_id IS NULL AS wrapped
     ) AS next
-    -- Without decisions about tenants nothing is looked up.
-    LEFT JOIN LATERAL ${tenantLimits("next.tenant_id")} AS limits ON settings.has_tenants AND next.is_due
-    CROSS JOIN LATERAL (
-      SELECT
-        limits.paused IS NOT TRUE AND COALESCE(limits.room > 0, true) AS is_open,
-        limits.paused IS NOT TRUE AND limits.room <= 0 AS is_full
-    ) AS rule
+    ${isLimited ? rulesOfTenant : "CROSS JOIN (VALUES (true, false)) AS rule (is_open, is_full)"}
     WHERE next.tenant_id IS NOT NULL AND ring.due < $6::int AND ring.visited < $7::int
   ),
   frontier AS MATERIALIZED (
@@ -117,6 +113,15 @@ export const rotationCtes: string = `
     LIMIT $6::int
   )`;
 
+// Without decisions about tenants nothing is looked up.
+const rulesOfTenant = `LEFT JOIN LATERAL ${tenantLimits("next.tenant_id")} AS limits
+      ON settings.has_tenants AND next.is_due
+    CROSS JOIN LATERAL (
+      SELECT
+        limits.paused IS NOT TRUE AND COALESCE(limits.room > 0, true) AS is_open,
+        limits.paused IS NOT TRUE AND limits.room <= 0 AS is_full
+    ) AS rule`;
+
 /** Where a walk that met no due work in one statement goes on in the next. */
 export interface Resumption {
   readonly after: string;
@@ -132,7 +137,7 @@ WITH RECURSIVE
     SELECT type FROM open_types
     WHERE max_running IS NULL OR ${runningOfType("type", "max_running")} < max_running
   ),
-  ${rotationCtes}
+  ${rotationCtes(true)}
 SELECT
   EXISTS (SELECT FROM tenants) OR EXISTS (
     SELECT FROM evenkeel.background_job AS job

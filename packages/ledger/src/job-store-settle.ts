@@ -82,13 +82,14 @@ SELECT id::text FROM held`;
 const succeedStatement = `
 WITH
   input AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset($1::jsonb) AS (id bigint, fence bigint, result jsonb)
+    SELECT DISTINCT ON (id, fence) *
+    FROM jsonb_to_recordset($1::jsonb) AS asked (id bigint, fence bigint, result jsonb)
   ),
   finished AS (
     DELETE FROM evenkeel.background_job AS job
     WHERE job.id = ANY (ARRAY(SELECT id FROM input ORDER BY id)) AND job.state = 'RUNNING'
       AND (job.id, job.fence) IN (SELECT id, fence FROM input)
-    RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
+    RETURNING job.id, job.fence, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
       job.attempt, job.unique_key, job.errors, job.correlation_id, job.created_at
   ),
   history AS (
@@ -98,7 +99,7 @@ WITH
     )
     SELECT finished.id, tenant_id, type, version, payload, lane, 'SUCCEEDED', priority, run_at, attempt,
       unique_key, input.result, errors, correlation_id, created_at
-    FROM finished JOIN input ON input.id = finished.id
+    FROM finished JOIN input ON input.id = finished.id AND input.fence = finished.fence
   )
 SELECT id::text FROM finished`;
 

@@ -335,3 +335,20 @@ test("the counts say how many jobs are in which state", async () => {
   });
   await own.drop();
 });
+
+test("a batch of successes that names a job twice, under an old fence too, settles it once", async () => {
+  const type = randomUUID();
+  const job = { tenantId: "t", type, version: 1, payloadText: "{}", maxAttempts: 3 } as const;
+  await ledger.jobs.insert(undefined, [{ ...job, lane: "stable" }]);
+  const request = { lane: "stable", types: [type], limit: 1, leaseMs: 30_000, owner: "o" } as const;
+  const [claimed] = (await ledger.jobs.claim(request)).jobs;
+  const { id, fence } = claimed ?? { id: "", fence: "0" };
+  const success = { id, kind: "succeeded" } as const;
+  const stale = { ...success, fence: String(Number(fence) - 1), result: "stale" };
+  const current = { ...success, fence, result: "current" };
+  expect(await ledger.jobs.settle([stale, current, current])).toEqual(new Set([id]));
+  expect(await ledger.forTenant("t").jobs.find(id)).toMatchObject({
+    status: "SUCCEEDED",
+    result: "current",
+  });
+});
