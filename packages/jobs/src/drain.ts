@@ -13,6 +13,7 @@ import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
 import { countedAs, readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
 import { describeError } from "./error-description.ts";
+import { handOver } from "./hand-over.ts";
 import type { Isolate } from "./isolate.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
@@ -60,12 +61,6 @@ const pollMs = 250;
 
 /** The same while it attends the lane and has just seen a job. */
 const attentivePollMs = 20;
-
-/** How long a run has to take over a job that was handed over for the first time. */
-const handOverMs = 5 * 60_000;
-
-/** How long a job waits that could not be handed over. */
-const failedHandOverMs = 5_000;
 
 const longestClaimRetryMs = 5_000;
 
@@ -319,11 +314,7 @@ export class Drain {
       this.#afterTenant = result.lastTenant ?? this.#afterTenant;
       this.#counts.claimed += result.jobs.length;
       this.#wasEmpty = result.jobs.length === 0;
-      const isolated = result.jobs.filter((job) => this.#isIsolated(job));
-      if (isolated.length > 0) void this.#handOver(isolated, claimedAtMs);
-      for (const job of result.jobs) {
-        if (!this.#isIsolated(job)) this.#accept(job, claimedAtMs);
-      }
+      this.#take(result.jobs, claimedAtMs);
       this.#isHeldBack = result.heldBack;
       if (this.#wasEmpty) this.#askAgainAfter(this.#pollAfterMs());
       else {
@@ -351,45 +342,35 @@ export class Drain {
     return Math.min(pollMs, Math.max(attentivePollMs, this.#idleMs() / 20));
   }
 
-  #isIsolated({ type }: ClaimedJob): boolean {
-    if (this.#limits.isolate === undefined) return false;
-    return this.#deps.handlers.get(type)?.definition.isolated === true;
+  /** What a claim brought: isolated jobs are handed over, if there is anyone to hand them over to. */
+  #take(jobs: readonly ClaimedJob[], claimedAtMs: number): void {
+    const { isolate } = this.#limits;
+    const isIsolated = ({ type }: ClaimedJob): boolean =>
+      isolate !== undefined && this.#deps.handlers.get(type)?.definition.isolated === true;
+    const isolated = jobs.filter(isIsolated);
+    if (isolate !== undefined && isolated.length > 0) {
+      void this.#handOver(isolated, isolate, claimedAtMs);
+    }
+    for (const job of jobs) {
+      if (!isIsolated(job)) this.#accept(job, claimedAtMs);
+    }
   }
 
-  /**
-   * Asks for runs of isolated jobs and puts the jobs off: to be handed over again if their runs never start, each
-   * time after twice as long. A run may take its job over before that is written, which is then refused.
-   */
-  async #handOver(jobs: readonly ClaimedJob[], claimedAtMs: number): Promise<void> {
-    const { lane, clock, leaseMs, logger } = this.#deps;
+  async #handOver(
+    jobs: readonly ClaimedJob[],
+    isolate: Isolate,
+    claimedAtMs: number,
+  ): Promise<void> {
+    const settlements = this.#settlements;
     this.#handOvers += 1;
-    let isAsked = false;
-    try {
-      const asked = this.#limits.isolate?.(
-        jobs.map(({ id, fence, tenantId, type, correlationId }) => {
-          return { id, fence, tenantId, type, correlationId, lane };
-        }),
-      );
-      const answer = within(
-        clock,
-        leaseMs / 2,
-        Promise.resolve(asked).then(() => true),
-      );
-      isAsked = (await answer) === true;
-    } catch (error) {
-      logger.warn("job.isolate_failed", { jobs: jobs.length, error: describeError(error).message });
-    }
-    for (const { id, fence, attempt } of jobs) {
-      const earlier = Math.min(6, Math.max(0, Number(fence) - attempt));
-      const delayMs = isAsked ? handOverMs * 2 ** earlier : failedHandOverMs;
-      this.#settlements.add({
-        settlement: { id, fence, kind: "snooze", delayMs },
-        deadlineMs: claimedAtMs + leaseMs,
-        onSettled: () => {
-          this.#counts[isAsked ? "handedOver" : "snoozed"] += 1;
-        },
-      });
-    }
+    await handOver(jobs, claimedAtMs, {
+      ...this.#deps,
+      isolate,
+      settlements,
+      onSettled: (outcome) => {
+        this.#counts[outcome] += 1;
+      },
+    });
     this.#handOvers -= 1;
     this.#pump();
   }
