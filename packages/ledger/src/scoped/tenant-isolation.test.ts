@@ -85,6 +85,12 @@ async function fill(tenantId: string): Promise<void> {
     [ended, tenantId],
   );
   await ledger.outbox.add(pool, { name: "a", data: {}, tenantId });
+  await pool.query(
+    `INSERT INTO "evenkeel"."background_job_unique_key" ("tenant_id", "type", "unique_key", "job_id", "replaced_job_id")
+     VALUES ($1, 't', 'k', 1, 0)`,
+    [tenantId],
+  );
+  await ledger.asOperator("ops").queue.limit({ tenantId }, { maxRunning: 5 });
   const belonging = { waiting: waiting?.id ?? "", ended, runId, letter: letter.id, dispatchKey };
   belongings.set(tenantId, belonging);
 }
@@ -194,6 +200,26 @@ test("the second wall: a statement that forgets the tenant sees and writes one t
     );
     expect(rows[0]?.user).not.toBe("evenkeel_tenant");
     expect(rows[0]?.tenant ?? "").toBe("");
+  } finally {
+    client.release();
+  }
+});
+
+test("the second wall: of the limits a tenant sees its own and those of types, and changes none", async () => {
+  const client = await database.pool.connect();
+  try {
+    await client.query("BEGIN");
+    await client.query(
+      `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', 'acme', true)`,
+    );
+    const { rows } = await client.query<{ subject: string }>(
+      `SELECT "subject" FROM "evenkeel"."background_job_limit"`,
+    );
+    expect(rows).toEqual([{ subject: "acme" }]);
+    await expect(
+      client.query(`UPDATE "evenkeel"."background_job_limit" SET "max_running" = NULL`),
+    ).rejects.toThrow(/permission denied/u);
+    await client.query("ROLLBACK");
   } finally {
     client.release();
   }
