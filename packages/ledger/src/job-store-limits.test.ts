@@ -74,7 +74,9 @@ test("what is paused is not claimed, nor due: the queue, a type, a tenant; lapse
   }
   const held = await claim(["a", "b"], 10);
   expect(held.jobs).toHaveLength(3);
-  await database.pool.query(`UPDATE evenkeel.background_job SET lease_expires_at = now()`);
+  await database.pool.query(
+    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
+  );
   await operator.pause({ tenantId: "t" });
   expect(tenantsOf(await claim(["a", "b"], 10))).toEqual(["u"]);
   expect(await isDue(["a", "b"])).toBe(false);
@@ -229,7 +231,7 @@ test("what runs when a cap is set counts, and a retry or a lapsed lease does not
   expect((await claim(["a"], 5)).jobs).toHaveLength(1);
   expect(await claim(["a"], 5)).toMatchObject({ jobs: [], heldBack: true });
   await database.pool.query(
-    `UPDATE evenkeel.background_job SET lease_expires_at = now() WHERE id = $1`,
+    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second' WHERE id = $1`,
     [first?.id],
   );
   const again = (await claim(["a"], 5)).jobs;
