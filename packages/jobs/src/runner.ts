@@ -21,7 +21,7 @@ export interface RunnerOptions {
   /** Jobs running at a time in one drain, 1 to 1,000; 10 by default. */
   readonly concurrency?: number;
   /**
-   * Most jobs claimed at once, 1 to 10,000; 2,000 by default. The runner begins with `concurrency` and grows
+   * Most jobs claimed at once, 1 to 10,000; 5,000 by default. The runner begins with `concurrency` and grows
    * towards this only while jobs pass quickly.
    */
   readonly batchSize?: number;
@@ -89,7 +89,7 @@ export interface Runner {
  * @throws JobError `duplicate_definition` when two handlers have one type; `invalid_options`.
  */
 export function createRunner(options: RunnerOptions): Runner {
-  const { concurrency = 10, batchSize = 2_000, leaseMs = 30_000 } = options;
+  const { concurrency = 10, batchSize = 5_000, leaseMs = 30_000 } = options;
   checkWhole("concurrency", concurrency, 1, 1_000);
   checkWhole("batchSize", batchSize, 1, 10_000);
   checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);

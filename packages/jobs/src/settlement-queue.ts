@@ -8,7 +8,7 @@ import { describeError } from "./error-description.ts";
 const settlementWaitMs = 20;
 
 /** Most settlements in one statement. */
-const maxBatch = 2_000;
+const maxBatch = 5_000;
 
 /** How long an answer is awaited even if the leases have run out: nobody may have taken the jobs over. */
 const leastPatienceMs = 1_000;
