@@ -12,8 +12,9 @@ interface Floor {
 /**
  * The times before which nothing waits, as seen a moment ago. Index entries of jobs that were claimed stay where
  * they are until Postgres clears them away, which it cannot as long as any transaction is older: a scan that begins
- * at the floor passes none of them. What appears below it (a job given back, or committed late) waits until the
- * next look at all there is: a second, or longer where such a look is slow.
+ * at the floor passes none of them. It is kept while batches are full, and is never later than the moment of the
+ * look. What appears below it (a job given back, or committed late) waits until the next look at all there is: a
+ * second, or longer where such a look is slow.
  */
 export class ClaimFloors {
   readonly #floors = new Map<string, Floor>();

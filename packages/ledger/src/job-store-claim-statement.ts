@@ -312,7 +312,7 @@ WITH RECURSIVE
       (SELECT origin FROM rotation) AS origin,
       -- After a walk over all tenants: what waits is due no earlier.
       CASE WHEN NOT EXISTS (SELECT FROM frontier) THEN (
-        SELECT min(head_run_at)::text FROM ring WHERE is_open OR head_run_at > now()
+        SELECT LEAST(min(head_run_at), now())::text FROM ring WHERE is_open OR head_run_at > now()
       ) END AS floor,
       ${isLimited ? limitedFlags : flags}
     FROM deal

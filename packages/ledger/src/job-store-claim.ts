@@ -102,30 +102,35 @@ interface GroupAnswer extends ClaimResult {
 
 /**
  * Claims from one group; repeated only while the walk meets nothing but work that is not due. It looks no further
- * back than was seen to be needed a moment ago; when that finds nothing, it looks at all there is.
+ * back than was seen to be needed a moment ago; when that does not fill the batch, it looks at all there is.
  */
 async function claimGroup(group: ClaimGroup): Promise<GroupAnswer> {
   const { request, cappedType } = group;
   const asked = cappedType === undefined ? request.types : [cappedType];
   const key = JSON.stringify([request.lane, cappedType, asked]);
   const floor = group.floors.find(key);
+  let jobs: ClaimedJob[] = [];
   if (floor !== undefined) {
-    const answer = await walk(group, asked, floor);
-    if (answer.jobs.length > 0) {
+    const answer = await walk(group, asked, floor, group.limit);
+    if (answer.jobs.length === group.limit) {
       group.floors.raise(key, answer.floor);
       return answer;
     }
+    ({ jobs } = answer);
   }
   const startedAtMs = performance.now();
-  const answer = await walk(group, asked, "-infinity");
-  group.floors.begin(key, answer.floor, performance.now() - startedAtMs);
-  return answer;
+  const answer = await walk(group, asked, "-infinity", group.limit - jobs.length);
+  jobs = [...jobs, ...answer.jobs];
+  const isFull = jobs.length === group.limit;
+  group.floors.begin(key, isFull ? answer.floor : null, performance.now() - startedAtMs);
+  return { ...answer, jobs };
 }
 
 async function walk(
-  { sql, limits, request, cappedType, limit }: ClaimGroup,
+  { sql, limits, request, cappedType }: ClaimGroup,
   asked: readonly string[],
   floor: string,
+  limit: number,
 ): Promise<GroupAnswer> {
   const { lane, leaseMs, owner, afterTenant } = request;
   // A type with a cap goes by its own rotation, which all claims share.
