@@ -1,11 +1,12 @@
 import {
+  countsYet,
+  currentTenth,
   notPaused,
   openTypesCte,
   priorityStep,
   runningOfType,
   settingsCte,
   tenantLimits,
-  tenthOf,
 } from "./job-store-limits.ts";
 import { rotationCtes } from "./job-store-rotation.ts";
 
@@ -99,9 +100,9 @@ const stamps = `-- What was taken under a limit changes its row: claims that cou
           FROM (
             SELECT key::bigint, value::int FROM jsonb_each_text(gate.spent)
             UNION ALL
-            SELECT ${tenthOf("gates.rate_period_ms")}, taken.jobs
+            SELECT ${currentTenth("gates.rate_period_ms")}, taken.jobs
           ) AS entry (tenth, jobs)
-          WHERE entry.tenth BETWEEN ${tenthOf("gates.rate_period_ms")} - 10 AND ${tenthOf("gates.rate_period_ms")}
+          WHERE ${countsYet("entry.tenth", "gates.rate_period_ms")}
           GROUP BY entry.tenth
         ) AS spent
       ) END

@@ -1,10 +1,12 @@
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
-import type { ClaimedJob, ClaimResult, NewJob } from "./job-store.ts";
+import { toSqlClient } from "./database.ts";
+import { createJobStore, type ClaimedJob, type ClaimResult, type NewJob } from "./job-store.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 import type { OperatorQueue } from "./scoped/queue-decisions.ts";
 
@@ -51,6 +53,14 @@ async function settle(jobs: readonly ClaimedJob[]): Promise<void> {
 
 async function isDue(types: readonly string[]): Promise<boolean> {
   return ledger.jobs.hasDue({ lane: "stable", types });
+}
+
+/** Milliseconds since 1970, by the database's clock. */
+async function databaseTime(): Promise<number> {
+  const { rows } = await database.pool.query<{ at: number }>(
+    `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS at`,
+  );
+  return rows[0]?.at ?? 0;
 }
 
 const tenantsOf = ({ jobs }: ClaimResult): string[] =>
@@ -205,23 +215,42 @@ test("a rate lets no more start in any period, and the rest later", async () => 
   await insert("a", "t", 30);
   await insert("a", "free", 5);
   await operator.limit({ tenantId: "t" }, { rate: { jobs: 4, periodMs: 1_000 } });
-  const starts: number[] = [];
+  // Each start fell between the time before its claim and the time after it.
+  const starts: { before: number; after: number }[] = [];
   let free = 0;
   while (starts.length < 12) {
+    const before = await databaseTime();
     const answers = await Promise.all([claim(["a"], 3), claim(["a"], 3)]);
+    const after = await databaseTime();
     const jobs = answers.flatMap((answer) => answer.jobs);
-    const { rows } = await database.pool.query<{ at: number }>(
-      `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS at`,
-    );
     free += jobs.filter(({ tenantId }) => tenantId === "free").length;
-    const limited = jobs.filter(({ tenantId }) => tenantId === "t").length;
-    starts.push(...Array.from({ length: limited }, () => rows[0]?.at ?? 0));
+    const limited = jobs.filter(({ tenantId }) => tenantId === "t");
+    starts.push(...limited.map(() => ({ before, after })));
     await settle(jobs);
   }
   expect(free).toBe(5);
-  // Each is noted a moment after it was claimed; so the fifth is a period after the first but for that moment.
-  const apart = starts.slice(4).map((fifth, index) => fifth - (starts[index] ?? 0));
-  expect(Math.min(...apart)).toBeGreaterThan(700);
+  const apart = starts.slice(4).map((fifth, place) => fifth.after - (starts[place]?.before ?? 0));
+  expect(Math.min(...apart)).toBeGreaterThanOrEqual(1_000);
+});
+
+test("a claim that was held up counts what others started meanwhile, and its own as of now", async () => {
+  await insert("a", "t", 30);
+  await operator.limit({ tenantId: "t" }, { rate: { jobs: 4, periodMs: 10_000 } });
+  // The clock of a transaction stands still from its first statement on, as that of a statement that waits does.
+  const client = await database.pool.connect();
+  try {
+    await client.query(`BEGIN`);
+    const heldUp = createJobStore(toSqlClient(client));
+    await sleep(1_100);
+    expect((await claim(["a"], 3)).jobs).toHaveLength(3);
+    const request = { lane: "stable", leaseMs: 30_000, owner: "late", types: ["a"] } as const;
+    expect((await heldUp.claim({ ...request, limit: 3 })).jobs).toHaveLength(1);
+    expect((await heldUp.claim({ ...request, limit: 3 })).jobs).toHaveLength(0);
+    await client.query(`COMMIT`);
+  } finally {
+    client.release();
+  }
+  expect((await claim(["a"], 3)).jobs).toHaveLength(0);
 });
 
 test("what runs when a cap is set counts, and a retry or a lapsed lease does not count twice", async () => {

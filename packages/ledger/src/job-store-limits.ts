@@ -44,15 +44,24 @@ export function runningOfType(type: string, most: string): string {
   ) AS held)`;
 }
 
-/** Which tenth of a period it is, counted since 1970. */
-export function tenthOf(periodMs: string): string {
-  return `floor(extract(epoch FROM now()) * 10000 / ${periodMs})::bigint`;
+/** Which tenth of a period it is, counted since 1970: at this moment, and not when the statement began to wait. */
+export function currentTenth(periodMs: string): string {
+  return `floor(extract(epoch FROM clock_timestamp()) * 10000 / ${periodMs})::bigint`;
+}
+
+/**
+ * Whether starts of a tenth, an expression, still count: those of the last period; and those ahead, which another
+ * claim noted a moment ago, unless they are so far ahead that the clock must have been set back.
+ */
+export function countsYet(tenth: string, periodMs: string): string {
+  return `${tenth} BETWEEN ${currentTenth(periodMs)} - 10 AND ${currentTenth(periodMs)} + 100`;
 }
 
 /**
  * The limits of one tenant, an expression; no row without a decision about it or every tenant. `room` is how
- * many of its jobs may be claimed, `NULL` for any number, 0 or less for none. A start counts for the tenth of
- * the period that it fell in and for ten more: so no period of any beginning sees more than the rate.
+ * many of its jobs may be claimed, `NULL` for any number, 0 or less for none. A start is noted after what was
+ * spent was counted, and counts for the tenth of the period that it fell in and for ten more: so no period of any
+ * beginning sees more than the rate.
  */
 export function tenantLimits(tenantId: string): string {
   return `(
@@ -69,7 +78,7 @@ export function tenantLimits(tenantId: string): string {
         ) END AS running,
         CASE WHEN rule.rate_limit IS NOT NULL THEN (
           SELECT COALESCE(sum(tenth.value::int), 0)::int FROM jsonb_each_text(own.spent) AS tenth
-          WHERE tenth.key::bigint BETWEEN ${tenthOf("rule.rate_period_ms")} - 10 AND ${tenthOf("rule.rate_period_ms")}
+          WHERE ${countsYet("tenth.key::bigint", "rule.rate_period_ms")}
         ) END AS spent
       FROM evenkeel.background_job_limit AS own
       CROSS JOIN settings
