@@ -41,10 +41,14 @@ test("one drain of a lane lingers; the others end when nothing is due", async ()
   await vi.waitFor(async () => expect(await isAttended()).toBe(true));
   const second = await open().drain({ budgetMs: 60_000, lingerMs: 60_000 });
   expect(second).toMatchObject({ claimed: 0, remaining: false, stopped: false });
-  const canary = open({ lane: "canary" }).drain({ budgetMs: 500, lingerMs: 60_000 });
+  const canary = open({ lane: "canary" }).drain({
+    budgetMs: 60_000,
+    lingerMs: 60_000,
+    stopSignal: stop.signal,
+  });
   await vi.waitFor(async () => expect(await queue.ledger.jobs.isAttended("canary")).toBe(true));
-  expect(await canary).toMatchObject({ claimed: 0 });
   stop.abort();
+  expect(await canary).toMatchObject({ claimed: 0 });
   expect(await first).toMatchObject({ stopped: true, remaining: false });
   expect(await isAttended()).toBe(false);
 });
@@ -54,8 +58,14 @@ test("the attendance of a dead host lapses", async () => {
   await queue.ledger.jobs.attend({ lane: "stable", attendant, forMs: 300 });
   expect(await open().drain({ budgetMs: 60_000, lingerMs: 60_000 })).toMatchObject({ claimed: 0 });
   await vi.waitFor(async () => expect(await isAttended()).toBe(false));
-  const draining = open().drain({ budgetMs: 60_000, lingerMs: 200 });
+  const stop = new AbortController();
+  const draining = open().drain({
+    budgetMs: 60_000,
+    lingerMs: 60_000,
+    stopSignal: stop.signal,
+  });
   await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  stop.abort();
   await draining;
 });
 
