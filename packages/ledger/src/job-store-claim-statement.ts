@@ -50,11 +50,15 @@ const limitedSeats = `limited AS MATERIALIZED (
   gates AS MATERIALIZED (
     SELECT limited.tenant_id, limited.rate_limit, limited.rate_period_ms
     FROM limited
-    JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TENANT' AND gate.subject = limited.tenant_id
-    WHERE limited.is_limited AND gate.version = limited.version
+    -- A probe per tenant of the batch, whatever the estimates say of the number of tenants with limits.
+    CROSS JOIN LATERAL (
+      SELECT FROM evenkeel.background_job_limit AS gate
+      WHERE gate.kind = 'TENANT' AND gate.subject = limited.tenant_id AND gate.version = limited.version
+      FOR UPDATE SKIP LOCKED
+    ) AS gate
+    WHERE limited.is_limited
       -- A claim that may take nothing of its type stands in nobody's way.
       AND ($9::text = '' OR (SELECT room FROM type_gate) > 0)
-    FOR UPDATE OF gate SKIP LOCKED
   ),
   -- A tenant met for the first time under a limit for every tenant: the next claim has a row to lock.
   introduced AS (
@@ -107,7 +111,9 @@ const stamps = `-- What was taken under a limit changes its row: claims that cou
         ) AS spent
       ) END
     FROM gates JOIN taken USING (tenant_id)
+    -- The array bounds what is read, whatever the estimates say.
     WHERE gate.kind = 'TENANT' AND gate.subject = gates.tenant_id
+      AND gate.subject = ANY (ARRAY(SELECT tenant_id FROM taken))
   ),
   type_stamped AS (
     UPDATE evenkeel.background_job_limit
