@@ -45,13 +45,27 @@ async function explain(
   statement: string,
   limit: number,
   cappedType: string,
+  type = "a",
 ): Promise<readonly PlanNode[]> {
   const client = await database.pool.connect();
   try {
     await client.query("BEGIN");
     const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
       `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${statement}`,
-      ["stable", '["a"]', null, null, false, limit, 2_000, 1, cappedType, "-infinity", 30_000, "o"],
+      [
+        "stable",
+        JSON.stringify([type]),
+        null,
+        null,
+        false,
+        limit,
+        2_000,
+        1,
+        cappedType,
+        "-infinity",
+        30_000,
+        "o",
+      ],
     );
     await client.query("ROLLBACK");
     const flatten = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
@@ -110,6 +124,20 @@ test.each(worlds)(
     }
   },
 );
+
+test("tenants with nothing but scheduled work are passed many at a time", async () => {
+  await decide(analyzed, "");
+  await analyzed.pool.query(`
+    INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "run_at", "max_attempts")
+    SELECT 't' || n, 'b', '{}'::jsonb, now() + n % 1999 * interval '1 day', 3 FROM generate_series(1, 4000) AS n`);
+  const nodes = await explain(analyzed, unlimitedClaimStatement, 10, "", "b");
+  expect(nodes.filter((node) => node["Node Type"] === "ModifyTable")).toMatchObject([
+    { "Actual Rows": 2 },
+    { "Actual Rows": 0 },
+  ]);
+  const steps = nodes.filter((node) => node["Node Type"] === "Recursive Union");
+  expect(Math.max(...steps.map((node) => node["Actual Rows"]))).toBeLessThan(4_000 / 12);
+});
 
 function isCostly({ "Node Type": type }: PlanNode): boolean {
   return type.includes("Sort") || type.includes("Join") || type.includes("Loop");
