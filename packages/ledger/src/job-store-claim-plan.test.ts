@@ -65,6 +65,7 @@ async function explain(
         "-infinity",
         30_000,
         "o",
+        1,
       ],
     );
     await client.query("ROLLBACK");
