@@ -141,6 +141,7 @@ async function walk(
   const after = cappedType === undefined ? afterTenant : undefined;
   let resumed: Resumption | undefined;
   let odd = oddJob;
+  let heldBack = false;
   for (;;) {
     const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
     const rows: ClaimRow[] = await sql.query<ClaimRow>(statement, [
@@ -159,14 +160,15 @@ async function walk(
       odd,
     ]);
     const first = rows[0];
-    if (first === undefined) return { jobs: [], heldBack: false, cappedTypes: [], floor: null };
+    if (first === undefined) return { jobs: [], heldBack, cappedTypes: [], floor: null };
     const isMistaken = first.isLimited && !limits.exist;
     limits.exist = first.isLimited;
     if (isMistaken) continue;
     const jobs = interleave(
       rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)])),
     );
-    const { heldBack, cappedTypes, lastTenant } = first;
+    const { cappedTypes, lastTenant } = first;
+    heldBack ||= first.heldBack;
     if (jobs.length === 0 && first.introduced) continue;
     if (jobs.length > 0 || first.complete || lastTenant === null) {
       if (jobs.length === 0 && limit === 1 && odd === 0) {
