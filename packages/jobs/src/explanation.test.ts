@@ -75,6 +75,33 @@ test("each state of a job is told apart, in words and in fields", async () => {
   expect(await jobs.explain("no id")).toBeUndefined();
 });
 
+test("of a job whose lease lapsed it is told who takes it over, and what keeps others from it", async () => {
+  const { jobs } = queue.ledger.forTenant("t");
+  const operator = queue.ledger.asOperator("night").queue;
+  const id = await add(1);
+  await queue.ledger.jobs.claim(claim);
+  await queue.lapseLeases();
+  const summary = (text: string): unknown => expect.stringContaining(text);
+  expect(await jobs.explain(id, { types: ["count"] })).toMatchObject({
+    cause: "lease_lapsed",
+    heldBy: null,
+    summary: summary("the next claim takes it over"),
+  });
+  expect(await jobs.explain(id, { types: ["other"] })).toMatchObject({
+    cause: "lease_lapsed",
+    summary: summary("no handler here knows jobs of type count"),
+  });
+  await operator.limit({ type: "count" }, { maxRunning: 1 });
+  expect(await jobs.explain(id)).toMatchObject({ heldBy: null });
+  await operator.pause({ tenantId: "t" }, { reason: "an incident" });
+  expect(await jobs.explain(id)).toMatchObject({
+    cause: "lease_lapsed",
+    heldBy: { kind: "TENANT", pausedBy: "night" },
+    summary: summary("nobody takes it over while tenant t is paused since"),
+  });
+  expect((await queue.ledger.jobs.claim(claim)).jobs).toEqual([]);
+});
+
 test("a failed attempt shows while the next is awaited", async () => {
   const id = await add(1);
   const handler = handleJob(countJob, async () => {

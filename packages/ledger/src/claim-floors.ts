@@ -1,8 +1,11 @@
 /** How long claims go without a look at all there is, in milliseconds, at least. */
 const shortestMs = 1_000;
 
-/** No more than this part of the time is spent with looks at all there is. */
+/** No more than this part of the time is spent with looks at all there is, as long as `longestMs` allows. */
 const share = 0.02;
+
+/** How long at most, however slow the looks are: what appears below a floor waits no longer. */
+const longestMs = 5_000;
 
 interface Floor {
   readonly at: string;
@@ -14,7 +17,7 @@ interface Floor {
  * they are until Postgres clears them away, which it cannot as long as any transaction is older: a scan that begins
  * at the floor passes none of them. It is kept while batches are full, and is never later than the moment of the
  * look. What appears below it (a job given back, or committed late) waits until the next look at all there is: a
- * second, or longer where such a look is slow.
+ * second, or up to five where such a look is slow.
  */
 export class ClaimFloors {
   readonly #floors = new Map<string, Floor>();
@@ -30,7 +33,7 @@ export class ClaimFloors {
   /** Notes what a look at all there is found, and how long it took. */
   begin(key: string, at: string | null, tookMs: number): void {
     if (at === null) return void this.#floors.delete(key);
-    const untilMs = performance.now() + Math.max(shortestMs, tookMs / share);
+    const untilMs = performance.now() + Math.min(longestMs, Math.max(shortestMs, tookMs / share));
     this.#floors.set(key, { at, untilMs });
   }
 

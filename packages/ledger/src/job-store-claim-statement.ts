@@ -50,11 +50,15 @@ const limitedSeats = `limited AS MATERIALIZED (
   gates AS MATERIALIZED (
     SELECT limited.tenant_id, limited.rate_limit, limited.rate_period_ms
     FROM limited
-    JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TENANT' AND gate.subject = limited.tenant_id
-    WHERE limited.is_limited AND gate.version = limited.version
+    -- A probe per tenant of the batch, whatever the estimates say of the number of tenants with limits.
+    CROSS JOIN LATERAL (
+      SELECT FROM evenkeel.background_job_limit AS gate
+      WHERE gate.kind = 'TENANT' AND gate.subject = limited.tenant_id AND gate.version = limited.version
+      FOR UPDATE SKIP LOCKED
+    ) AS gate
+    WHERE limited.is_limited
       -- A claim that may take nothing of its type stands in nobody's way.
       AND ($9::text = '' OR (SELECT room FROM type_gate) > 0)
-    FOR UPDATE OF gate SKIP LOCKED
   ),
   -- A tenant met for the first time under a limit for every tenant: the next claim has a row to lock.
   introduced AS (
@@ -107,7 +111,9 @@ const stamps = `-- What was taken under a limit changes its row: claims that cou
         ) AS spent
       ) END
     FROM gates JOIN taken USING (tenant_id)
+    -- The array bounds what is read, whatever the estimates say.
     WHERE gate.kind = 'TENANT' AND gate.subject = gates.tenant_id
+      AND gate.subject = ANY (ARRAY(SELECT tenant_id FROM taken))
   ),
   type_stamped AS (
     UPDATE evenkeel.background_job_limit
@@ -127,8 +133,8 @@ const flags = `(SELECT is_limited FROM settings) AS is_limited, false AS introdu
 /**
  * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
  *
- * Lapsed leases come first, for at most half of the batch, rounded up, and in turn over their tenants. The
- * rest is dealt out evenly: every due tenant met gets its share; the odd ones go to the tenants first in turn,
+ * Lapsed leases come first, for at most half of the batch, rounded up every second time ($13), and in turn over
+ * their tenants. The rest is dealt out evenly: every due tenant met gets its share; the odd ones go to the tenants first in turn,
  * and the rotation goes on behind them. Within a tenant, what is due longest goes first, where each level of
  * priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it for ever. What
  * small tenants leave over (`extra`) goes to whoever has more. So a tenant with work waits for at most
@@ -162,7 +168,7 @@ WITH RECURSIVE
       WHERE job.id = ranked.id AND job.state = 'RUNNING' AND job.lease_expires_at <= now()
       FOR UPDATE SKIP LOCKED
     ) AS job
-    LIMIT ($6::int + 1) / 2
+    LIMIT ($6::int + $13::int) / 2
   ),
   ${isLimited ? typeGate : ""}
   ${rotationCtes(isLimited)},

@@ -138,6 +138,24 @@ test("lapsed work takes at most half of a claim that has other work to do", asyn
   expect(tenants.filter((tenant) => tenant === "b")).toHaveLength(5);
 });
 
+test("work left behind and work that waits take turns in claims of one job, of either tenant", async () => {
+  for (const [left, waits] of [
+    ["big", "small"],
+    ["small", "big"],
+  ] as const) {
+    const type = randomUUID();
+    await insert(type, left, left === "big" ? 40 : 1);
+    await claim([type], 40);
+    await lapse(type);
+    await insert(type, waits, waits === "big" ? 40 : 1);
+    const first = [await claim([type], 1), await claim([type], 1), await claim([type], 1)];
+    expect(first.flatMap(tenantsOf)).toEqual(expect.arrayContaining(["big", "small"]));
+    let taken = 3;
+    while ((await claim([type], 1)).jobs.length > 0) taken += 1;
+    expect(taken).toBe(41);
+  }
+});
+
 test("nothing is asked for: nothing is claimed", async () => {
   const type = randomUUID();
   await insert(type, "t", 1);

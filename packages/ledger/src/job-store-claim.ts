@@ -51,6 +51,7 @@ export function createClaim(
     // The shared group first: its answer says which types have caps by now.
     let groups: readonly (string | undefined)[] = [undefined, ...known];
     turn += 1;
+    const oddJob = Math.floor(turn / groups.length) % 2 === 0 ? 1 : 0;
     groups = [...groups.slice(turn % groups.length), ...groups.slice(0, turn % groups.length)];
     const jobs: ClaimedJob[] = [];
     let heldBack = false;
@@ -63,6 +64,7 @@ export function createClaim(
         request,
         cappedType: type,
         limit: most,
+        oddJob,
       });
       jobs.push(...answer.jobs);
       heldBack ||= answer.heldBack;
@@ -92,6 +94,8 @@ interface ClaimGroup {
   /** The type that is claimed by itself; `undefined`: all types without a cap. */
   readonly cappedType: string | undefined;
   readonly limit: number;
+  /** Of an odd batch, whether the odd job is for what lapsed (1) or for what waits (0). */
+  readonly oddJob: 0 | 1;
 }
 
 interface GroupAnswer extends ClaimResult {
@@ -127,7 +131,7 @@ async function claimGroup(group: ClaimGroup): Promise<GroupAnswer> {
 }
 
 async function walk(
-  { sql, limits, request, cappedType }: ClaimGroup,
+  { sql, limits, request, cappedType, oddJob }: ClaimGroup,
   asked: readonly string[],
   floor: string,
   limit: number,
@@ -136,6 +140,8 @@ async function walk(
   // A type with a cap goes by its own rotation, which all claims share.
   const after = cappedType === undefined ? afterTenant : undefined;
   let resumed: Resumption | undefined;
+  let odd = oddJob;
+  let heldBack = false;
   for (;;) {
     const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
     const rows: ClaimRow[] = await sql.query<ClaimRow>(statement, [
@@ -151,18 +157,25 @@ async function walk(
       floor,
       leaseMs,
       owner,
+      odd,
     ]);
     const first = rows[0];
-    if (first === undefined) return { jobs: [], heldBack: false, cappedTypes: [], floor: null };
+    if (first === undefined) return { jobs: [], heldBack, cappedTypes: [], floor: null };
     const isMistaken = first.isLimited && !limits.exist;
     limits.exist = first.isLimited;
     if (isMistaken) continue;
     const jobs = interleave(
       rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)])),
     );
-    const { heldBack, cappedTypes, lastTenant } = first;
+    const { cappedTypes, lastTenant } = first;
+    heldBack ||= first.heldBack;
     if (jobs.length === 0 && first.introduced) continue;
     if (jobs.length > 0 || first.complete || lastTenant === null) {
+      if (jobs.length === 0 && limit === 1 && odd === 0) {
+        // Nothing waits: what lapsed need not stand back.
+        odd = 1;
+        continue;
+      }
       // What a walk in several statements saw first is not known to its last.
       const seen = resumed === undefined ? first.floor : null;
       const answer = { jobs, heldBack, cappedTypes, floor: seen };

@@ -275,6 +275,48 @@ test("what runs when a cap is set counts, and a retry or a lapsed lease does not
   expect((await claim(["a"], 5)).jobs).toHaveLength(2);
 });
 
+test("a job that a new cap could not count, as it was being claimed or renewed, counts from its heartbeat on", async () => {
+  await insert("a", "t", 4);
+  const [first] = (await claim(["a"], 1)).jobs;
+  const client = await database.pool.connect();
+  await client.query("BEGIN");
+  const slow = createJobStore(toSqlClient(client));
+  await slow.heartbeat([{ id: first?.id ?? "", fence: first?.fence ?? "" }], 30_000);
+  const request = { lane: "stable", leaseMs: 30_000, owner: "o", types: ["a"], limit: 1 } as const;
+  const [second] = (await slow.claim(request)).jobs;
+  await operator.limit({ type: "a" }, { maxRunning: 2 });
+  await client.query("COMMIT");
+  client.release();
+  await ledger.jobs.heartbeat(
+    [first, second].flatMap((job) => job ?? []),
+    30_000,
+  );
+  expect(await claim(["a"], 1)).toMatchObject({ jobs: [], heldBack: true });
+  await settle([first, second].flatMap((job) => job ?? []));
+  expect((await claim(["a"], 4)).jobs).toHaveLength(2);
+});
+
+test("what caps hold back is told, however many tenants a claim walks past after them", async () => {
+  const scheduled = { delayMs: 3_600_000 };
+  const job = { type: "a", version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
+  const full = Array.from({ length: 2_000 }, (_, n) => ({ ...job, tenantId: `a${10_000 + n}` }));
+  await ledger.jobs.insert(undefined, full);
+  await claim(["a"], 2_000);
+  await operator.limit("every-tenant", { maxRunning: 1 });
+  await ledger.jobs.insert(undefined, full);
+  await insert("a", "z", 1, scheduled);
+  // Every tenant gets its row at the first claim under the limit.
+  await database.pool.query(
+    `INSERT INTO evenkeel.background_job_limit (kind, subject)
+     SELECT DISTINCT 'TENANT'::evenkeel.job_limit_kind, tenant_id FROM evenkeel.background_job`,
+  );
+  const request = { lane: "stable", leaseMs: 30_000, owner: "o", types: ["a"], limit: 10 } as const;
+  expect(await ledger.jobs.claim({ ...request, afterTenant: "" })).toMatchObject({
+    jobs: [],
+    heldBack: true,
+  });
+});
+
 test("decisions are listed, audited and checked", async () => {
   const type = randomUUID();
   await operator.limit({ type }, { maxRunning: 2 }, { reason: "a slow provider" });

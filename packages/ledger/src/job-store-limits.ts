@@ -94,8 +94,10 @@ export function tenantLimits(tenantId: string): string {
 
 /** Whether no operator paused a tenant, an expression. */
 export function notPaused(tenantId: string): string {
+  // OFFSET 0: a probe per row, never a join, which would read the limits of all tenants once the estimates are off.
   return `NOT EXISTS (
     SELECT FROM evenkeel.background_job_limit AS paused
     WHERE paused.kind = 'TENANT' AND paused.subject = ${tenantId} AND paused.paused
+    OFFSET 0
   )`;
 }

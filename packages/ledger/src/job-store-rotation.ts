@@ -12,13 +12,37 @@ import {
 /** Most pairs of a type and a tenant that one statement looks at, per type. */
 export const maxVisits: number = 2_000;
 
+/** How many jobs a step of the walk passes at most, while it meets nothing but work that is not due. */
+const stride = 16;
+
+/**
+ * One step of a strand: the next tenant with due work and when its oldest is due; where none of the next
+ * jobs is due, a stride further, so that thousands of tenants with nothing but scheduled work are soon passed.
+ */
+const nextTenant = (which: string): string => `(
+      SELECT next.tenant_id, next.run_at
+      FROM (
+        SELECT job.tenant_id, job.run_at,
+          row_number() OVER (ORDER BY job.tenant_id, job.run_at, job.id) AS step
+        FROM evenkeel.background_job AS job
+        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
+          AND job.priority = ring.priority AND ${which}
+          AND job.run_at >= $10::timestamptz
+        ORDER BY job.tenant_id, job.run_at, job.id
+        LIMIT ${stride}
+      ) AS next
+      WHERE next.run_at <= now() OR next.step = ${stride}
+      LIMIT 1
+    )`;
+
 /**
  * The rotation, as CTEs over $1 lane, $2 types, $3 after, $4 origin, $5 wrapped, $6 limit, $7 visits,
  * $8 number of types, $9 the type whose own rotation it is, `''` for the shared one, $10 the time before which no
  * job is looked for. It reads `settings` and `types`.
  *
- * A strand is a type and a priority. `ring` walks, per strand, from tenant to tenant through the index
- * background_job_due: one index probe per step, whatever the backlog. It starts behind `after`, wraps at the
+ * A strand is a type and a priority. `ring` walks, per strand, from tenant to tenant with due work through the index
+ * background_job_due: one index probe per step, whatever the backlog, and one per {@link stride} jobs where none
+ * is due. It starts behind `after`, wraps at the
  * end and stops at `origin`, or when it has met `limit` tenants with due work that may be claimed. `tenants`
  * are those up to the point that every strand has reached (`frontier`), in ring order.
  *
@@ -66,25 +90,11 @@ export const rotationCtes = (isLimited: boolean): string => `
     CROSS JOIN rotation
     ${isLimited ? "CROSS JOIN settings" : ""}
     -- The bound on a wrapped walk stands outside the LIMIT: inside, the scan would search on for a match.
-    LEFT JOIN LATERAL (
-      SELECT job.tenant_id, job.run_at
-      FROM evenkeel.background_job AS job
-      WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
-        AND job.priority = ring.priority AND job.tenant_id > ring.tenant_id
-        AND job.run_at >= $10::timestamptz
-      ORDER BY job.tenant_id, job.run_at, job.id
-      LIMIT 1
-    ) AS ahead ON NOT ring.wrapped OR ahead.tenant_id <= rotation.origin
-    LEFT JOIN LATERAL (
-      SELECT job.tenant_id, job.run_at
-      FROM evenkeel.background_job AS job
-      WHERE ahead.tenant_id IS NULL AND NOT ring.wrapped
-        AND job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = ring.type
-        AND job.priority = ring.priority AND job.tenant_id <= rotation.origin
-        AND job.run_at >= $10::timestamptz
-      ORDER BY job.tenant_id, job.run_at, job.id
-      LIMIT 1
-    ) AS behind ON true
+    LEFT JOIN LATERAL ${nextTenant("job.tenant_id > ring.tenant_id")} AS ahead
+      ON NOT ring.wrapped OR ahead.tenant_id <= rotation.origin
+    LEFT JOIN LATERAL ${nextTenant(
+      "ahead.tenant_id IS NULL AND NOT ring.wrapped AND job.tenant_id <= rotation.origin",
+    )} AS behind ON true
     CROSS JOIN LATERAL (
       SELECT COALESCE(ahead.tenant_id, behind.tenant_id) AS tenant_id,
         COALESCE(ahead.run_at, behind.run_at) AS run_at,

@@ -158,7 +158,15 @@ WITH held AS MATERIALIZED (
   FOR UPDATE OF job
 )
 UPDATE evenkeel.background_job AS job
-SET lease_expires_at = now() + $2::int * interval '1 millisecond'
+SET lease_expires_at = now() + $2::int * interval '1 millisecond',
+  -- A cap that was set while the job was being claimed, or its lease renewed, did not find it.
+  capped = job.capped OR CASE WHEN (
+    SELECT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE max_running IS NOT NULL)
+  ) THEN EXISTS (
+    SELECT FROM evenkeel.background_job_limit AS cap
+    WHERE cap.max_running IS NOT NULL AND (cap.kind, cap.subject)
+      IN (('TYPE', job.type), ('TENANT', job.tenant_id), ('EVERY_TENANT', ''))
+  ) ELSE false END
 FROM held
 WHERE job.id = held.id
 RETURNING job.id::text`;

@@ -165,6 +165,46 @@ test("a key taken in a transaction that rolls back is free, and its former holde
   expect(await insert(newJob("k", uniqueness))).toEqual([{ id: first?.id, created: false }]);
 });
 
+/** Lets the job that waits die, and answers its letter's id. */
+async function die(): Promise<string> {
+  const request = { lane: "stable", types: ["a"], limit: 1, leaseMs: 60_000, owner: "o" } as const;
+  const { jobs } = await ledger.jobs.claim(request);
+  const error = { code: "x", message: "x" };
+  await ledger.jobs.settle(
+    jobs.map(({ id, fence }) => ({ id, fence, kind: "dead", reason: "terminal", error })),
+  );
+  const letters = await ledger.asOperator("ada").deadLetters.list({ status: "OPEN" });
+  return letters[0]?.id ?? "";
+}
+
+async function redrive(id: string): Promise<string[]> {
+  const job = { payload: "{}", version: 1, maxAttempts: 3 };
+  return ledger.asOperator("ada").deadLetters.requeue([{ id, job }]);
+}
+
+test("a key whose job died and was put back is held by the new job", async () => {
+  for (const uniqueness of [undefined, { periodMs }, { states: ["PENDING"], periodMs }] as const) {
+    await insert(newJob("k", uniqueness));
+    const letter = await die();
+    expect(await redrive(letter)).toEqual([letter]);
+    const { rows } = await database.pool.query<{ id: string }>(
+      `SELECT id::text FROM evenkeel.background_job`,
+    );
+    expect(await insert(newJob("k", uniqueness))).toEqual([{ id: rows[0]?.id, created: false }]);
+    await database.pool.query(`TRUNCATE evenkeel.background_job`);
+  }
+});
+
+test("a dead job is not put back while another waits that took its key over", async () => {
+  const uniqueness = { states: ["PENDING", "RUNNING"], periodMs } as const;
+  await insert(newJob("k", uniqueness));
+  const letter = await die();
+  expect(await insert(newJob("k", uniqueness))).toMatchObject([{ created: true }]);
+  expect(await redrive(letter)).toEqual([]);
+  const second = await die();
+  expect(await redrive(second)).toEqual([second]);
+});
+
 test("keys of all kinds and none go in one call, each answered in its place", async () => {
   const once = { states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs } as const;
   const { uniqueKey: _none, ...plain } = newJob("");

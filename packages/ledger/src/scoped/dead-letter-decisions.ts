@@ -22,28 +22,53 @@ WITH "items" AS MATERIALIZED (
   SELECT DISTINCT ON ("id") * FROM jsonb_to_recordset($1::jsonb) AS "i" (
     "id" uuid, "payload" jsonb, "version" int, "max_attempts" int)
 ), "letters" AS MATERIALIZED (
-  SELECT "d".*, "i"."payload" AS "job_payload", "i"."version", "i"."max_attempts"
+  SELECT "d".*, "i"."payload" AS "job_payload", "i"."version", "i"."max_attempts",
+    CASE WHEN "d"."kind" = 'JOB' THEN "d"."source_id"::bigint END AS "dead_job_id",
+    nextval('evenkeel.background_job_id_seq') AS "new_job_id"
   FROM "evenkeel"."background_dead_letter" AS "d" JOIN "items" AS "i" USING ("id")
   WHERE "d"."status" = 'OPEN'
   ORDER BY "d"."id"
   FOR UPDATE OF "d" SKIP LOCKED
+), "known" AS MATERIALIZED (
+  -- Keys that outlast their jobs: the dead job's own, or one that another took over from it. They are looked for
+  -- among those of its tenant and type.
+  SELECT "l"."id", "k"."job_id", "k"."unique_key"
+  FROM "letters" AS "l" JOIN "evenkeel"."background_job_unique_key" AS "k"
+    ON "k"."tenant_id" = "l"."tenant_id" AND "k"."type" = "l"."name"
+    AND "l"."dead_job_id" IN ("k"."job_id", "k"."replaced_job_id")
+), "ready" AS MATERIALIZED (
+  SELECT "l".*, coalesce("h"."lane", 'stable') AS "lane", coalesce("h"."priority", 0) AS "priority",
+    "h"."unique_key", "h"."correlation_id", "own"."unique_key" AS "lasting_key"
+  FROM "letters" AS "l"
+  LEFT JOIN "evenkeel"."background_job_history" AS "h" ON "h"."id" = "l"."dead_job_id"
+  LEFT JOIN "known" AS "own" ON "own"."id" = "l"."id" AND "own"."job_id" = "l"."dead_job_id"
+  -- A payload that a newer build wrote is left to that build.
+  WHERE "l"."kind" = 'JOB' AND "l"."version" >= coalesce("h"."version", 0) AND NOT EXISTS (
+    SELECT FROM "known" JOIN "evenkeel"."background_job" AS "j" ON "j"."id" = "known"."job_id"
+    WHERE "known"."id" = "l"."id"
+  )
+), "keys" AS (
+  -- The new job's from now on, unless another takes it at this moment.
+  UPDATE "evenkeel"."background_job_unique_key" AS "k" SET "job_id" = "r"."new_job_id"
+  FROM "ready" AS "r"
+  WHERE "k"."tenant_id" = "r"."tenant_id" AND "k"."type" = "r"."name" AND "k"."unique_key" = "r"."lasting_key"
+    AND "k"."job_id" = "r"."dead_job_id"
+  RETURNING "k"."job_id"
 ), "jobs" AS (
   INSERT INTO "evenkeel"."background_job" (
-    "tenant_id", "type", "version", "payload", "lane", "priority", "max_attempts", "unique_key",
+    "id", "tenant_id", "type", "version", "payload", "lane", "priority", "max_attempts", "unique_key",
     "correlation_id", "redriven_from")
-  SELECT "l"."tenant_id", "l"."name", "l"."version", "l"."job_payload", coalesce("h"."lane", 'stable'),
-    coalesce("h"."priority", 0), "l"."max_attempts", "h"."unique_key", "h"."correlation_id", "l"."id"
-  FROM "letters" AS "l" LEFT JOIN "evenkeel"."background_job_history" AS "h"
-    ON "h"."id" = CASE WHEN "l"."kind" = 'JOB' THEN "l"."source_id"::bigint END
-  -- A payload that a newer build wrote is left to that build.
-  WHERE "l"."kind" = 'JOB' AND "l"."version" >= coalesce("h"."version", 0)
+  SELECT "new_job_id", "tenant_id", "name", "version", "job_payload", "lane", "priority", "max_attempts",
+    "unique_key", "correlation_id", "id"
+  FROM "ready"
+  WHERE "lasting_key" IS NULL OR "new_job_id" IN (SELECT "job_id" FROM "keys")
   ON CONFLICT ("tenant_id", "type", "unique_key") WHERE "unique_key" IS NOT NULL DO NOTHING
   RETURNING "redriven_from" AS "id", "background_job"."id" AS "job_id"
 ), "effects" AS (
   -- What the dead job did or began goes on under the same keys.
   UPDATE "evenkeel"."background_effect" AS "e" SET "job_id" = "jobs"."job_id", "fence" = 0
   FROM "jobs" JOIN "letters" AS "l" USING ("id")
-  WHERE "e"."job_id" = CASE WHEN "l"."kind" = 'JOB' THEN "l"."source_id"::bigint END
+  WHERE "e"."job_id" = "l"."dead_job_id"
 ), "events" AS (
   -- Inngest remembers the first id; the letter's own makes a second.
   INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "tenant_id", "name", "data")

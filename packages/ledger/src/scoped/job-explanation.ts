@@ -32,7 +32,10 @@ export interface JobExplanation {
   readonly ahead: number;
   /** Attempts begun. */
   readonly attempt: number;
-  /** The operator's decision that holds it back while it is `paused`, `capped` or `rate_limited`. */
+  /**
+   * The operator's decision that holds it back while it is `paused`, `capped` or `rate_limited`; the pause that keeps
+   * others from taking it over while it is `lease_lapsed`.
+   */
   readonly heldBy: HoldingDecision | null;
   readonly lease: { readonly owner: string; readonly until: Date } | null;
   /** How far its handler said it was, in the attempt that runs or ran last. */
@@ -87,7 +90,7 @@ FROM (
 ) AS "held"
 LEFT JOIN "evenkeel"."background_job_limit" AS "p"
   ON "held"."cause" = 'paused' AND "p"."kind" = "held"."kind" AND "p"."subject" = "held"."subject"
-WHERE "j"."status" = 'PENDING' AND "j"."runAt" <= now()
+WHERE ("j"."status" = 'PENDING' AND "j"."runAt" <= now()) OR ("j"."hasLapsed" AND "held"."cause" = 'paused')
 ORDER BY "held"."place" LIMIT 1`;
 
 const statement = `
@@ -219,6 +222,15 @@ function describeHold(row: Row): string {
   return `${subject} may run ${maxRunning ?? 0} jobs at a time`;
 }
 
+/** Who takes over a job whose lease lapsed. Caps are not in the way: it counts as running. */
+function describeTakeover(row: Row, types: readonly string[] | undefined): string {
+  if (types !== undefined && !types.includes(row.type)) {
+    return `no handler here knows jobs of type ${row.type}`;
+  }
+  if (row.heldCause !== null) return `nobody takes it over while ${describeHold(row)}`;
+  return "the next claim takes it over";
+}
+
 function explain(
   row: Row,
   types: readonly string[] | undefined,
@@ -252,7 +264,7 @@ function explain(
       return row.hasLapsed === true
         ? {
             cause: "lease_lapsed",
-            summary: `Its worker ${owner} fell silent and its lease ended at ${until}; the next claim takes it over.`,
+            summary: `Its worker ${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`,
           }
         : {
             cause: "running",

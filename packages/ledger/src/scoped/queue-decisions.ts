@@ -42,7 +42,8 @@ export interface OperatorQueue {
   pause(subject: PauseSubject, decision?: { readonly reason?: string }): Promise<QueueLimit>;
   resume(subject: PauseSubject, decision?: { readonly reason?: string }): Promise<QueueLimit>;
   /**
-   * Sets caps and rates. A cap counts what runs at that moment, but for jobs of a claim still under way.
+   * Sets caps and rates. A cap counts what runs at that moment; jobs that were being claimed or renewed at that
+   * moment count from their next heartbeat on.
    *
    * @throws LedgerError `invalid_limit`.
    */
@@ -94,7 +95,8 @@ WITH ${before}, "decided" AS (
 ), ${audit(`CASE WHEN $5::boolean THEN 'queue.pause' ELSE 'queue.resume' END`)}
 SELECT ${columns} FROM "decided"`;
 
-// What runs already counts from now on. A row that is being settled at this moment is on its way out.
+// What runs already counts from now on. A row that is locked at this moment is on its way out, or counts from its next
+// heartbeat on.
 const limitStatement = `
 WITH ${before}, "decided" AS (
   INSERT INTO "evenkeel"."background_job_limit" AS "l"
