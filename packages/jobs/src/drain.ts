@@ -127,6 +127,7 @@ export class Drain {
     const { signal, stopSignal, budgetMs } = this.#limits;
     const onAbort = (): void => this.#abort();
     const onStop = (): void => this.#stop();
+    let wasAttending = false;
     try {
       await new Promise<void>((resolve, reject) => {
         this.#end = { resolve, reject };
@@ -144,9 +145,10 @@ export class Drain {
       for (const cancel of this.#cancelTimers) cancel();
       this.#leases.stop();
       this.#progress.stop();
+      // However it ended: an attendance that goes on keeps nudges away and starts this drain anew.
+      wasAttending = this.#attendance.isMarked;
+      await this.#attendance.leave();
     }
-    const wasAttending = this.#attendance.isMarked;
-    await this.#attendance.leave();
     return this.#report(wasAttending);
   }
 
@@ -323,6 +325,7 @@ export class Drain {
       }
     } catch (error) {
       if (this.#claims === 0) {
+        this.#isStopping = true;
         this.#end?.reject(error);
         return;
       }

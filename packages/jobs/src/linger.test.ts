@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { handleJob } from "./job-handler.ts";
 import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 import { countJob } from "./testing/count-job.ts";
+import { createManualClock } from "./testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "./testing/queue.ts";
 
 let queue: Queue;
@@ -102,4 +103,28 @@ test("while a rate holds due work back, the attendant waits for it", async () =>
     .queue.limit({ tenantId: "t" }, { rate: { jobs: 2, periodMs: 1_000 } });
   await enqueueCounts(queue, 5);
   expect(await open().drain({ budgetMs: 60_000, lingerMs: 1 })).toMatchObject({ succeeded: 5 });
+});
+
+test("a drain whose first claim fails attends nothing afterwards, and claims nothing any more", async () => {
+  const { jobs } = queue.ledger;
+  const clock = createManualClock();
+  let claims = 0;
+  let attends = 0;
+  const claim: typeof jobs.claim = async (request) => {
+    claims += 1;
+    if (claims === 1) throw new Error("The database is away for a moment.");
+    return jobs.claim(request);
+  };
+  const attend: typeof jobs.attend = async (request) => {
+    attends += 1;
+    return jobs.attend(request);
+  };
+  const runner = open({ ledger: { jobs: { ...jobs, claim, attend } }, clock });
+  const draining = runner.drain({ budgetMs: 60_000, lingerMs: 60_000 });
+  await expect(draining).rejects.toThrow("away for a moment");
+  expect(await isAttended()).toBe(false);
+  await enqueueCounts(queue, 1);
+  clock.advance(60_000);
+  await sleep(50);
+  expect({ claims, attends, ran }).toEqual({ claims: 1, attends: 1, ran: 0 });
 });
