@@ -75,10 +75,14 @@ export class Drain {
   readonly #leases: LeaseKeeper;
   readonly #progress: ProgressKeeper;
   readonly #settlements: SettlementQueue;
+  /** Of jobs with a `completeIn`: each may wait for its handler's transaction, and the others must not. */
+  readonly #completions: SettlementQueue;
   readonly #attendance: Attendance;
   readonly #attempts = new Map<string, Attempt>();
   readonly #cancelTimers = new Set<() => void>();
   readonly #waiting = new Map<string, WaitingJob>();
+  /** Jobs whose handlers called `completeIn`, whatever became of it. */
+  readonly #completing = new WeakSet<ClaimedJob>();
   /** Jobs whose handlers settled them in transactions of their own, which may yet have been rolled back. */
   readonly #completed = new WeakSet<ClaimedJob>();
   #averageMs: number | undefined;
@@ -119,6 +123,7 @@ export class Drain {
     this.#leases = new LeaseKeeper(deps);
     this.#progress = new ProgressKeeper(deps);
     this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
+    this.#completions = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
     this.#attendance = new Attendance({ ...deps, onChange: () => this.#pump() });
     this.#lastSeenMs = deps.clock.now();
   }
@@ -159,10 +164,14 @@ export class Drain {
     const isResting =
       this.#attempts.size === 0 && this.#waiting.size === 0 && this.#handOvers === 0;
     // Nothing runs that could be settled together with what is finished.
-    if (isResting) this.#settlements.flush();
-    const limit = this.#claimLimit(isResting && this.#settlements.isIdle);
+    if (isResting) {
+      this.#settlements.flush();
+      this.#completions.flush();
+    }
+    const isIdle = isResting && this.#settlements.isIdle && this.#completions.isIdle;
+    const limit = this.#claimLimit(isIdle);
     if (limit > 0) void this.#claim(limit);
-    else if (isResting && !this.#isClaiming && this.#settlements.isIdle && this.#isThrough()) {
+    else if (isIdle && !this.#isClaiming && this.#isThrough()) {
       if (this.#attendance.isMarked && !this.#isStopping) void this.#leave();
       else this.#end?.resolve();
     }
@@ -228,19 +237,26 @@ export class Drain {
 
   async #completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
     const { id, fence } = job;
+    this.#completing.add(job);
     // Its row is locked until the transaction ends; the renewal of other leases must not wait for that.
-    this.#leases.exempt(id, fence);
-    const settlement = { id, fence, kind: "succeeded", result } as const;
-    const accepted = await this.#deps.jobs.settle([settlement], toSqlClient(tx));
-    if (!accepted.has(id)) throw abortReasons.leaseLost(id);
+    this.#leases.exempt(id, fence, true);
+    let isAccepted = false;
+    try {
+      const settlement = { id, fence, kind: "succeeded", result } as const;
+      isAccepted = (await this.#deps.jobs.settle([settlement], toSqlClient(tx))).has(id);
+    } finally {
+      // The handler may go on, and try another transaction.
+      if (!isAccepted) this.#leases.exempt(id, fence, false);
+    }
+    if (!isAccepted) throw abortReasons.leaseLost(id);
     this.#completed.add(job);
   }
 
   #decide(job: ClaimedJob, handler: JobHandler, outcome: AttemptOutcome): void {
     const { attempt, maxAttempts, id } = job;
-    const isCompleted = outcome.kind === "returned" && this.#completed.has(job);
     // Refused, and rightly so, unless the transaction did not commit.
-    const checked: AttemptOutcome = isCompleted
+    const isInTransaction = outcome.kind === "returned" && this.#completing.has(job);
+    const checked: AttemptOutcome = isInTransaction
       ? { kind: "threw", error: abortReasons.completionRolledBack(id) }
       : outcome;
     const { retry, isRetryable } = handler.definition;
@@ -254,7 +270,8 @@ export class Drain {
   #settle(job: ClaimedJob, decision: Decision): void {
     const { id, fence, type, tenantId, attempt } = job;
     const deadlineMs = this.#leases.letGo(id) ?? this.#deps.clock.now();
-    this.#settlements.add({
+    const settlements = this.#completing.has(job) ? this.#completions : this.#settlements;
+    settlements.add({
       settlement: { ...decision, id, fence },
       deadlineMs,
       onSettled: (isAccepted) => {

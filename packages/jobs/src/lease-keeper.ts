@@ -48,10 +48,10 @@ export class LeaseKeeper {
     this.#schedule(this.#leaseMs / 3);
   }
 
-  /** Leaves a lease out of the renewals, for its owner settles it in a transaction of its own. */
-  exempt(id: string, fence: string): void {
+  /** Leaves a lease out of the renewals while its owner settles it in a transaction of its own, or no longer. */
+  exempt(id: string, fence: string, isExempt: boolean): void {
     const lease = this.#leases.get(id);
-    if (lease?.fence === fence) lease.isExempt = true;
+    if (lease?.fence === fence) lease.isExempt = isExempt;
   }
 
   /** Ends the renewal of a lease. Answers until when it is good, or `undefined` when it was lost. */
