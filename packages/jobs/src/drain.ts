@@ -7,7 +7,7 @@ import {
   type TransactionClient,
 } from "@evenkeel/ledger";
 
-import { Attendance } from "./attendance.ts";
+import { Attendance, renewalMs } from "./attendance.ts";
 import { Attempt } from "./attempt.ts";
 import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
@@ -94,6 +94,8 @@ export class Drain {
   /** Batches of isolated jobs that are being handed over. */
   #handOvers = 0;
   #lastSeenMs: number;
+  /** When the last claim was sent. */
+  #claimedAtMs = Number.NEGATIVE_INFINITY;
   /** Whether a cap or a rate kept the last claim from due work. */
   #isHeldBack = false;
   /** Whether the last claim found nothing. */
@@ -124,7 +126,11 @@ export class Drain {
     this.#progress = new ProgressKeeper(deps);
     this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
     this.#completions = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
-    this.#attendance = new Attendance({ ...deps, onChange: () => this.#pump() });
+    this.#attendance = new Attendance({
+      ...deps,
+      isAttentive: () => this.#isAttentive(),
+      onChange: () => this.#pump(),
+    });
     this.#lastSeenMs = deps.clock.now();
   }
 
@@ -132,7 +138,6 @@ export class Drain {
     const { signal, stopSignal, budgetMs } = this.#limits;
     const onAbort = (): void => this.#abort();
     const onStop = (): void => this.#stop();
-    let wasAttending = false;
     try {
       await new Promise<void>((resolve, reject) => {
         this.#end = { resolve, reject };
@@ -140,7 +145,7 @@ export class Drain {
         signal?.addEventListener("abort", onAbort);
         stopSignal?.addEventListener("abort", onStop);
         if (stopSignal?.aborted === true) this.#stop();
-        if (this.#limits.lingerMs > 0) this.#attendance.start();
+        if (this.#limits.lingerMs > 0 && !this.#isStopping) this.#attendance.start();
         if (budgetMs === 0 || signal?.aborted === true) this.#abort();
         this.#pump();
       });
@@ -151,10 +156,9 @@ export class Drain {
       this.#leases.stop();
       this.#progress.stop();
       // However it ended: an attendance that goes on keeps nudges away and starts this drain anew.
-      wasAttending = this.#attendance.isMarked;
       await this.#attendance.leave();
     }
-    return this.#report(wasAttending);
+    return this.#report(this.#attendance.hasAttended);
   }
 
   #pump(): void {
@@ -182,10 +186,18 @@ export class Drain {
     if (this.#isLeaving) return false;
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return true;
     if (!this.#wasEmpty || this.#hasChanged || this.#claimFailures > 0) return false;
-    if (this.#attendance.isAsking) return false;
+    if (this.#attendance.resume() || this.#attendance.isAsking) return false;
     return (
       !this.#attendance.isHeld || !(this.#isHeldBack || this.#idleMs() < this.#limits.lingerMs)
     );
+  }
+
+  /** Whether it takes jobs up: while all its slots are taken, or nothing starts any more, others should see to it. */
+  #isAttentive(): boolean {
+    if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return false;
+    if (this.#claimFailures > 0) return false;
+    const isFree = this.#attempts.size < this.#deps.concurrency;
+    return isFree || this.#deps.clock.now() - this.#claimedAtMs < renewalMs;
   }
 
   /** How long ago it saw a job. */
@@ -313,6 +325,7 @@ export class Drain {
     this.#hasChanged = false;
     this.#mayAskAgain = false;
     const claimedAtMs = clock.now();
+    this.#claimedAtMs = claimedAtMs;
     const request = {
       lane,
       types: this.#types,
@@ -338,7 +351,7 @@ export class Drain {
       if (this.#wasEmpty) this.#askAgainAfter(this.#pollAfterMs());
       else {
         this.#lastSeenMs = clock.now();
-        if (this.#limits.lingerMs > 0) this.#attendance.start();
+        if (this.#limits.lingerMs > 0 && !this.#isStopping) this.#attendance.start();
       }
     } catch (error) {
       if (this.#claims === 0) {
@@ -435,6 +448,8 @@ export class Drain {
 
   #stop(): void {
     this.#isStopping = true;
+    // What runs may go on for long, and nobody should rely on this drain meanwhile.
+    void this.#attendance.leave();
     this.#releaseWaiting();
     this.#pump();
   }

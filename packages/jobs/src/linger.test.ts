@@ -128,3 +128,50 @@ test("a drain whose first claim fails attends nothing afterwards, and claims not
   await sleep(50);
   expect({ claims, attends, ran }).toEqual({ claims: 1, attends: 1, ran: 0 });
 });
+
+/** A runner whose jobs run until they are let go. */
+function openHeld(): { readonly runner: Runner; readonly letGo: () => void } {
+  const gate = Promise.withResolvers<undefined>();
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+    await gate.promise;
+  });
+  const handlers = [handler];
+  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o", concurrency: 2 });
+  return { runner, letGo: () => gate.resolve(undefined) };
+}
+
+test("a drain that starts nothing any more attends nothing, while its last jobs run", async () => {
+  const { runner, letGo } = openHeld();
+  const stop = new AbortController();
+  const draining = runner.drain({
+    budgetMs: 60_000,
+    lingerMs: 60_000,
+    stopSignal: stop.signal,
+  });
+  await enqueueCounts(queue, 1);
+  await vi.waitFor(() => expect(ran).toBe(1));
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  stop.abort();
+  await vi.waitFor(async () => expect(await isAttended()).toBe(false));
+  await enqueueCounts(queue, 1);
+  letGo();
+  expect(await draining).toMatchObject({ succeeded: 1, stopped: true, remaining: true });
+});
+
+test("a drain whose slots are all taken leaves the lane to others, and waits for new jobs afterwards", async () => {
+  const { runner, letGo } = openHeld();
+  const stop = new AbortController();
+  const limits = { budgetMs: 60_000, lingerMs: 60_000 };
+  const draining = runner.drain({ ...limits, stopSignal: stop.signal });
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  await enqueueCounts(queue, 2);
+  await vi.waitFor(() => expect(ran).toBe(2));
+  await vi.waitFor(async () => expect(await isAttended()).toBe(false), { timeout: 10_000 });
+  await enqueueCounts(queue, 1);
+  expect(await open().drain({ ...limits, lingerMs: 1 })).toMatchObject({ succeeded: 1 });
+  letGo();
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true), { timeout: 10_000 });
+  stop.abort();
+  expect(await draining).toMatchObject({ succeeded: 2, remaining: false });
+});
