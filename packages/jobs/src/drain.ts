@@ -124,8 +124,8 @@ export class Drain {
     this.#types = [...deps.handlers.keys()];
     this.#leases = new LeaseKeeper(deps);
     this.#progress = new ProgressKeeper(deps);
-    this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
-    this.#completions = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
+    this.#settlements = new SettlementQueue({ ...deps, onWritten: () => this.#pump() });
+    this.#completions = new SettlementQueue({ ...deps, onWritten: () => this.#pump() });
     this.#attendance = new Attendance({
       ...deps,
       isAttentive: () => this.#isAttentive(),
@@ -195,7 +195,7 @@ export class Drain {
   /** Whether it takes jobs up: while all its slots are taken, or nothing starts any more, others should see to it. */
   #isAttentive(): boolean {
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return false;
-    if (this.#claimFailures > 0) return false;
+    if (this.#claimFailures > 0 || this.#isBehind()) return false;
     const isFree = this.#attempts.size < this.#deps.concurrency;
     return isFree || this.#deps.clock.now() - this.#claimedAtMs < renewalMs;
   }
@@ -308,6 +308,7 @@ export class Drain {
     if (this.#isStopping || this.#isClaiming || this.#isLeaving) return 0;
     const room = this.#limits.maxJobs - this.#counts.claimed;
     if (room <= 0) return 0;
+    if (this.#isBehind()) return 0;
     const { concurrency, batchSize } = this.#deps;
     const target = targetStock({ averageMs: this.#averageMs, concurrency, batchSize });
     const missing = target - this.#attempts.size - this.#waiting.size;
@@ -317,6 +318,13 @@ export class Drain {
     // After an empty claim: when all work has ended and may have left more, or at the poll's pace.
     if (this.#wasEmpty && !this.#mayAskAgain && !(isIdle && this.#hasChanged)) return 0;
     return Math.min(missing, batchSize, room);
+  }
+
+  /** Whether what ended is not written: to run more would be to run more of it twice. */
+  #isBehind(): boolean {
+    const { leaseMs, batchSize, concurrency } = this.#deps;
+    const { size, writingForMs } = this.#settlements;
+    return writingForMs > leaseMs / 10 || size > 2 * (batchSize + concurrency);
   }
 
   async #claim(limit: number): Promise<void> {

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { handleJob, type JobHandler } from "./job-handler.ts";
@@ -215,4 +217,28 @@ test("jobs of a claim that the ledger answered too late are given back", async (
   answer.resolve(undefined);
   expect((await settled.promise).size).toBe(3);
   expect(await jobs.counts()).toMatchObject({ due: 3, running: 0 });
+});
+
+test("while the database takes no settlements, no more jobs are run that would have to be run again", async () => {
+  await enqueueCounts(queue, 60);
+  const { jobs } = queue.ledger;
+  let ran = 0;
+  const ranAtSettlement: number[] = [];
+  const settle: typeof jobs.settle = async (...request) => {
+    if (ranAtSettlement.length === 0) await sleep(500);
+    ranAtSettlement.push(ran);
+    return jobs.settle(...request);
+  };
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+    clock.advance(leaseMs / 50);
+  });
+  const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
+  const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
+  // What waits for more to be settled with it waits by this clock.
+  const ticking = setInterval(() => clock.advance(20), 5);
+  const report = await runner.drain({ budgetMs: 24 * 3_600_000 });
+  clearInterval(ticking);
+  expect(report).toMatchObject({ claimed: 60, succeeded: 60, refused: 0 });
+  expect(ranAtSettlement[0]).toBeLessThan(12);
 });

@@ -31,27 +31,39 @@ export class SettlementQueue {
   readonly #jobs: Pick<JobStore, "settle">;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #onIdle: () => void;
+  readonly #onWritten: () => void;
   /** By job. */
   readonly #pending = new Map<string, PendingSettlement>();
   #isWriting = false;
+  #writingCount = 0;
+  #writingSinceMs = 0;
   #cancelTimer: (() => void) | undefined;
 
   constructor(deps: {
     readonly jobs: Pick<JobStore, "settle">;
     readonly clock: Clock;
     readonly logger: Logger;
-    /** Called after a batch when nothing is left to write. */
-    readonly onIdle: () => void;
+    /** Called after every batch. */
+    readonly onWritten: () => void;
   }) {
     this.#jobs = deps.jobs;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
-    this.#onIdle = deps.onIdle;
+    this.#onWritten = deps.onWritten;
   }
 
   get isIdle(): boolean {
     return !this.#isWriting && this.#pending.size === 0;
+  }
+
+  /** How many wait for an answer. */
+  get size(): number {
+    return this.#writingCount + this.#pending.size;
+  }
+
+  /** How long the write under way has taken, in milliseconds; 0 without one. */
+  get writingForMs(): number {
+    return this.#isWriting ? this.#clock.now() - this.#writingSinceMs : 0;
   }
 
   add(item: PendingSettlement): void {
@@ -72,11 +84,14 @@ export class SettlementQueue {
     this.#isWriting = true;
     const batch = [...this.#pending.values()].slice(0, maxBatch);
     for (const { settlement } of batch) this.#pending.delete(settlement.id);
+    this.#writingCount = batch.length;
+    this.#writingSinceMs = this.#clock.now();
     void this.#write(batch).then(() => {
       this.#isWriting = false;
+      this.#writingCount = 0;
       // What came in during the write has waited long enough.
-      if (this.#pending.size > 0) this.flush();
-      else this.#onIdle();
+      this.flush();
+      this.#onWritten();
     });
   }
 
