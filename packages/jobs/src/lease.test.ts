@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { silentLogger } from "@evenkeel/events";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { handleJob, type JobHandler } from "./job-handler.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { countJob } from "./testing/count-job.ts";
 import { createManualClock, type ManualClock } from "./testing/manual-clock.ts";
@@ -241,4 +243,25 @@ test("while the database takes no settlements, no more jobs are run that would h
   clearInterval(ticking);
   expect(report).toMatchObject({ claimed: 60, succeeded: 60, refused: 0 });
   expect(ranAtSettlement[0]).toBeLessThan(12);
+});
+
+test("a lease that ran out while the event loop was blocked is kept, if nobody has taken the job", async () => {
+  let blockedMs = 0;
+  const answer = Promise.withResolvers<Set<string>>();
+  const keeper = new LeaseKeeper({
+    jobs: { heartbeat: () => answer.promise },
+    leaseMs,
+    clock: { ...clock, now: () => clock.now() + blockedMs },
+    logger: silentLogger,
+  });
+  const lost: string[] = [];
+  keeper.hold("1", "1", 0, () => void lost.push("1"));
+  keeper.hold("2", "1", 0, () => void lost.push("2"));
+  blockedMs = leaseMs;
+  clock.advance(leaseMs / 3);
+  // As long as a database takes.
+  clock.advance(100);
+  answer.resolve(new Set(["1"]));
+  for (let tick = 0; tick < 20; tick += 1) await Promise.resolve();
+  expect(lost).toEqual(["2"]);
 });
