@@ -43,6 +43,7 @@ export interface DrainDeps {
 
 interface DrainLimits {
   readonly budgetMs: number;
+  readonly limitMs: number;
   readonly lingerMs: number;
   readonly maxJobs: number;
   readonly abortGraceMs: number;
@@ -93,7 +94,10 @@ export class Drain {
   #isLeaving = false;
   /** Batches of isolated jobs that are being handed over. */
   #handOvers = 0;
+  readonly #startedAtMs: number;
   #lastSeenMs: number;
+  /** Whether jobs were left that the limit has no room for. */
+  #hasPassedOver = false;
   /** When the last claim was sent. */
   #claimedAtMs = Number.NEGATIVE_INFINITY;
   /** Whether a cap or a rate kept the last claim from due work. */
@@ -131,7 +135,8 @@ export class Drain {
       isAttentive: () => this.#isAttentive(),
       onChange: () => this.#pump(),
     });
-    this.#lastSeenMs = deps.clock.now();
+    this.#startedAtMs = deps.clock.now();
+    this.#lastSeenMs = this.#startedAtMs;
   }
 
   async run(): Promise<DrainReport> {
@@ -185,6 +190,7 @@ export class Drain {
   #isThrough(): boolean {
     if (this.#isLeaving) return false;
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return true;
+    if (this.#fittingTypes().length === 0) return true;
     if (!this.#wasEmpty || this.#hasChanged || this.#claimFailures > 0) return false;
     if (this.#attendance.resume() || this.#attendance.isAsking) return false;
     return (
@@ -196,8 +202,25 @@ export class Drain {
   #isAttentive(): boolean {
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return false;
     if (this.#claimFailures > 0 || this.#isBehind()) return false;
+    if (this.#fittingTypes() !== this.#types) return false;
     const isFree = this.#attempts.size < this.#deps.concurrency;
     return isFree || this.#deps.clock.now() - this.#claimedAtMs < renewalMs;
+  }
+
+  /** How long what starts now may take. */
+  #leftMs(): number {
+    return this.#limits.limitMs - (this.#deps.clock.now() - this.#startedAtMs);
+  }
+
+  /** The types whose jobs may be claimed: after the first claim, those whose time-outs the limit leaves room for. */
+  #fittingTypes(): readonly string[] {
+    if (this.#claims === 0 || this.#limits.limitMs === Number.POSITIVE_INFINITY) return this.#types;
+    const leftMs = this.#leftMs();
+    const { handlers } = this.#deps;
+    const fits = this.#types.filter((type) => {
+      return (handlers.get(type)?.definition.timeoutMs ?? 0) <= leftMs;
+    });
+    return fits.length === this.#types.length ? this.#types : fits;
   }
 
   /** How long ago it saw a job. */
@@ -244,7 +267,7 @@ export class Drain {
       },
     });
     this.#attempts.set(job.id, attempt);
-    attempt.start(handler);
+    attempt.start(handler, this.#leftMs());
   }
 
   async #completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
@@ -308,7 +331,7 @@ export class Drain {
     if (this.#isStopping || this.#isClaiming || this.#isLeaving) return 0;
     const room = this.#limits.maxJobs - this.#counts.claimed;
     if (room <= 0) return 0;
-    if (this.#isBehind()) return 0;
+    if (this.#isBehind() || this.#fittingTypes().length === 0) return 0;
     const { concurrency, batchSize } = this.#deps;
     const target = targetStock({ averageMs: this.#averageMs, concurrency, batchSize });
     const missing = target - this.#attempts.size - this.#waiting.size;
@@ -334,9 +357,11 @@ export class Drain {
     this.#mayAskAgain = false;
     const claimedAtMs = clock.now();
     this.#claimedAtMs = claimedAtMs;
+    const types = this.#fittingTypes();
+    this.#hasPassedOver ||= types !== this.#types;
     const request = {
       lane,
-      types: this.#types,
+      types,
       limit,
       leaseMs,
       owner,
@@ -491,7 +516,7 @@ export class Drain {
       ...this.#deps,
       types: this.#types,
       patienceMs: this.#deps.leaseMs / 2,
-      isThrough: this.#wasEmpty && !this.#hasChanged && !wasAttending,
+      isThrough: this.#wasEmpty && !this.#hasChanged && !wasAttending && !this.#hasPassedOver,
     });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
     const heldBack = wasAttending && this.#isHeldBack;

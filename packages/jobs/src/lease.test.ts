@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { silentLogger } from "@evenkeel/events";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
+import { enqueue } from "./enqueue.ts";
 import { handleJob, type JobHandler } from "./job-handler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { createRunner, type Runner } from "./runner.ts";
@@ -264,4 +265,45 @@ test("a lease that ran out while the event loop was blocked is kept, if nobody h
   answer.resolve(new Set(["1"]));
   for (let tick = 0; tick < 20; tick += 1) await Promise.resolve();
   expect(lost).toEqual(["2"]);
+});
+
+test("what still runs at the host's limit has timed out, and says so", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const { runner } = createBeatingRunner(gate.handler);
+  const drain = runner.drain({ ...budget, limitMs: 10_000 });
+  const signal = await gate.begun;
+  clock.advance(9_999);
+  expect(signal.aborted).toBe(false);
+  clock.advance(1);
+  expect(signal.reason).toMatchObject({ code: "timed_out" });
+  expect(await drain).toMatchObject({ claimed: 1, retried: 1, remaining: false });
+  gate.release();
+  const { rows } = await queue.database.pool.query<{ message: string }>(
+    `SELECT "errors" -> 0 ->> 'message' AS "message" FROM "evenkeel"."background_job"`,
+  );
+  expect(rows[0]?.message).toMatch(/within 10000 ms, .* its host's limit left of its 3600000 ms/u);
+});
+
+test("a job whose time-out does not fit into what the limit has left waits for a drain's first claim", async () => {
+  const longJob = { ...countJob, type: "long", timeoutMs: 9_000 };
+  const quickJob = { ...countJob, timeoutMs: 1_000 };
+  const ran: string[] = [];
+  const handlers = [quickJob, longJob].map((definition) =>
+    handleJob(definition, async () => {
+      ran.push(definition.type);
+      clock.advance(500);
+    }),
+  );
+  const options = { handlers, owner: "r", concurrency: 1, batchSize: 1, leaseMs, clock };
+  const runner = createRunner({ ledger: queue.ledger, ...options });
+  for (const definition of [quickJob, longJob, quickJob]) {
+    await enqueue(queue.database.pool, definition, { tenantId: "t", payload: { n: 1 } });
+    clock.advance(10);
+  }
+  const limited = { ...budget, limitMs: 9_400 };
+  expect(await runner.drain(limited)).toMatchObject({ succeeded: 2, remaining: true });
+  expect(ran).toEqual(["count", "count"]);
+  expect(await runner.drain(limited)).toMatchObject({ succeeded: 1, remaining: false });
+  expect(ran.at(-1)).toBe("long");
 });
