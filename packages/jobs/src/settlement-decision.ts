@@ -136,8 +136,16 @@ function backOff(retry: RetryPolicy, attempt: number, random: () => number): num
   return Math.min(Math.max(0, delayMs), maxDelayMs);
 }
 
-/** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. */
+/** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. Never throws. */
 export function isAbort(error: unknown, reason: unknown): boolean {
+  try {
+    return isCausedBy(error, reason);
+  } catch {
+    return false;
+  }
+}
+
+function isCausedBy(error: unknown, reason: unknown): boolean {
   let current = error;
   for (let depth = 0; depth < 5 && current !== undefined && current !== null; depth += 1) {
     if (current === reason || (current instanceof Error && current.name === "AbortError"))
