@@ -1,5 +1,5 @@
 import type { Logger } from "@evenkeel/events";
-import type { JobStore, Settlement } from "@evenkeel/ledger";
+import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
 
 import { within, type Clock } from "./clock.ts";
 import { describeError } from "./error-description.ts";
@@ -97,6 +97,7 @@ export class SettlementQueue {
 
   async #write(batch: readonly PendingSettlement[]): Promise<void> {
     let open = batch;
+    let mayBeWritten = false;
     for (let delayMs = firstRetryMs; open.length > 0; delayMs *= 2) {
       try {
         const lastDeadlineMs = Math.max(...open.map(({ deadlineMs }) => deadlineMs));
@@ -110,9 +111,14 @@ export class SettlementQueue {
           for (const item of open) item.onSettled(false);
           return;
         }
-        for (const item of open) item.onSettled(accepted.has(item.settlement.id));
+        // Nobody takes a job over while its lease holds: what is gone by then was settled by a try without an answer.
+        const nowMs = this.#clock.now();
+        for (const { settlement, deadlineMs, onSettled } of open) {
+          onSettled(accepted.has(settlement.id) || (mayBeWritten && nowMs < deadlineMs));
+        }
         return;
       } catch (error) {
+        mayBeWritten ||= isUnreachable(error);
         const { code, message } = describeError(error);
         this.#logger.warn("job.settle_failed", { jobs: open.length, code, error: message });
         if (isDataFault(error)) return await this.#isolate(open);
