@@ -247,6 +247,11 @@ test("two handlers of one type, or options out of range, are refused", () => {
     { batchSize: 10_001 },
     { leaseMs: 999 },
     { leaseMs: Number.NaN },
+    { owner: "" },
+    { owner: "x".repeat(201) },
+    // Of a caller without types.
+    JSON.parse(`{ "lane": "fast" }`),
+    JSON.parse(`{ "owner": null }`),
   ]) {
     expect(() => createRunner({ ledger, handlers: [], owner: "r", ...option })).toThrow(
       expect.objectContaining({ code: "invalid_options" }),

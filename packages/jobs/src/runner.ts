@@ -1,4 +1,4 @@
-import { silentLogger, type Lane, type Logger } from "@evenkeel/events";
+import { lanes, silentLogger, type Lane, type Logger } from "@evenkeel/events";
 import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
 import { systemClock, type Clock } from "./clock.ts";
@@ -14,7 +14,7 @@ export interface RunnerOptions {
   readonly ledger: { readonly jobs: JobStore };
   /** One handler per type. Jobs of other types are never touched. */
   readonly handlers: readonly JobHandler[];
-  /** Names this host for people, in the ledger and the logs; it is no fence. */
+  /** Names this host for people, in the ledger and the logs, 1 to 200 characters; it is no fence. */
   readonly owner: string;
   /** The lane whose jobs it runs, `stable` by default. */
   readonly lane?: Lane;
@@ -99,6 +99,19 @@ export function createRunner(options: RunnerOptions): Runner {
   checkWhole("concurrency", concurrency, 1, 1_000);
   checkWhole("batchSize", batchSize, 1, 10_000);
   checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);
+  const { owner, lane = "stable" } = options;
+  // Names come from a host's environment, where they may be missing.
+  const isName = typeof owner === "string" && owner.length >= 1 && owner.length <= 200;
+  if (!isName || owner.includes("\u0000") || !owner.isWellFormed()) {
+    throw new JobError("invalid_options", "owner must have 1 to 200 characters and no NUL.", {
+      field: "owner",
+    });
+  }
+  if (!lanes.includes(lane)) {
+    throw new JobError("invalid_options", `lane must be one of ${lanes.join(", ")}.`, {
+      field: "lane",
+    });
+  }
   const handlers = new Map<string, JobHandler>();
   for (const handler of options.handlers) {
     const { type } = handler.definition;
@@ -112,8 +125,8 @@ export function createRunner(options: RunnerOptions): Runner {
   const deps = {
     jobs: options.ledger.jobs,
     handlers,
-    owner: options.owner,
-    lane: options.lane ?? "stable",
+    owner,
+    lane,
     concurrency,
     batchSize,
     leaseMs,
