@@ -110,7 +110,8 @@ export async function startWorker({
     runner: {
       drain: (options) =>
         runner.drain({ ...options, stopSignal: stopping.signal, signal: aborting.signal }),
-      runOne: (job) => runner.runOne(job, { stopSignal: stopping.signal, signal: aborting.signal }),
+      runOne: (job, options) =>
+        runner.runOne(job, { ...options, stopSignal: stopping.signal, signal: aborting.signal }),
     },
     environment: config.environment,
     config,

@@ -146,3 +146,16 @@ test("a ledger that does not answer is no error of the caller's", async () => {
   expect(outcome).toMatchObject({ outcome: "failed" });
   expect(JSON.stringify(outcome)).not.toContain(":p@");
 });
+
+test("a look that the ledger never answers fails in time, and the nudges after it are made", async () => {
+  const answers: Promise<boolean>[] = [new Promise(() => {}), Promise.resolve(true)];
+  const isAttended = (): Promise<boolean> => answers.shift() ?? Promise.resolve(true);
+  const nudge = createNudge({
+    dispatcher: { nudge: () => Promise.reject(new Error("not asked")) },
+    ledger: { jobs: { ...ledger.jobs, isAttended } },
+    schedule,
+    ledgerTimeoutMs: 20,
+  });
+  expect(await nudge()).toMatchObject({ outcome: "failed", error: "No answer within 20 ms." });
+  expect(await nudge()).toEqual({ outcome: "attended" });
+});

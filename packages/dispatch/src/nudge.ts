@@ -4,6 +4,7 @@ import { redactError, type Ledger } from "@evenkeel/ledger";
 import { nudgeWindowSeconds } from "./dispatch-window.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Receipt } from "./receipt.ts";
+import { withTimeout } from "./timeout.ts";
 
 /** What a nudge works with. */
 export interface NudgeOptions {
@@ -15,6 +16,8 @@ export interface NudgeOptions {
   readonly lane?: Lane;
   readonly clock?: { now(): Date };
   readonly logger?: Logger;
+  /** How long the ledger may take to answer before the nudge has failed, 5 s by default. */
+  readonly ledgerTimeoutMs?: number;
 }
 
 /**
@@ -50,7 +53,7 @@ const longestRestMs = 60_000;
  * after(nudge);
  */
 export function createNudge(options: NudgeOptions): Nudge {
-  const { dispatcher, ledger, schedule, lane = "stable" } = options;
+  const { dispatcher, ledger, schedule, lane = "stable", ledgerTimeoutMs = 5_000 } = options;
   const clock = options.clock ?? { now: () => new Date() };
   const logger = options.logger ?? silentLogger;
   let current: Promise<unknown> = Promise.resolve();
@@ -60,7 +63,9 @@ export function createNudge(options: NudgeOptions): Nudge {
 
   async function look(): Promise<NudgeOutcome> {
     for (;;) {
-      if (await ledger.jobs.isAttended(lane)) return { outcome: "attended" };
+      // Later nudges wait for this one: a connection that hangs must not silence them all.
+      const isAttended = await withTimeout(ledgerTimeoutMs, () => ledger.jobs.isAttended(lane));
+      if (isAttended) return { outcome: "attended" };
       if (clock.now().getTime() < restsUntilMs) return { outcome: "resting" };
       const receipt = await dispatcher.nudge({ schedule, source: "nudge" });
       if (receipt.mode !== "dispatch-duplicate-suppressed") {

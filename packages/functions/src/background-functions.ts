@@ -12,7 +12,7 @@ import { createProcessFunction, type ProcessFunctionOptions } from "./process-fu
 /** What {@link createBackgroundFunctions} works with. */
 export interface BackgroundFunctionsOptions extends Pick<
   ProcessFunctionOptions,
-  "stepBudgetMs" | "lingerMs" | "runBudgetMs" | "maxContinuations"
+  "stepBudgetMs" | "stepLimitMs" | "lingerMs" | "runBudgetMs" | "maxContinuations"
 > {
   /** Made by `createBackgroundClient`. */
   readonly client: Inngest;

@@ -4,12 +4,16 @@ import { jobRequestedEvent } from "@evenkeel/events/inngest";
 import type { Isolate, Runner } from "@evenkeel/jobs";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { limitsOf } from "./process-function.ts";
+
 /** What the isolated-job function works with. */
 export interface IsolatedJobFunctionOptions {
   readonly client: Inngest;
   readonly runner: Pick<Runner, "runOne">;
   /** Isolated jobs of one tenant running at a time, 1 by default. */
   readonly isolatedPerTenant?: number;
+  /** The host's limit for a request, in milliseconds: a job that still runs 5 s before it has timed out. */
+  readonly stepLimitMs?: number;
   readonly logger?: Logger;
 }
 
@@ -29,7 +33,7 @@ const endings = ["succeeded", "retried", "snoozed", "dead", "refused", "released
 export function createIsolatedJobFunction(
   options: IsolatedJobFunctionOptions,
 ): InngestFunction.Any {
-  const { client, runner, isolatedPerTenant = 1 } = options;
+  const { client, runner, isolatedPerTenant = 1, stepLimitMs } = options;
   const logger = options.logger ?? silentLogger;
   return client.createFunction(
     {
@@ -43,7 +47,7 @@ export function createIsolatedJobFunction(
     async ({ event, step, runId }): Promise<IsolatedJobOutcome> => {
       const { jobId, fence } = event.data;
       return step.run("run-job", async () => {
-        const report = await runner.runOne({ id: jobId, fence });
+        const report = await runner.runOne({ id: jobId, fence }, limitsOf(stepLimitMs));
         const outcome = endings.find((name) => report[name] > 0) ?? "skipped";
         logger.info("isolated_job.ended", { runId, jobId, outcome });
         return { outcome, jobId };

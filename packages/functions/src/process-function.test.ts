@@ -1,6 +1,7 @@
-import type { DrainReport } from "@evenkeel/jobs";
+import type { DrainReport, Runner } from "@evenkeel/jobs";
 import { afterEach, expect, test } from "vitest";
 
+import { createProcessFunction, type ProcessFunctionOptions } from "./process-function.ts";
 import { createEventSender } from "./event-sender.ts";
 import {
   createBackgroundApp,
@@ -170,6 +171,35 @@ test("a window's continuations are bounded", async () => {
   expect(app.engine.runs({ function: functionId }).at(-1)).toMatchObject({
     output: { outcome: "bounded" },
   });
+});
+
+test("a step ends before its host's limit; numbers out of range are refused when the functions are made", async () => {
+  const limits: (number | undefined)[] = [];
+  const app = await start({
+    stepLimitMs: 60_000,
+    wrapRunner: () => ({
+      drain: async ({ limitMs }) => {
+        limits.push(limitMs);
+        return emptyReport;
+      },
+    }),
+  });
+  await createEventSender(app.client)([windowEvent()]);
+  await app.engine.settled();
+  expect(limits).toEqual([55_000]);
+  const drain: Runner["drain"] = () => Promise.reject(new Error("not asked"));
+  const options = { client: app.client, ledger: app.ledger, runner: { drain } };
+  const changes: readonly Partial<ProcessFunctionOptions>[] = [
+    { stepLimitMs: 24_000 },
+    { stepBudgetMs: Number.NaN },
+    { maxContinuations: -1 },
+    { concurrency: 0 },
+  ];
+  for (const change of changes) {
+    expect(() => createProcessFunction({ ...options, concurrency: 4, ...change })).toThrow(
+      expect.objectContaining({ code: "invalid_options" }),
+    );
+  }
 });
 
 test("a step whose drain fails is tried again and repeats nothing that was done", async () => {

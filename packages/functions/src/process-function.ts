@@ -1,7 +1,7 @@
 import { scopeOf } from "@evenkeel/dispatch";
 import { silentLogger, type DispatchEventData, type Logger } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
-import type { DrainReport, Isolate, Runner } from "@evenkeel/jobs";
+import { JobError, type DrainReport, type Isolate, type Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
@@ -18,6 +18,12 @@ export interface ProcessFunctionOptions {
   readonly concurrency: number;
   /** How long one step drains, 20,000 ms by default: below the host's limit for a request. */
   readonly stepBudgetMs?: number;
+  /**
+   * The host's limit for a request, in milliseconds: every step is over 5 s before, and a job that still runs then
+   * has timed out. A job that may take longer than what the limit has left beside `stepBudgetMs` starts only with a
+   * step's first claim. Absent: the host has none, as with Inngest Connect.
+   */
+  readonly stepLimitMs?: number;
   /**
    * How long one drain at a time waits for new jobs after the last one, 2,000 ms by default: what is enqueued
    * meanwhile starts at once. It ends with its step. 0: every run ends when nothing is due.
@@ -47,6 +53,9 @@ export type ProcessOutcome =
 /** Steps of one run: a drain that keeps ending early must not fill a run with steps. */
 const maxSteps = 30;
 
+/** What a step keeps free of its host's limit, in milliseconds: to settle what it ran, and to answer. */
+const stepReserveMs = 5_000;
+
 /** The id of {@link createProcessFunction}'s function within its app. */
 const processFunctionId = "process-background-jobs";
 
@@ -55,15 +64,28 @@ const processFunctionId = "process-background-jobs";
  * second run of the same window ends as `skipped_duplicate`, however long ago the first one was. It drains
  * in steps, and while due work is left, or when its host stops, sends itself the next continuation under a
  * deterministic id.
+ *
+ * @throws JobError `invalid_options` when a number is out of range.
  */
 export function createProcessFunction(options: ProcessFunctionOptions): InngestFunction.Any {
   const { client, ledger, runner, stepBudgetMs = 20_000, runBudgetMs = 60_000 } = options;
   const lingerMs = options.lingerMs ?? 2_000;
   const maxContinuations = options.maxContinuations ?? 50;
   const logger = options.logger ?? silentLogger;
+  const { stepLimitMs } = options;
+  checkNumber("concurrency", options.concurrency, 1);
+  checkNumber("stepBudgetMs", stepBudgetMs, 1);
+  checkNumber("runBudgetMs", runBudgetMs, 0);
+  checkNumber("lingerMs", lingerMs, 0);
+  checkNumber("maxContinuations", maxContinuations, 0);
+  const limits = limitsOf(stepLimitMs);
+  if (stepLimitMs !== undefined) {
+    checkNumber("stepLimitMs", stepLimitMs, stepBudgetMs + stepReserveMs);
+  }
   const drainOptions = {
     budgetMs: stepBudgetMs,
     lingerMs,
+    ...limits,
     ...(options.isolate === undefined ? {} : { isolate: options.isolate }),
   };
   const functionId = `${client.id}-${processFunctionId}`;
@@ -134,6 +156,19 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       }
     },
   );
+}
+
+/** The limits of what a step runs, for {@link ProcessFunctionOptions.stepLimitMs}. */
+export function limitsOf(stepLimitMs: number | undefined): { readonly limitMs?: number } {
+  return stepLimitMs === undefined ? {} : { limitMs: Math.max(1, stepLimitMs - stepReserveMs) };
+}
+
+function checkNumber(field: string, value: number, min: number): void {
+  if (Number.isFinite(value) && value >= min) return;
+  throw new JobError("invalid_options", `${field} must be a number from ${min}; got ${value}.`, {
+    field,
+    value,
+  });
 }
 
 /** A window that was sent while the ledger was away is put on record by its run. */

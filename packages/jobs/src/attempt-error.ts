@@ -45,14 +45,22 @@ export const maxDelayMs: number = 366 * 24 * 60 * 60 * 1_000;
 
 /**
  * What a thrown value says. It goes by `code` and `delayMs`, not by class: two copies of this package in
- * one process must understand each other's errors.
+ * one process must understand each other's errors. Never throws.
  */
-export function readVerdict(
-  error: unknown,
-):
+export function readVerdict(error: unknown): Verdict | undefined {
+  try {
+    return readFields(error);
+  } catch {
+    // A getter or a proxy that throws has said nothing.
+    return undefined;
+  }
+}
+
+type Verdict =
   | { readonly code: "job_terminal" }
-  | { readonly code: "job_retry_after" | "job_snooze"; readonly delayMs: number }
-  | undefined {
+  | { readonly code: "job_retry_after" | "job_snooze"; readonly delayMs: number };
+
+function readFields(error: unknown): Verdict | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
   if (error.code === "job_terminal") return { code: error.code };
   if (error.code !== "job_retry_after" && error.code !== "job_snooze") return undefined;

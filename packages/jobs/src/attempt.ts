@@ -41,14 +41,18 @@ export class Attempt {
     this.#onProgress = deps.onProgress;
   }
 
-  /** Starts the handler. `onEnd` may be called before this returns. */
-  start(handler: JobHandler): void {
+  /**
+   * Starts the handler. `onEnd` may be called before this returns.
+   *
+   * @param leftMs How long its host lets it run, if that is less than its time-out.
+   */
+  start(handler: JobHandler, leftMs: number): void {
     const { definition } = handler;
     const { crashes } = this.job;
     if (crashes >= definition.maxCrashes) return this.#end({ kind: "poisonous", crashes });
     if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "used_up" });
     if (this.job.version > definition.version) return this.#end({ kind: "too_new" });
-    void this.#run(handler);
+    void this.#run(handler, Math.max(1, leftMs));
   }
 
   /** The lease is someone else's: fires the signal and ends without a settlement. */
@@ -67,15 +71,16 @@ export class Attempt {
     this.#end({ kind: "overstayed" });
   }
 
-  async #run(handler: JobHandler): Promise<void> {
+  async #run(handler: JobHandler, leftMs: number): Promise<void> {
     const { timeoutMs } = handler.definition;
+    const allowedMs = Math.min(timeoutMs, Math.floor(leftMs));
     try {
       const prepared = handler.prepare(this.job.payload, this.job.version);
       if (!prepared.ok) return this.#end({ kind: "unreadable", issues: prepared.issues });
       this.#cancelTimeout = this.#clock.setTimer(() => {
-        this.#controller.abort(abortReasons.timedOut(timeoutMs));
-        this.#end({ kind: "timed_out", timeoutMs });
-      }, timeoutMs);
+        this.#controller.abort(abortReasons.timedOut(allowedMs));
+        this.#end({ kind: "timed_out", timeoutMs, allowedMs });
+      }, allowedMs);
       const { id, type, tenantId, attempt, maxAttempts, correlationId } = this.job;
       const logger = withFields(this.#logger, { jobId: id, type, tenantId, attempt });
       const { signal } = this.#controller;

@@ -9,23 +9,29 @@ import { describeError } from "./error-description.ts";
 /** How long an attendance outlives its host, in milliseconds. */
 const attendanceMs = 2_000;
 
-const renewalMs = 500;
+/** How often it is renewed, in milliseconds, or given back by a drain that has not claimed meanwhile. */
+export const renewalMs: number = 500;
 
 /**
  * A drain's attendance of its lane: while it is held, others may rely on this drain to see new jobs, and no other
- * waits for them. Trouble with it is logged and costs no job: nobody attends then.
+ * waits for them. A drain that takes no jobs for a while gives it back meanwhile. Trouble with it is logged and
+ * costs no job: nobody attends then.
  */
 export class Attendance {
   readonly #jobs: Pick<JobStore, "attend" | "leave">;
   readonly #lane: Lane;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #isAttentive: () => boolean;
   readonly #onChange: () => void;
   readonly #attendant: string = randomUUID();
   #cancelTimer: (() => void) | undefined;
   #isRunning = false;
+  /** What is under way: a question, or the giving back. */
   #asked: Promise<void> | undefined;
   #isMarked = false;
+  #hasAttended = false;
+  #isResting = false;
   /** By this host's clock, counted from before the question was sent: never later than the database's. */
   #heldUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -34,6 +40,8 @@ export class Attendance {
     readonly lane: Lane;
     readonly clock: Clock;
     readonly logger: Logger;
+    /** Whether the drain would take a job up now. */
+    readonly isAttentive: () => boolean;
     /** Called after every answer. */
     readonly onChange: () => void;
   }) {
@@ -41,6 +49,7 @@ export class Attendance {
     this.#lane = deps.lane;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
+    this.#isAttentive = deps.isAttentive;
     this.#onChange = deps.onChange;
   }
 
@@ -53,6 +62,11 @@ export class Attendance {
     return this.#isMarked;
   }
 
+  /** Whether it has been held at any time. */
+  get hasAttended(): boolean {
+    return this.#hasAttended;
+  }
+
   /** Whether it is not known yet who attends. */
   get isAsking(): boolean {
     return this.#asked !== undefined && !this.isHeld;
@@ -62,15 +76,63 @@ export class Attendance {
   start(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
-    this.#ask();
+    this.#turn();
+  }
+
+  /** Asks again at once if it was given back for want of attention. Answers whether it was. */
+  resume(): boolean {
+    if (!this.#isResting) return false;
+    this.#isResting = false;
+    if (this.#asked === undefined) {
+      this.#cancelTimer?.();
+      this.#turn();
+    }
+    return true;
   }
 
   /** Gives the attendance back. */
   async leave(): Promise<void> {
     this.#isRunning = false;
+    this.#isResting = false;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    await this.#asked;
+    while (this.#asked !== undefined) await this.#asked;
+    if (this.#isMarked) await this.#track(this.#giveBack());
+  }
+
+  #turn(): void {
+    this.#isResting = !this.#isAttentive();
+    const turn = this.#isResting ? this.#giveBack() : this.#ask();
+    void this.#track(turn).then(() => {
+      if (!this.#isRunning) return;
+      this.#cancelTimer = this.#clock.setTimer(() => this.#turn(), renewalMs);
+      this.#onChange();
+    });
+  }
+
+  #track(work: Promise<void>): Promise<void> {
+    const asked = work.then(() => {
+      this.#asked = undefined;
+    });
+    this.#asked = asked;
+    return asked;
+  }
+
+  async #ask(): Promise<void> {
+    const sentAtMs = this.#clock.now();
+    const request = { lane: this.#lane, attendant: this.#attendant, forMs: attendanceMs };
+    try {
+      const isHeld = await within(this.#clock, attendanceMs, this.#jobs.attend(request));
+      // Without an answer in time the mark may be there all the same.
+      this.#isMarked ||= isHeld !== false;
+      this.#hasAttended ||= this.#isMarked;
+      this.#heldUntilMs = isHeld === true ? sentAtMs + attendanceMs : Number.NEGATIVE_INFINITY;
+    } catch (error) {
+      this.#logger.warn("job.attendance_failed", { error: describeError(error).message });
+    }
+  }
+
+  async #giveBack(): Promise<void> {
     if (!this.#isMarked) return;
     this.#isMarked = false;
     this.#heldUntilMs = Number.NEGATIVE_INFINITY;
@@ -81,27 +143,5 @@ export class Attendance {
       // It lapses.
       this.#logger.warn("job.attendance_kept", { error: describeError(error).message });
     }
-  }
-
-  #ask(): void {
-    const sentAtMs = this.#clock.now();
-    const request = { lane: this.#lane, attendant: this.#attendant, forMs: attendanceMs };
-    this.#asked = within(this.#clock, attendanceMs, this.#jobs.attend(request))
-      .then(
-        (isHeld) => {
-          // Without an answer in time the mark may be there all the same.
-          this.#isMarked ||= isHeld !== false;
-          this.#heldUntilMs = isHeld === true ? sentAtMs + attendanceMs : Number.NEGATIVE_INFINITY;
-        },
-        (error: unknown) => {
-          this.#logger.warn("job.attendance_failed", { error: describeError(error).message });
-        },
-      )
-      .then(() => {
-        this.#asked = undefined;
-        if (!this.#isRunning) return;
-        this.#cancelTimer = this.#clock.setTimer(() => this.#ask(), renewalMs);
-        this.#onChange();
-      });
   }
 }

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { createRunner } from "./runner.ts";
 import type { DrainReport } from "./drain-report.ts";
@@ -117,4 +117,37 @@ test("a completed job that fails afterwards has succeeded", async () => {
   });
   expect(report).toMatchObject({ succeeded: 1, retried: 0, refused: 0 });
   expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED" }]);
+});
+
+test("a transaction that hangs after its settlement holds up no other job's", async () => {
+  await enqueueCounts(queue, 2);
+  const timedOut = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<undefined>();
+  const run = async (job: Context): Promise<void> => {
+    if (job.payload.n === 1) return timedOut.promise;
+    await inTransaction(async (tx) => {
+      await job.completeIn(tx);
+      job.signal.addEventListener("abort", () => timedOut.resolve());
+      await release.promise;
+    });
+  };
+  const handlers = [handleJob({ ...countJob, timeoutMs: 200 }, run)];
+  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o" });
+  const draining = runner.drain({ budgetMs: 60_000 });
+  await vi.waitFor(async () => expect(await queue.history()).toHaveLength(1), { timeout: 10_000 });
+  release.resolve(undefined);
+  expect(await draining).toMatchObject({ claimed: 2, succeeded: 2, retried: 0, refused: 0 });
+});
+
+test("a transaction in which completeIn fails leaves a failed attempt, even if the handler hides it", async () => {
+  await enqueueCounts(queue, 1);
+  const report = await drain((job) =>
+    inTransaction(async (tx) => {
+      await write(tx, job);
+      await tx.query("SELECT 1 / 0").catch(() => {});
+      await job.completeIn(tx);
+    }).catch(() => "hidden"),
+  );
+  expect(report).toMatchObject({ claimed: 1, succeeded: 0, retried: 1 });
+  expect(await effects()).toBe(0);
 });

@@ -7,7 +7,7 @@ import {
   type TransactionClient,
 } from "@evenkeel/ledger";
 
-import { Attendance } from "./attendance.ts";
+import { Attendance, renewalMs } from "./attendance.ts";
 import { Attempt } from "./attempt.ts";
 import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
@@ -43,6 +43,7 @@ export interface DrainDeps {
 
 interface DrainLimits {
   readonly budgetMs: number;
+  readonly limitMs: number;
   readonly lingerMs: number;
   readonly maxJobs: number;
   readonly abortGraceMs: number;
@@ -75,10 +76,14 @@ export class Drain {
   readonly #leases: LeaseKeeper;
   readonly #progress: ProgressKeeper;
   readonly #settlements: SettlementQueue;
+  /** Of jobs with a `completeIn`: each may wait for its handler's transaction, and the others must not. */
+  readonly #completions: SettlementQueue;
   readonly #attendance: Attendance;
   readonly #attempts = new Map<string, Attempt>();
   readonly #cancelTimers = new Set<() => void>();
   readonly #waiting = new Map<string, WaitingJob>();
+  /** Jobs whose handlers called `completeIn`, whatever became of it. */
+  readonly #completing = new WeakSet<ClaimedJob>();
   /** Jobs whose handlers settled them in transactions of their own, which may yet have been rolled back. */
   readonly #completed = new WeakSet<ClaimedJob>();
   #averageMs: number | undefined;
@@ -89,7 +94,12 @@ export class Drain {
   #isLeaving = false;
   /** Batches of isolated jobs that are being handed over. */
   #handOvers = 0;
+  readonly #startedAtMs: number;
   #lastSeenMs: number;
+  /** Whether jobs were left that the limit has no room for. */
+  #hasPassedOver = false;
+  /** When the last claim was sent. */
+  #claimedAtMs = Number.NEGATIVE_INFINITY;
   /** Whether a cap or a rate kept the last claim from due work. */
   #isHeldBack = false;
   /** Whether the last claim found nothing. */
@@ -118,9 +128,15 @@ export class Drain {
     this.#types = [...deps.handlers.keys()];
     this.#leases = new LeaseKeeper(deps);
     this.#progress = new ProgressKeeper(deps);
-    this.#settlements = new SettlementQueue({ ...deps, onIdle: () => this.#pump() });
-    this.#attendance = new Attendance({ ...deps, onChange: () => this.#pump() });
-    this.#lastSeenMs = deps.clock.now();
+    this.#settlements = new SettlementQueue({ ...deps, onWritten: () => this.#pump() });
+    this.#completions = new SettlementQueue({ ...deps, onWritten: () => this.#pump() });
+    this.#attendance = new Attendance({
+      ...deps,
+      isAttentive: () => this.#isAttentive(),
+      onChange: () => this.#pump(),
+    });
+    this.#startedAtMs = deps.clock.now();
+    this.#lastSeenMs = this.#startedAtMs;
   }
 
   async run(): Promise<DrainReport> {
@@ -134,7 +150,7 @@ export class Drain {
         signal?.addEventListener("abort", onAbort);
         stopSignal?.addEventListener("abort", onStop);
         if (stopSignal?.aborted === true) this.#stop();
-        if (this.#limits.lingerMs > 0) this.#attendance.start();
+        if (this.#limits.lingerMs > 0 && !this.#isStopping) this.#attendance.start();
         if (budgetMs === 0 || signal?.aborted === true) this.#abort();
         this.#pump();
       });
@@ -144,10 +160,10 @@ export class Drain {
       for (const cancel of this.#cancelTimers) cancel();
       this.#leases.stop();
       this.#progress.stop();
+      // However it ended: an attendance that goes on keeps nudges away and starts this drain anew.
+      await this.#attendance.leave();
     }
-    const wasAttending = this.#attendance.isMarked;
-    await this.#attendance.leave();
-    return this.#report(wasAttending);
+    return this.#report(this.#attendance.hasAttended);
   }
 
   #pump(): void {
@@ -157,10 +173,14 @@ export class Drain {
     const isResting =
       this.#attempts.size === 0 && this.#waiting.size === 0 && this.#handOvers === 0;
     // Nothing runs that could be settled together with what is finished.
-    if (isResting) this.#settlements.flush();
-    const limit = this.#claimLimit(isResting && this.#settlements.isIdle);
+    if (isResting) {
+      this.#settlements.flush();
+      this.#completions.flush();
+    }
+    const isIdle = isResting && this.#settlements.isIdle && this.#completions.isIdle;
+    const limit = this.#claimLimit(isIdle);
     if (limit > 0) void this.#claim(limit);
-    else if (isResting && !this.#isClaiming && this.#settlements.isIdle && this.#isThrough()) {
+    else if (isIdle && !this.#isClaiming && this.#isThrough()) {
       if (this.#attendance.isMarked && !this.#isStopping) void this.#leave();
       else this.#end?.resolve();
     }
@@ -170,11 +190,37 @@ export class Drain {
   #isThrough(): boolean {
     if (this.#isLeaving) return false;
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return true;
+    if (this.#fittingTypes().length === 0) return true;
     if (!this.#wasEmpty || this.#hasChanged || this.#claimFailures > 0) return false;
-    if (this.#attendance.isAsking) return false;
+    if (this.#attendance.resume() || this.#attendance.isAsking) return false;
     return (
       !this.#attendance.isHeld || !(this.#isHeldBack || this.#idleMs() < this.#limits.lingerMs)
     );
+  }
+
+  /** Whether it takes jobs up: while all its slots are taken, or nothing starts any more, others should see to it. */
+  #isAttentive(): boolean {
+    if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return false;
+    if (this.#claimFailures > 0 || this.#isBehind()) return false;
+    if (this.#fittingTypes() !== this.#types) return false;
+    const isFree = this.#attempts.size < this.#deps.concurrency;
+    return isFree || this.#deps.clock.now() - this.#claimedAtMs < renewalMs;
+  }
+
+  /** How long what starts now may take. */
+  #leftMs(): number {
+    return this.#limits.limitMs - (this.#deps.clock.now() - this.#startedAtMs);
+  }
+
+  /** The types whose jobs may be claimed: after the first claim, those whose time-outs the limit leaves room for. */
+  #fittingTypes(): readonly string[] {
+    if (this.#claims === 0 || this.#limits.limitMs === Number.POSITIVE_INFINITY) return this.#types;
+    const leftMs = this.#leftMs();
+    const { handlers } = this.#deps;
+    const fits = this.#types.filter((type) => {
+      return (handlers.get(type)?.definition.timeoutMs ?? 0) <= leftMs;
+    });
+    return fits.length === this.#types.length ? this.#types : fits;
   }
 
   /** How long ago it saw a job. */
@@ -221,24 +267,31 @@ export class Drain {
       },
     });
     this.#attempts.set(job.id, attempt);
-    attempt.start(handler);
+    attempt.start(handler, this.#leftMs());
   }
 
   async #completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
     const { id, fence } = job;
+    this.#completing.add(job);
     // Its row is locked until the transaction ends; the renewal of other leases must not wait for that.
-    this.#leases.exempt(id, fence);
-    const settlement = { id, fence, kind: "succeeded", result } as const;
-    const accepted = await this.#deps.jobs.settle([settlement], toSqlClient(tx));
-    if (!accepted.has(id)) throw abortReasons.leaseLost(id);
+    this.#leases.exempt(id, fence, true);
+    let isAccepted = false;
+    try {
+      const settlement = { id, fence, kind: "succeeded", result } as const;
+      isAccepted = (await this.#deps.jobs.settle([settlement], toSqlClient(tx))).has(id);
+    } finally {
+      // The handler may go on, and try another transaction.
+      if (!isAccepted) this.#leases.exempt(id, fence, false);
+    }
+    if (!isAccepted) throw abortReasons.leaseLost(id);
     this.#completed.add(job);
   }
 
   #decide(job: ClaimedJob, handler: JobHandler, outcome: AttemptOutcome): void {
     const { attempt, maxAttempts, id } = job;
-    const isCompleted = outcome.kind === "returned" && this.#completed.has(job);
     // Refused, and rightly so, unless the transaction did not commit.
-    const checked: AttemptOutcome = isCompleted
+    const isInTransaction = outcome.kind === "returned" && this.#completing.has(job);
+    const checked: AttemptOutcome = isInTransaction
       ? { kind: "threw", error: abortReasons.completionRolledBack(id) }
       : outcome;
     const { retry, isRetryable } = handler.definition;
@@ -252,7 +305,8 @@ export class Drain {
   #settle(job: ClaimedJob, decision: Decision): void {
     const { id, fence, type, tenantId, attempt } = job;
     const deadlineMs = this.#leases.letGo(id) ?? this.#deps.clock.now();
-    this.#settlements.add({
+    const settlements = this.#completing.has(job) ? this.#completions : this.#settlements;
+    settlements.add({
       settlement: { ...decision, id, fence },
       deadlineMs,
       onSettled: (isAccepted) => {
@@ -277,6 +331,7 @@ export class Drain {
     if (this.#isStopping || this.#isClaiming || this.#isLeaving) return 0;
     const room = this.#limits.maxJobs - this.#counts.claimed;
     if (room <= 0) return 0;
+    if (this.#isBehind() || this.#fittingTypes().length === 0) return 0;
     const { concurrency, batchSize } = this.#deps;
     const target = targetStock({ averageMs: this.#averageMs, concurrency, batchSize });
     const missing = target - this.#attempts.size - this.#waiting.size;
@@ -288,15 +343,25 @@ export class Drain {
     return Math.min(missing, batchSize, room);
   }
 
+  /** Whether what ended is not written: to run more would be to run more of it twice. */
+  #isBehind(): boolean {
+    const { leaseMs, batchSize, concurrency } = this.#deps;
+    const { size, writingForMs } = this.#settlements;
+    return writingForMs > leaseMs / 10 || size > 2 * (batchSize + concurrency);
+  }
+
   async #claim(limit: number): Promise<void> {
     const { clock, jobs, lane, leaseMs, owner, logger } = this.#deps;
     this.#isClaiming = true;
     this.#hasChanged = false;
     this.#mayAskAgain = false;
     const claimedAtMs = clock.now();
+    this.#claimedAtMs = claimedAtMs;
+    const types = this.#fittingTypes();
+    this.#hasPassedOver ||= types !== this.#types;
     const request = {
       lane,
-      types: this.#types,
+      types,
       limit,
       leaseMs,
       owner,
@@ -319,10 +384,11 @@ export class Drain {
       if (this.#wasEmpty) this.#askAgainAfter(this.#pollAfterMs());
       else {
         this.#lastSeenMs = clock.now();
-        if (this.#limits.lingerMs > 0) this.#attendance.start();
+        if (this.#limits.lingerMs > 0 && !this.#isStopping) this.#attendance.start();
       }
     } catch (error) {
       if (this.#claims === 0) {
+        this.#isStopping = true;
         this.#end?.reject(error);
         return;
       }
@@ -415,6 +481,8 @@ export class Drain {
 
   #stop(): void {
     this.#isStopping = true;
+    // What runs may go on for long, and nobody should rely on this drain meanwhile.
+    void this.#attendance.leave();
     this.#releaseWaiting();
     this.#pump();
   }
@@ -448,7 +516,7 @@ export class Drain {
       ...this.#deps,
       types: this.#types,
       patienceMs: this.#deps.leaseMs / 2,
-      isThrough: this.#wasEmpty && !this.#hasChanged && !wasAttending,
+      isThrough: this.#wasEmpty && !this.#hasChanged && !wasAttending && !this.#hasPassedOver,
     });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
     const heldBack = wasAttending && this.#isHeldBack;

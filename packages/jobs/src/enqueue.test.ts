@@ -145,6 +145,8 @@ test.each([
   ["another lane", { lane: "fast" }, "invalid_options"],
   ["a correlation id with NUL", { correlationId: "a\u0000" }, "invalid_options"],
   ["an invalid time", { runAt: new Date(Number.NaN) }, "invalid_options"],
+  ["the year 0", { runAt: new Date("0000-01-01T00:00:00Z") }, "invalid_options"],
+  ["a time as text", JSON.parse(`{ "runAt": "2026-01-01T00:00:00Z" }`), "invalid_options"],
 ])("%s is refused with a typed error and nothing is written", async (_case, change, code) => {
   const input = { tenantId: "bad", payload: { text: "free" }, ...change };
   await expect(
@@ -180,6 +182,13 @@ test.each([
   { type: "with space" },
   { version: 0 },
   { timeoutMs: 0 },
+  // Of callers without types.
+  JSON.parse(`{ "payload": {} }`),
+  JSON.parse(`{ "type": null }`),
+  JSON.parse(`{ "retry": { "maxAttempts": 3 } }`),
+  JSON.parse(`{ "isRetryable": true }`),
+  JSON.parse(`{ "version": 2, "upcast": { "1": 5 } }`),
+  JSON.parse(`{ "uniqueKey": "id" }`),
 ])("the definition %j is refused", (change) => {
   const options = { type: "x", version: 1, payload: z.object({}), ...change };
   expect(() => defineJob(options)).toThrow(expect.objectContaining({ code: "invalid_definition" }));

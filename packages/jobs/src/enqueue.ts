@@ -189,8 +189,8 @@ function checkDueTime(
   const problem =
     runAt !== undefined && delayMs !== undefined
       ? "takes runAt or delayMs, not both"
-      : runAt !== undefined && !/^\d{4}-/u.test(toIsoText(runAt))
-        ? "has an invalid runAt"
+      : runAt !== undefined && !isStorableTime(runAt)
+        ? "has a runAt that is no Date of the years 1 to 9999"
         : delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)
           ? `has a delayMs outside 0 to ${maxDelayMs}`
           : undefined;
@@ -198,6 +198,11 @@ function checkDueTime(
   throw new JobError("invalid_options", `Job ${type} ${problem}.`, { type });
 }
 
-function toIsoText(date: Date): string {
-  return Number.isNaN(date.getTime()) ? "" : date.toISOString();
+/** Callers without types pass text; a Date may be of another realm. */
+function isStorableTime(value: unknown): boolean {
+  try {
+    return /^(?!0000)\d{4}-/u.test(Date.prototype.toISOString.call(value));
+  } catch {
+    return false;
+  }
 }

@@ -117,7 +117,8 @@ export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z
     result,
     uniqueness,
   } = options;
-  if (!/^[a-z][\w.-]{0,99}$/iu.test(type)) {
+  // Definitions are written without types as well: `undefined` would pass as a name.
+  if (typeof type !== "string" || !/^[a-z][\w.-]{0,99}$/iu.test(type)) {
     throw new JobError(
       "invalid_definition",
       `A job type has up to 100 letters, digits, ".", "_" or "-" and begins with a letter; got ${JSON.stringify(type)}.`,
@@ -130,6 +131,16 @@ export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z
       `The version of job ${type} must be a whole number from 1; got ${version}.`,
       { field: "version", type, value: version },
     );
+  }
+  const missing = Object.entries({
+    "payload with a zod schema": typeof payload?.safeParse === "function",
+    "retry policy with a function delayMs": typeof retry?.delayMs === "function",
+    "function isRetryable": typeof isRetryable === "function",
+    "function per version in upcast": Object.values(upcast).every((f) => typeof f === "function"),
+    "function uniqueKey": uniqueKey === undefined || typeof uniqueKey === "function",
+  }).find(([, isThere]) => !isThere);
+  if (missing !== undefined) {
+    throw new JobError("invalid_definition", `Job ${type} needs a ${missing[0]}.`, { type });
   }
   const foreign = Object.keys(upcast).find(
     (from) => !(Number(from) >= 1 && Number(from) < version),

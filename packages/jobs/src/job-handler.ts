@@ -23,7 +23,7 @@ export interface AttemptContext {
   /**
    * Settles the job as succeeded inside the caller's own transaction: what the handler wrote there and the
    * settlement commit together, or neither does. The last thing to do in it; then let the handler return. A
-   * transaction that is rolled back leaves the attempt failed, to be tried again.
+   * transaction that is rolled back, or in which this fails, leaves the attempt failed, to be tried again.
    *
    * @param tx The transaction's client: Prisma's `tx`, or a `pg` client between BEGIN and COMMIT.
    * @param result Kept in the job's history, as a returned value is.

@@ -4,6 +4,9 @@ import type { JobStore } from "@evenkeel/ledger";
 import { within, type Clock } from "./clock.ts";
 import { describeError } from "./error-description.ts";
 
+/** How long a renewal is awaited even if leases have run out: after a blocked event loop they are seldom taken. */
+const leastPatienceMs = 1_000;
+
 interface Lease {
   readonly fence: string;
   /** By the runner's clock, counted from before the claim was sent: never later than the database's. */
@@ -48,10 +51,10 @@ export class LeaseKeeper {
     this.#schedule(this.#leaseMs / 3);
   }
 
-  /** Leaves a lease out of the renewals, for its owner settles it in a transaction of its own. */
-  exempt(id: string, fence: string): void {
+  /** Leaves a lease out of the renewals while its owner settles it in a transaction of its own, or no longer. */
+  exempt(id: string, fence: string, isExempt: boolean): void {
     const lease = this.#leases.get(id);
-    if (lease?.fence === fence) lease.isExempt = true;
+    if (lease?.fence === fence) lease.isExempt = isExempt;
   }
 
   /** Ends the renewal of a lease. Answers until when it is good, or `undefined` when it was lost. */
@@ -87,7 +90,10 @@ export class LeaseKeeper {
     const sentAtMs = this.#clock.now();
     // A database that hangs must not hide that a lease ran out.
     const earliestEndMs = Math.min(...asked.map(([, lease]) => lease.expiresAtMs));
-    const patienceMs = Math.min(this.#leaseMs / 4, Math.max(1, earliestEndMs - sentAtMs));
+    const patienceMs = Math.min(
+      this.#leaseMs / 4,
+      Math.max(leastPatienceMs, earliestEndMs - sentAtMs),
+    );
     const claims = asked.map(([id, { fence }]) => ({ id, fence }));
     let held: Set<string> | undefined;
     try {

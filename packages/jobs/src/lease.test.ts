@@ -1,6 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { silentLogger } from "@evenkeel/events";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
+import { enqueue } from "./enqueue.ts";
 import { handleJob, type JobHandler } from "./job-handler.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { createRunner, type Runner } from "./runner.ts";
 import { countJob } from "./testing/count-job.ts";
 import { createManualClock, type ManualClock } from "./testing/manual-clock.ts";
@@ -215,4 +220,90 @@ test("jobs of a claim that the ledger answered too late are given back", async (
   answer.resolve(undefined);
   expect((await settled.promise).size).toBe(3);
   expect(await jobs.counts()).toMatchObject({ due: 3, running: 0 });
+});
+
+test("while the database takes no settlements, no more jobs are run that would have to be run again", async () => {
+  await enqueueCounts(queue, 60);
+  const { jobs } = queue.ledger;
+  let ran = 0;
+  const ranAtSettlement: number[] = [];
+  const settle: typeof jobs.settle = async (...request) => {
+    if (ranAtSettlement.length === 0) await sleep(500);
+    ranAtSettlement.push(ran);
+    return jobs.settle(...request);
+  };
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+    clock.advance(leaseMs / 50);
+  });
+  const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
+  const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
+  // What waits for more to be settled with it waits by this clock.
+  const ticking = setInterval(() => clock.advance(20), 5);
+  const report = await runner.drain({ budgetMs: 24 * 3_600_000 });
+  clearInterval(ticking);
+  expect(report).toMatchObject({ claimed: 60, succeeded: 60, refused: 0 });
+  expect(ranAtSettlement[0]).toBeLessThan(12);
+});
+
+test("a lease that ran out while the event loop was blocked is kept, if nobody has taken the job", async () => {
+  let blockedMs = 0;
+  const answer = Promise.withResolvers<Set<string>>();
+  const keeper = new LeaseKeeper({
+    jobs: { heartbeat: () => answer.promise },
+    leaseMs,
+    clock: { ...clock, now: () => clock.now() + blockedMs },
+    logger: silentLogger,
+  });
+  const lost: string[] = [];
+  keeper.hold("1", "1", 0, () => void lost.push("1"));
+  keeper.hold("2", "1", 0, () => void lost.push("2"));
+  blockedMs = leaseMs;
+  clock.advance(leaseMs / 3);
+  // As long as a database takes.
+  clock.advance(100);
+  answer.resolve(new Set(["1"]));
+  for (let tick = 0; tick < 20; tick += 1) await Promise.resolve();
+  expect(lost).toEqual(["2"]);
+});
+
+test("what still runs at the host's limit has timed out, and says so", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const { runner } = createBeatingRunner(gate.handler);
+  const drain = runner.drain({ ...budget, limitMs: 10_000 });
+  const signal = await gate.begun;
+  clock.advance(9_999);
+  expect(signal.aborted).toBe(false);
+  clock.advance(1);
+  expect(signal.reason).toMatchObject({ code: "timed_out" });
+  expect(await drain).toMatchObject({ claimed: 1, retried: 1, remaining: false });
+  gate.release();
+  const { rows } = await queue.database.pool.query<{ message: string }>(
+    `SELECT "errors" -> 0 ->> 'message' AS "message" FROM "evenkeel"."background_job"`,
+  );
+  expect(rows[0]?.message).toMatch(/within 10000 ms, .* its host's limit left of its 3600000 ms/u);
+});
+
+test("a job whose time-out does not fit into what the limit has left waits for a drain's first claim", async () => {
+  const longJob = { ...countJob, type: "long", timeoutMs: 9_000 };
+  const quickJob = { ...countJob, timeoutMs: 1_000 };
+  const ran: string[] = [];
+  const handlers = [quickJob, longJob].map((definition) =>
+    handleJob(definition, async () => {
+      ran.push(definition.type);
+      clock.advance(500);
+    }),
+  );
+  const options = { handlers, owner: "r", concurrency: 1, batchSize: 1, leaseMs, clock };
+  const runner = createRunner({ ledger: queue.ledger, ...options });
+  for (const definition of [quickJob, longJob, quickJob]) {
+    await enqueue(queue.database.pool, definition, { tenantId: "t", payload: { n: 1 } });
+    clock.advance(10);
+  }
+  const limited = { ...budget, limitMs: 9_400 };
+  expect(await runner.drain(limited)).toMatchObject({ succeeded: 2, remaining: true });
+  expect(ran).toEqual(["count", "count"]);
+  expect(await runner.drain(limited)).toMatchObject({ succeeded: 1, remaining: false });
+  expect(ran.at(-1)).toBe("long");
 });

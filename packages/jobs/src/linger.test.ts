@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { handleJob } from "./job-handler.ts";
 import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 import { countJob } from "./testing/count-job.ts";
+import { createManualClock } from "./testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "./testing/queue.ts";
 
 let queue: Queue;
@@ -112,4 +113,75 @@ test("while a rate holds due work back, the attendant waits for it", async () =>
     .queue.limit({ tenantId: "t" }, { rate: { jobs: 2, periodMs: 1_000 } });
   await enqueueCounts(queue, 5);
   expect(await open().drain({ budgetMs: 60_000, lingerMs: 1 })).toMatchObject({ succeeded: 5 });
+});
+
+test("a drain whose first claim fails attends nothing afterwards, and claims nothing any more", async () => {
+  const { jobs } = queue.ledger;
+  const clock = createManualClock();
+  let claims = 0;
+  let attends = 0;
+  const claim: typeof jobs.claim = async (request) => {
+    claims += 1;
+    if (claims === 1) throw new Error("The database is away for a moment.");
+    return jobs.claim(request);
+  };
+  const attend: typeof jobs.attend = async (request) => {
+    attends += 1;
+    return jobs.attend(request);
+  };
+  const runner = open({ ledger: { jobs: { ...jobs, claim, attend } }, clock });
+  const draining = runner.drain({ budgetMs: 60_000, lingerMs: 60_000 });
+  await expect(draining).rejects.toThrow("away for a moment");
+  expect(await isAttended()).toBe(false);
+  await enqueueCounts(queue, 1);
+  clock.advance(60_000);
+  await sleep(50);
+  expect({ claims, attends, ran }).toEqual({ claims: 1, attends: 1, ran: 0 });
+});
+
+/** A runner whose jobs run until they are let go. */
+function openHeld(): { readonly runner: Runner; readonly letGo: () => void } {
+  const gate = Promise.withResolvers<undefined>();
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+    await gate.promise;
+  });
+  const handlers = [handler];
+  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o", concurrency: 2 });
+  return { runner, letGo: () => gate.resolve(undefined) };
+}
+
+test("a drain that starts nothing any more attends nothing, while its last jobs run", async () => {
+  const { runner, letGo } = openHeld();
+  const stop = new AbortController();
+  const draining = runner.drain({
+    budgetMs: 60_000,
+    lingerMs: 60_000,
+    stopSignal: stop.signal,
+  });
+  await enqueueCounts(queue, 1);
+  await vi.waitFor(() => expect(ran).toBe(1));
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  stop.abort();
+  await vi.waitFor(async () => expect(await isAttended()).toBe(false));
+  await enqueueCounts(queue, 1);
+  letGo();
+  expect(await draining).toMatchObject({ succeeded: 1, stopped: true, remaining: true });
+});
+
+test("a drain whose slots are all taken leaves the lane to others, and waits for new jobs afterwards", async () => {
+  const { runner, letGo } = openHeld();
+  const stop = new AbortController();
+  const limits = { budgetMs: 60_000, lingerMs: 60_000 };
+  const draining = runner.drain({ ...limits, stopSignal: stop.signal });
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true));
+  await enqueueCounts(queue, 2);
+  await vi.waitFor(() => expect(ran).toBe(2));
+  await vi.waitFor(async () => expect(await isAttended()).toBe(false), { timeout: 10_000 });
+  await enqueueCounts(queue, 1);
+  expect(await open().drain({ ...limits, lingerMs: 1 })).toMatchObject({ succeeded: 1 });
+  letGo();
+  await vi.waitFor(async () => expect(await isAttended()).toBe(true), { timeout: 10_000 });
+  stop.abort();
+  expect(await draining).toMatchObject({ succeeded: 2, remaining: false });
 });

@@ -179,3 +179,20 @@ test("one settlement that the database cannot take does not hold up the others",
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, dead: 1 });
   expect(await queue.deadLetters()).toMatchObject([{ reason: "poison" }]);
 });
+
+test("settlements that were written and whose answer was lost count as what they are", async () => {
+  await enqueueCounts(queue, 3);
+  const { jobs } = queue.ledger;
+  let losses = 2;
+  const settle: typeof jobs.settle = async (...request) => {
+    const accepted = await jobs.settle(...request);
+    losses -= 1;
+    if (losses >= 0) throw Object.assign(new Error("connection reset"), { code: "ECONNRESET" });
+    return accepted;
+  };
+  const handler = handleJob(countJob, async () => {});
+  const ledger = { jobs: { ...jobs, settle } };
+  const runner = createRunner({ ledger, handlers: [handler], owner: "r" });
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 3, refused: 0 });
+  expect(await queue.history()).toHaveLength(3);
+});

@@ -247,6 +247,11 @@ test("two handlers of one type, or options out of range, are refused", () => {
     { batchSize: 10_001 },
     { leaseMs: 999 },
     { leaseMs: Number.NaN },
+    { owner: "" },
+    { owner: "x".repeat(201) },
+    // Of a caller without types.
+    JSON.parse(`{ "lane": "fast" }`),
+    JSON.parse(`{ "owner": null }`),
   ]) {
     expect(() => createRunner({ ledger, handlers: [], owner: "r", ...option })).toThrow(
       expect.objectContaining({ code: "invalid_options" }),
@@ -328,4 +333,20 @@ test("a ledger that does not answer the first claim rejects the drain", async ()
   );
   await expect(runner.drain(budget)).rejects.toMatchObject({ code: "ECONNREFUSED" });
   await ledger.close();
+});
+
+test("a thrown value that cannot be looked at is a failed attempt like any other", async () => {
+  await enqueueCounts(queue, 2);
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const shy = new Error("shy");
+  Object.defineProperty(shy, "code", {
+    get: () => {
+      throw new Error("not yours");
+    },
+  });
+  const handler = handleJob(countJob, async ({ payload }) => {
+    throw payload.n === 0 ? revoked.proxy : shy;
+  });
+  expect(await runnerOf(handler).drain(budget)).toMatchObject({ claimed: 2, retried: 2 });
 });

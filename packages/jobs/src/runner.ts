@@ -1,4 +1,4 @@
-import { silentLogger, type Lane, type Logger } from "@evenkeel/events";
+import { lanes, silentLogger, type Lane, type Logger } from "@evenkeel/events";
 import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
 import { systemClock, type Clock } from "./clock.ts";
@@ -14,7 +14,7 @@ export interface RunnerOptions {
   readonly ledger: { readonly jobs: JobStore };
   /** One handler per type. Jobs of other types are never touched. */
   readonly handlers: readonly JobHandler[];
-  /** Names this host for people, in the ledger and the logs; it is no fence. */
+  /** Names this host for people, in the ledger and the logs, 1 to 200 characters; it is no fence. */
   readonly owner: string;
   /** The lane whose jobs it runs, `stable` by default. */
   readonly lane?: Lane;
@@ -40,6 +40,12 @@ export interface DrainOptions {
    * claimed and not started are given back at once.
    */
   readonly budgetMs: number;
+  /**
+   * When every attempt is over, in milliseconds: for a host that ends what takes longer. What runs then has timed
+   * out. The first claim takes any job; later ones only jobs whose `timeoutMs` fits into what is left, so that a job
+   * is cut short only where its time-out is longer than the limit. No limit by default.
+   */
+  readonly limitMs?: number;
   /**
    * How long it waits for new jobs after the last one that it saw, in milliseconds; 0 by default. Of the drains of
    * a lane one waits, asking every 20 ms at first and every 250 ms after a while; others end when nothing is due.
@@ -79,7 +85,7 @@ export interface Runner {
    */
   runOne(
     job: JobClaim,
-    options?: Pick<DrainOptions, "signal" | "stopSignal" | "abortGraceMs">,
+    options?: Pick<DrainOptions, "limitMs" | "signal" | "stopSignal" | "abortGraceMs">,
   ): Promise<DrainReport>;
 }
 
@@ -93,6 +99,19 @@ export function createRunner(options: RunnerOptions): Runner {
   checkWhole("concurrency", concurrency, 1, 1_000);
   checkWhole("batchSize", batchSize, 1, 10_000);
   checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);
+  const { owner, lane = "stable" } = options;
+  // Names come from a host's environment, where they may be missing.
+  const isName = typeof owner === "string" && owner.length >= 1 && owner.length <= 200;
+  if (!isName || owner.includes("\u0000") || !owner.isWellFormed()) {
+    throw new JobError("invalid_options", "owner must have 1 to 200 characters and no NUL.", {
+      field: "owner",
+    });
+  }
+  if (!lanes.includes(lane)) {
+    throw new JobError("invalid_options", `lane must be one of ${lanes.join(", ")}.`, {
+      field: "lane",
+    });
+  }
   const handlers = new Map<string, JobHandler>();
   for (const handler of options.handlers) {
     const { type } = handler.definition;
@@ -106,8 +125,8 @@ export function createRunner(options: RunnerOptions): Runner {
   const deps = {
     jobs: options.ledger.jobs,
     handlers,
-    owner: options.owner,
-    lane: options.lane ?? "stable",
+    owner,
+    lane,
     concurrency,
     batchSize,
     leaseMs,
@@ -118,13 +137,15 @@ export function createRunner(options: RunnerOptions): Runner {
   return {
     drain: async (drainOptions) => {
       const { budgetMs, maxJobs = Number.MAX_SAFE_INTEGER, abortGraceMs = 5_000 } = drainOptions;
-      const { lingerMs = 0 } = drainOptions;
+      const { lingerMs = 0, limitMs } = drainOptions;
       checkRange("budgetMs", budgetMs, 0, 86_400_000);
       checkWhole("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
       checkRange("lingerMs", lingerMs, 0, 86_400_000);
       checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
+      checkLimit(limitMs);
       return new Drain(deps, {
         budgetMs,
+        limitMs: limitMs ?? Number.POSITIVE_INFINITY,
         lingerMs,
         maxJobs,
         abortGraceMs,
@@ -133,13 +154,20 @@ export function createRunner(options: RunnerOptions): Runner {
         isolate: drainOptions.isolate,
       }).run();
     },
-    runOne: async (job, { abortGraceMs = 5_000, signal, stopSignal } = {}) => {
+    runOne: async (job, { abortGraceMs = 5_000, limitMs, signal, stopSignal } = {}) => {
       checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
+      checkLimit(limitMs);
       const claimOne: JobStore["claim"] = async (request) => {
         const claimed = await deps.jobs.claimOne({ ...job, ...request });
         return { jobs: claimed === undefined ? [] : [claimed], heldBack: false };
       };
-      const limits = { budgetMs: longestWaitMs, lingerMs: 0, maxJobs: 1, isolate: undefined };
+      const limits = {
+        budgetMs: longestWaitMs,
+        limitMs: limitMs ?? Number.POSITIVE_INFINITY,
+        lingerMs: 0,
+        maxJobs: 1,
+        isolate: undefined,
+      };
       const oneDeps = { ...deps, jobs: { ...deps.jobs, claim: claimOne } };
       return new Drain(oneDeps, { ...limits, abortGraceMs, signal, stopSignal }).run();
     },
@@ -148,6 +176,10 @@ export function createRunner(options: RunnerOptions): Runner {
 
 /** How long a claim of one job is tried, in milliseconds. */
 const longestWaitMs = 60_000;
+
+function checkLimit(limitMs: number | undefined): void {
+  if (limitMs !== undefined) checkRange("limitMs", limitMs, 1, 86_400_000);
+}
 
 function checkRange(field: string, value: number, min: number, max: number): void {
   if (Number.isFinite(value) && value >= min && value <= max) return;

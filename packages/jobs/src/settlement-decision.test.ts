@@ -30,7 +30,7 @@ test("a failure is tried again while attempts are left, and is then dead", () =>
   expect(decide(threw(error), 1)).toMatchObject({ kind: "retry", delayMs: 500 });
   expect(decide(threw(error), 2)).toMatchObject({ kind: "retry", delayMs: 1_000 });
   expect(decide(threw(error), 3)).toMatchObject({ kind: "dead", reason: "exhausted" });
-  expect(decide({ kind: "timed_out", timeoutMs: 5 }, 3)).toMatchObject({
+  expect(decide({ kind: "timed_out", timeoutMs: 5, allowedMs: 5 }, 3)).toMatchObject({
     kind: "dead",
     reason: "timeout",
   });
@@ -63,7 +63,7 @@ const outcomes: fc.Arbitrary<AttemptOutcome> = fc.oneof(
     { kind: "too_new" },
     { kind: "used_up" },
     { kind: "overstayed" },
-    { kind: "timed_out", timeoutMs: 1 },
+    { kind: "timed_out", timeoutMs: 1, allowedMs: 1 },
     { kind: "unreadable", issues: ["n: wrong"] },
     { kind: "returned", result: 1 },
   ),

@@ -10,7 +10,12 @@ export type AttemptOutcome =
   | { readonly kind: "returned"; readonly result: unknown }
   | { readonly kind: "threw"; readonly error: unknown }
   /** The time-out passed first. Whatever the handler does afterwards is dropped. */
-  | { readonly kind: "timed_out"; readonly timeoutMs: number }
+  | {
+      readonly kind: "timed_out";
+      readonly timeoutMs: number;
+      /** Less than its time-out where the host's limit came first. */
+      readonly allowedMs: number;
+    }
   /** The drain was aborted and the handler did not stop in the time it was given. */
   | { readonly kind: "overstayed" }
   /** The drain was aborted and the handler stopped because of it. */
@@ -76,7 +81,11 @@ export function decideSettlement({
       return { kind: "dead", reason: "in_doubt", error: { code: "effect_in_doubt", message } };
     }
     case "timed_out": {
-      const message = `The attempt did not end within ${outcome.timeoutMs} ms.`;
+      const { timeoutMs, allowedMs } = outcome;
+      const message =
+        allowedMs < timeoutMs
+          ? `The attempt did not end within ${allowedMs} ms, which is all that its host's limit left of its ${timeoutMs} ms. Run it where the limit is longer, or as smaller jobs.`
+          : `The attempt did not end within ${timeoutMs} ms.`;
       const error = { code: "timed_out", message };
       if (isLast) return { kind: "dead", reason: "timeout", error };
       return { kind: "retry", delayMs: delayMs(), error };
@@ -127,8 +136,16 @@ function backOff(retry: RetryPolicy, attempt: number, random: () => number): num
   return Math.min(Math.max(0, delayMs), maxDelayMs);
 }
 
-/** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. */
+/** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. Never throws. */
 export function isAbort(error: unknown, reason: unknown): boolean {
+  try {
+    return isCausedBy(error, reason);
+  } catch {
+    return false;
+  }
+}
+
+function isCausedBy(error: unknown, reason: unknown): boolean {
   let current = error;
   for (let depth = 0; depth < 5 && current !== undefined && current !== null; depth += 1) {
     if (current === reason || (current instanceof Error && current.name === "AbortError"))

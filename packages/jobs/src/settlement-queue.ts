@@ -1,5 +1,5 @@
 import type { Logger } from "@evenkeel/events";
-import type { JobStore, Settlement } from "@evenkeel/ledger";
+import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
 
 import { within, type Clock } from "./clock.ts";
 import { describeError } from "./error-description.ts";
@@ -31,27 +31,39 @@ export class SettlementQueue {
   readonly #jobs: Pick<JobStore, "settle">;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #onIdle: () => void;
+  readonly #onWritten: () => void;
   /** By job. */
   readonly #pending = new Map<string, PendingSettlement>();
   #isWriting = false;
+  #writingCount = 0;
+  #writingSinceMs = 0;
   #cancelTimer: (() => void) | undefined;
 
   constructor(deps: {
     readonly jobs: Pick<JobStore, "settle">;
     readonly clock: Clock;
     readonly logger: Logger;
-    /** Called after a batch when nothing is left to write. */
-    readonly onIdle: () => void;
+    /** Called after every batch. */
+    readonly onWritten: () => void;
   }) {
     this.#jobs = deps.jobs;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
-    this.#onIdle = deps.onIdle;
+    this.#onWritten = deps.onWritten;
   }
 
   get isIdle(): boolean {
     return !this.#isWriting && this.#pending.size === 0;
+  }
+
+  /** How many wait for an answer. */
+  get size(): number {
+    return this.#writingCount + this.#pending.size;
+  }
+
+  /** How long the write under way has taken, in milliseconds; 0 without one. */
+  get writingForMs(): number {
+    return this.#isWriting ? this.#clock.now() - this.#writingSinceMs : 0;
   }
 
   add(item: PendingSettlement): void {
@@ -72,16 +84,20 @@ export class SettlementQueue {
     this.#isWriting = true;
     const batch = [...this.#pending.values()].slice(0, maxBatch);
     for (const { settlement } of batch) this.#pending.delete(settlement.id);
+    this.#writingCount = batch.length;
+    this.#writingSinceMs = this.#clock.now();
     void this.#write(batch).then(() => {
       this.#isWriting = false;
+      this.#writingCount = 0;
       // What came in during the write has waited long enough.
-      if (this.#pending.size > 0) this.flush();
-      else this.#onIdle();
+      this.flush();
+      this.#onWritten();
     });
   }
 
   async #write(batch: readonly PendingSettlement[]): Promise<void> {
     let open = batch;
+    let mayBeWritten = false;
     for (let delayMs = firstRetryMs; open.length > 0; delayMs *= 2) {
       try {
         const lastDeadlineMs = Math.max(...open.map(({ deadlineMs }) => deadlineMs));
@@ -95,9 +111,14 @@ export class SettlementQueue {
           for (const item of open) item.onSettled(false);
           return;
         }
-        for (const item of open) item.onSettled(accepted.has(item.settlement.id));
+        // Nobody takes a job over while its lease holds: what is gone by then was settled by a try without an answer.
+        const nowMs = this.#clock.now();
+        for (const { settlement, deadlineMs, onSettled } of open) {
+          onSettled(accepted.has(settlement.id) || (mayBeWritten && nowMs < deadlineMs));
+        }
         return;
       } catch (error) {
+        mayBeWritten ||= isUnreachable(error);
         const { code, message } = describeError(error);
         this.#logger.warn("job.settle_failed", { jobs: open.length, code, error: message });
         if (isDataFault(error)) return await this.#isolate(open);

@@ -58,7 +58,10 @@ export interface BackgroundApp {
 
 /** Changes to the app's parts. */
 export interface BackgroundAppOptions extends Partial<
-  Pick<BackgroundFunctionsOptions, "stepBudgetMs" | "runBudgetMs" | "maxContinuations" | "lingerMs">
+  Pick<
+    BackgroundFunctionsOptions,
+    "stepBudgetMs" | "stepLimitMs" | "runBudgetMs" | "maxContinuations" | "lingerMs"
+  >
 > {
   /** The engine's clock runs by itself. */
   readonly isRealTime?: boolean;
