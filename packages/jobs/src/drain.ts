@@ -1,31 +1,20 @@
 import type { Lane, Logger } from "@evenkeel/events";
-import {
-  toSqlClient,
-  type ClaimedJob,
-  type ClaimResult,
-  type JobStore,
-  type TransactionClient,
-} from "@evenkeel/ledger";
+import type { ClaimedJob, ClaimResult, JobStore } from "@evenkeel/ledger";
 
 import { Attendance, renewalMs } from "./attendance.ts";
 import { Attempt } from "./attempt.ts";
 import { averageDuration, targetStock } from "./claim-size.ts";
 import { within, type Clock } from "./clock.ts";
-import { countedAs, readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
+import { readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
 import { describeError } from "./error-description.ts";
 import { handOver } from "./hand-over.ts";
 import type { Isolate } from "./isolate.ts";
 import { JobError } from "./job-error.ts";
 import type { JobHandler } from "./job-handler.ts";
+import { JobSettler } from "./job-settler.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { ProgressKeeper } from "./progress-keeper.ts";
-import {
-  abortReasons,
-  decideSettlement,
-  type AttemptOutcome,
-  type Decision,
-} from "./settlement-decision.ts";
-import { SettlementQueue } from "./settlement-queue.ts";
+import { WaitingJobs, type SuspectGate } from "./waiting-jobs.ts";
 
 /** What every drain of a runner shares. */
 export interface DrainDeps {
@@ -37,6 +26,8 @@ export interface DrainDeps {
   readonly batchSize: number;
   readonly leaseMs: number;
   readonly clock: Clock;
+  readonly settleWithinMs: number;
+  readonly suspects: SuspectGate;
   readonly random: () => number;
   readonly logger: Logger;
 }
@@ -50,11 +41,6 @@ interface DrainLimits {
   readonly signal: AbortSignal | undefined;
   readonly stopSignal: AbortSignal | undefined;
   readonly isolate: Isolate | undefined;
-}
-
-interface WaitingJob {
-  readonly job: ClaimedJob;
-  readonly handler: JobHandler;
 }
 
 /** While jobs run and none was due, how often the queue is asked again, in milliseconds. */
@@ -75,17 +61,11 @@ export class Drain {
   readonly #types: readonly string[];
   readonly #leases: LeaseKeeper;
   readonly #progress: ProgressKeeper;
-  readonly #settlements: SettlementQueue;
-  /** Of jobs with a `completeIn`: each may wait for its handler's transaction, and the others must not. */
-  readonly #completions: SettlementQueue;
+  readonly #settler: JobSettler;
   readonly #attendance: Attendance;
   readonly #attempts = new Map<string, Attempt>();
   readonly #cancelTimers = new Set<() => void>();
-  readonly #waiting = new Map<string, WaitingJob>();
-  /** Jobs whose handlers called `completeIn`, whatever became of it. */
-  readonly #completing = new WeakSet<ClaimedJob>();
-  /** Jobs whose handlers settled them in transactions of their own, which may yet have been rolled back. */
-  readonly #completed = new WeakSet<ClaimedJob>();
+  readonly #waiting: WaitingJobs;
   #averageMs: number | undefined;
   #afterTenant: string | undefined;
   #isPumping = false;
@@ -128,8 +108,13 @@ export class Drain {
     this.#types = [...deps.handlers.keys()];
     this.#leases = new LeaseKeeper(deps);
     this.#progress = new ProgressKeeper(deps);
-    this.#settlements = new SettlementQueue({ ...deps, onWritten: () => this.#pump() });
-    this.#completions = new SettlementQueue({ ...deps, onWritten: () => this.#pump() });
+    this.#settler = new JobSettler({
+      ...deps,
+      leases: this.#leases,
+      counts: this.#counts,
+      onWritten: () => this.#pump(),
+    });
+    this.#waiting = new WaitingJobs(deps.suspects, () => this.#pump());
     this.#attendance = new Attendance({
       ...deps,
       isAttentive: () => this.#isAttentive(),
@@ -173,11 +158,8 @@ export class Drain {
     const isResting =
       this.#attempts.size === 0 && this.#waiting.size === 0 && this.#handOvers === 0;
     // Nothing runs that could be settled together with what is finished.
-    if (isResting) {
-      this.#settlements.flush();
-      this.#completions.flush();
-    }
-    const isIdle = isResting && this.#settlements.isIdle && this.#completions.isIdle;
+    if (isResting) this.#settler.flush();
+    const isIdle = isResting && this.#settler.isIdle;
     const limit = this.#claimLimit(isIdle);
     if (limit > 0) void this.#claim(limit);
     else if (isIdle && !this.#isClaiming && this.#isThrough()) {
@@ -201,7 +183,7 @@ export class Drain {
   /** Whether it takes jobs up: while all its slots are taken, or nothing starts any more, others should see to it. */
   #isAttentive(): boolean {
     if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return false;
-    if (this.#claimFailures > 0 || this.#isBehind()) return false;
+    if (this.#claimFailures > 0 || this.#settler.isBehind) return false;
     if (this.#fittingTypes() !== this.#types) return false;
     const isFree = this.#attempts.size < this.#deps.concurrency;
     return isFree || this.#deps.clock.now() - this.#claimedAtMs < renewalMs;
@@ -240,10 +222,9 @@ export class Drain {
   #startWaiting(): void {
     if (this.#isStopping) return;
     while (this.#attempts.size < this.#deps.concurrency) {
-      const [first] = this.#waiting;
-      if (first === undefined) return;
-      this.#waiting.delete(first[0]);
-      this.#start(first[1].job, first[1].handler);
+      const next = this.#waiting.take();
+      if (next === undefined) return;
+      this.#start(next.job, next.handler);
     }
   }
 
@@ -253,77 +234,41 @@ export class Drain {
       job,
       clock: this.#deps.clock,
       logger: this.#deps.logger,
-      complete: (tx, result) => this.#completeIn(job, tx, result),
+      complete: (tx, result) => this.#settler.completeIn(job, tx, result),
       effects: this.#deps.jobs.effects,
       onProgress: (done, total) =>
         this.#progress.add({ id: job.id, fence: job.fence, done, total }),
       onEnd: (outcome) => {
         this.#attempts.delete(job.id);
+        this.#deps.suspects.leave(job);
         this.#progress.letGo(job.id);
         this.#averageMs = averageDuration(this.#averageMs, this.#deps.clock.now() - startedAtMs);
         this.#hasChanged = true;
-        if (outcome !== undefined) this.#decide(job, handler, outcome);
+        if (outcome !== undefined) this.#settler.settleOutcome(job, handler, outcome);
         this.#pump();
       },
     });
     this.#attempts.set(job.id, attempt);
-    attempt.start(handler, this.#leftMs());
+    if (job.crashes === 0) attempt.start(handler, this.#leftMs());
+    else void this.#startCharged(attempt, job, handler);
   }
 
-  async #completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
-    const { id, fence } = job;
-    this.#completing.add(job);
-    // Its row is locked until the transaction ends; the renewal of other leases must not wait for that.
-    this.#leases.exempt(id, fence, true);
-    let isAccepted = false;
+  /**
+   * Starts a job whose worker went away before. If this one does too, that counts for what it ran and not for what
+   * it only held: so the count is written before.
+   */
+  async #startCharged(attempt: Attempt, job: ClaimedJob, handler: JobHandler): Promise<void> {
+    const { clock, jobs, leaseMs, logger } = this.#deps;
     try {
-      const settlement = { id, fence, kind: "succeeded", result } as const;
-      isAccepted = (await this.#deps.jobs.settle([settlement], toSqlClient(tx))).has(id);
-    } finally {
-      // The handler may go on, and try another transaction.
-      if (!isAccepted) this.#leases.exempt(id, fence, false);
+      const isHeld = await within(clock, leaseMs / 2, jobs.chargeCrash(job, job.crashes + 1));
+      if (isHeld === false) {
+        this.#loseLease(job);
+        return;
+      }
+    } catch (error) {
+      logger.warn("job.crash_uncharged", { jobId: job.id, error: describeError(error).message });
     }
-    if (!isAccepted) throw abortReasons.leaseLost(id);
-    this.#completed.add(job);
-  }
-
-  #decide(job: ClaimedJob, handler: JobHandler, outcome: AttemptOutcome): void {
-    const { attempt, maxAttempts, id } = job;
-    // Refused, and rightly so, unless the transaction did not commit.
-    const isInTransaction = outcome.kind === "returned" && this.#completing.has(job);
-    const checked: AttemptOutcome = isInTransaction
-      ? { kind: "threw", error: abortReasons.completionRolledBack(id) }
-      : outcome;
-    const { retry, isRetryable } = handler.definition;
-    const { random } = this.#deps;
-    this.#settle(
-      job,
-      decideSettlement({ outcome: checked, attempt, maxAttempts, retry, isRetryable, random }),
-    );
-  }
-
-  #settle(job: ClaimedJob, decision: Decision): void {
-    const { id, fence, type, tenantId, attempt } = job;
-    const deadlineMs = this.#leases.letGo(id) ?? this.#deps.clock.now();
-    const settlements = this.#completing.has(job) ? this.#completions : this.#settlements;
-    settlements.add({
-      settlement: { ...decision, id, fence },
-      deadlineMs,
-      onSettled: (isAccepted) => {
-        const fields = { jobId: id, type, tenantId, attempt };
-        if (!isAccepted && this.#completed.has(job)) {
-          this.#counts.succeeded += 1;
-          return;
-        }
-        this.#counts[isAccepted ? countedAs[decision.kind] : "refused"] += 1;
-        if (!isAccepted) this.#deps.logger.warn("job.refused", { ...fields, kind: decision.kind });
-        else if (decision.kind === "dead" || decision.kind === "retry") {
-          const { code } = decision.error;
-          const reason = decision.kind === "dead" ? decision.reason : undefined;
-          this.#deps.logger.warn(`job.${decision.kind}`, { ...fields, code, reason });
-        }
-      },
-    });
+    if (this.#attempts.get(job.id) === attempt) attempt.start(handler, this.#leftMs());
   }
 
   /** How many jobs to claim now; 0: none. */
@@ -331,23 +276,16 @@ export class Drain {
     if (this.#isStopping || this.#isClaiming || this.#isLeaving) return 0;
     const room = this.#limits.maxJobs - this.#counts.claimed;
     if (room <= 0) return 0;
-    if (this.#isBehind() || this.#fittingTypes().length === 0) return 0;
+    if (this.#settler.isBehind || this.#fittingTypes().length === 0) return 0;
     const { concurrency, batchSize } = this.#deps;
     const target = targetStock({ averageMs: this.#averageMs, concurrency, batchSize });
     const missing = target - this.#attempts.size - this.#waiting.size;
-    const isHungry = this.#waiting.size === 0 && this.#attempts.size < concurrency;
+    const isHungry = !this.#waiting.hasReady && this.#attempts.size < concurrency;
     if (!isHungry && missing < target / 2) return 0;
     if (this.#claimFailures > 0 && !this.#mayAskAgain) return 0;
     // After an empty claim: when all work has ended and may have left more, or at the poll's pace.
     if (this.#wasEmpty && !this.#mayAskAgain && !(isIdle && this.#hasChanged)) return 0;
     return Math.min(missing, batchSize, room);
-  }
-
-  /** Whether what ended is not written: to run more would be to run more of it twice. */
-  #isBehind(): boolean {
-    const { leaseMs, batchSize, concurrency } = this.#deps;
-    const { size, writingForMs } = this.#settlements;
-    return writingForMs > leaseMs / 10 || size > 2 * (batchSize + concurrency);
   }
 
   async #claim(limit: number): Promise<void> {
@@ -427,12 +365,11 @@ export class Drain {
     isolate: Isolate,
     claimedAtMs: number,
   ): Promise<void> {
-    const settlements = this.#settlements;
     this.#handOvers += 1;
     await handOver(jobs, claimedAtMs, {
       ...this.#deps,
       isolate,
-      settlements,
+      settlements: this.#settler.queue,
       onSettled: (outcome) => {
         this.#counts[outcome] += 1;
       },
@@ -446,17 +383,21 @@ export class Drain {
     if (handler === undefined) return;
     // Its lease lapsed unnoticed, and this very drain claimed it again.
     const older = this.#attempts.get(job.id);
-    if (older !== undefined || this.#waiting.has(job.id)) this.#counts.refused += 1;
+    if (older !== undefined || this.#waiting.delete(job.id)) this.#counts.refused += 1;
     older?.lose();
-    this.#waiting.set(job.id, { job, handler });
-    this.#leases.hold(job.id, job.fence, claimedAtMs, () => {
-      this.#counts.refused += 1;
-      const { id: jobId, type, tenantId, attempt } = job;
-      this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
-      this.#waiting.delete(job.id);
-      this.#attempts.get(job.id)?.lose();
-      this.#pump();
-    });
+    this.#waiting.add(job, handler);
+    this.#leases.hold(job.id, job.fence, claimedAtMs, () => this.#loseLease(job));
+  }
+
+  /** A job is no longer this drain's. */
+  #loseLease(job: ClaimedJob): void {
+    this.#counts.refused += 1;
+    const { id: jobId, type, tenantId, attempt } = job;
+    this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
+    this.#leases.letGo(job.id);
+    this.#waiting.delete(job.id);
+    this.#attempts.get(job.id)?.lose();
+    this.#pump();
   }
 
   /** Jobs of a claim that was given up on: nobody here will run them. */
@@ -464,7 +405,9 @@ export class Drain {
     const { jobs, logger } = this.#deps;
     answer
       .then((result) =>
-        jobs.settle(result.jobs.map(({ id, fence }) => ({ id, fence, kind: "released" }))),
+        jobs.settle(
+          result.jobs.map(({ id, fence }) => ({ id, fence, kind: "released", hasRun: false })),
+        ),
       )
       .catch((error: unknown) => {
         // Their leases lapse.
@@ -488,8 +431,7 @@ export class Drain {
   }
 
   #releaseWaiting(): void {
-    for (const { job } of this.#waiting.values()) this.#settle(job, { kind: "released" });
-    this.#waiting.clear();
+    for (const job of this.#waiting.clear()) this.#settler.release(job);
   }
 
   #abort(): void {

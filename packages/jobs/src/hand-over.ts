@@ -48,7 +48,7 @@ export async function handOver(
     const earlier = Math.min(6, Math.max(0, Number(fence) - attempt));
     const delayMs = isAsked ? handOverMs * 2 ** earlier : failedHandOverMs;
     settlements.add({
-      settlement: { id, fence, kind: "snooze", delayMs },
+      settlement: { id, fence, kind: "snooze", delayMs, hasRun: false },
       deadlineMs: claimedAtMs + leaseMs,
       onSettled: () => deps.onSettled(isAsked ? "handedOver" : "snoozed"),
     });

@@ -47,7 +47,8 @@ export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType =
   /**
    * How often in a row its worker may go away (killed, out of memory, hung for longer than the lease) before
    * the job counts as the cause and is dead (`poison`), 1 to 1,000; 3 by default. An attempt that ends, however
-   * it ends, starts the count anew.
+   * it ends, starts the count anew. The first time counts for all that the worker held, later ones for what it had
+   * started, and a job whose count the next would fill runs beside no other such job of its process.
    */
   readonly maxCrashes?: number;
   /**

@@ -4,9 +4,10 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 import { createLedger } from "@evenkeel/ledger";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import type { DrainReport } from "./drain-report.ts";
+import { enqueueMany } from "./enqueue.ts";
 import { defineJob } from "./job-definition.ts";
 import { handleJob } from "./job-handler.ts";
 import { fixed } from "./retry-policy.ts";
@@ -22,11 +23,24 @@ afterEach(() => queue.close());
 
 const workerPath = fileURLToPath(new URL("testing/worker-process.ts", import.meta.url));
 
-function startWorker(mode: "hold" | "die"): ChildProcess {
+function startWorker(mode: "hold" | "die" | "poison"): ChildProcess {
   const { databaseUrl } = queue.database;
   return spawn(process.execPath, ["--conditions=@evenkeel/source", workerPath, databaseUrl, mode], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+}
+
+/** Resolves when the worker has ended, and Postgres is done with what it still asked. */
+async function awaitEnd(worker: ChildProcess): Promise<unknown> {
+  const [, signal] = await once(worker, "exit");
+  await vi.waitFor(async () => {
+    const { rows } = await queue.database.pool.query(
+      `SELECT FROM "pg_stat_activity"
+       WHERE "datname" = current_database() AND "application_name" = 'evenkeel'`,
+    );
+    expect(rows).toEqual([]);
+  });
+  return signal;
 }
 
 /** Resolves when the worker has begun so many jobs. */
@@ -57,7 +71,7 @@ function sumOf(report: DrainReport): number {
 test("the jobs of a worker killed in mid-job are run by another once their leases lapse", async () => {
   await enqueueCounts(queue, 5);
   const worker = startWorker("hold");
-  const ended = once(worker, "exit");
+  const ended = awaitEnd(worker);
   await awaitStarts(worker, 5);
   worker.kill("SIGKILL");
   await ended;
@@ -82,8 +96,7 @@ test("the jobs of a worker killed in mid-job are run by another once their lease
 test("a job that kills its worker each time ends in the dead letters", async () => {
   await enqueueCounts(queue, 1);
   for (let attempt = 1; attempt <= countJob.retry.maxAttempts; attempt += 1) {
-    const [, signal] = await once(startWorker("die"), "exit");
-    expect(signal).toBe("SIGKILL");
+    expect(await awaitEnd(startWorker("die"))).toBe("SIGKILL");
     expect(await queue.ledger.jobs.counts()).toMatchObject({ running: 1, due: 0 });
     await queue.lapseLeases();
   }
@@ -95,16 +108,92 @@ test("a job that kills its worker each time ends in the dead letters", async () 
   expect((await queue.history())[0]?.errors.slice(0, 3)).toMatchObject(lapses);
 });
 
-test("an attempt that ends starts the count of crashes anew", async () => {
-  await enqueueCounts(queue, 1);
-  const { payload } = countJob;
-  const definition = defineJob({
-    type: "count",
-    version: 1,
-    payload,
-    retry: fixed({ delayMs: 0 }),
+/** Of the type that workers know, with attempts enough for any number of crashes. */
+const sturdy = defineJob({
+  type: "count",
+  version: 1,
+  payload: countJob.payload,
+  retry: fixed({ maxAttempts: 20, delayMs: 0 }),
+});
+
+function enqueueSturdy(count: number): Promise<unknown> {
+  const inputs = Array.from({ length: count }, (_, n) => ({ tenantId: "t", payload: { n } }));
+  return enqueueMany(queue.database.pool, sturdy, inputs);
+}
+
+test("what runs beside a job that kills its workers does not end as poison with it", async () => {
+  await enqueueSturdy(10);
+  let deaths = 0;
+  for (let isDone = false; !isDone;) {
+    if ((await awaitEnd(startWorker("poison"))) === "SIGKILL") deaths += 1;
+    await queue.lapseLeases();
+    isDone = (await queue.history()).length === 10;
+  }
+  expect(deaths).toBe(countJob.maxCrashes);
+  const history = await queue.history();
+  expect(history.map(({ outcome }) => outcome).toSorted()).toEqual([
+    "DEAD",
+    ...Array.from({ length: 9 }, () => "SUCCEEDED"),
+  ]);
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "poison" }]);
+});
+
+test("jobs that dying workers held and never started are no cause of it", async () => {
+  await enqueueSturdy(10);
+  const request = { lane: "stable", types: ["count"], leaseMs: 30_000, owner: "o" } as const;
+  const claimed = new Set<string>();
+  for (let worker = 1; worker <= 10; worker += 1) {
+    const { jobs } = await queue.ledger.jobs.claim({ ...request, limit: 10 });
+    jobs.forEach(({ id }) => claimed.add(id));
+    await queue.lapseLeases();
+  }
+  expect(claimed.size).toBe(10);
+  expect(await drainWith([])).toMatchObject({ succeeded: 10, dead: 0 });
+});
+
+test("jobs that may be what workers died of run one at a time in a process, each on record before", async () => {
+  await enqueueSturdy(8);
+  await queue.database.pool.query(`UPDATE "evenkeel"."background_job" SET "crashes" = 2`);
+  const running = new Set<number>();
+  const most: number[] = [];
+  const onRecord: unknown[] = [];
+  const handler = handleJob(countJob, async ({ id, payload }) => {
+    running.add(payload.n);
+    most.push(running.size);
+    const { rows } = await queue.database.pool.query<{ crashes: number }>(
+      `SELECT "crashes" FROM "evenkeel"."background_job" WHERE "id" = $1`,
+      [id],
+    );
+    onRecord.push(rows[0]?.crashes);
+    running.delete(payload.n);
   });
-  const flaky = handleJob(definition, async () => {
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  const reports = await Promise.all([
+    runner.drain({ budgetMs: 60_000, maxJobs: 4 }),
+    runner.drain({ budgetMs: 60_000, maxJobs: 4 }),
+  ]);
+  expect(reports.map(({ succeeded }) => succeeded)).toEqual([4, 4]);
+  expect(most).toEqual(Array.from({ length: 8 }, () => 1));
+  expect(onRecord).toEqual(Array.from({ length: 8 }, () => 3));
+});
+
+test("what is given back without a start keeps its count of crashes", async () => {
+  await enqueueSturdy(2);
+  await queue.database.pool.query(`UPDATE "evenkeel"."background_job" SET "crashes" = 2`);
+  const stop = new AbortController();
+  const handler = handleJob(countJob, async () => stop.abort());
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  const report = await runner.drain({ budgetMs: 60_000, maxJobs: 2, stopSignal: stop.signal });
+  expect(report).toMatchObject({ succeeded: 1, released: 1 });
+  const { rows } = await queue.database.pool.query(
+    `SELECT "crashes", "attempt" FROM "evenkeel"."background_job"`,
+  );
+  expect(rows).toEqual([{ crashes: 2, attempt: 0 }]);
+});
+
+test("an attempt that ends starts the count of crashes anew", async () => {
+  await enqueueSturdy(1);
+  const flaky = handleJob(sturdy, async () => {
     throw new Error("It failed, and its worker lived.");
   });
   const claim = {

@@ -6,6 +6,7 @@ import { Drain } from "./drain.ts";
 import type { DrainReport } from "./drain-report.ts";
 import type { Isolate } from "./isolate.ts";
 import { JobError } from "./job-error.ts";
+import { SuspectGate } from "./waiting-jobs.ts";
 import type { JobHandler } from "./job-handler.ts";
 
 /** What {@link createRunner} needs. */
@@ -27,6 +28,11 @@ export interface RunnerOptions {
   readonly batchSize?: number;
   /** How long a dead runner's jobs wait for another, in milliseconds; 30,000 by default, at least 1,000. */
   readonly leaseMs?: number;
+  /**
+   * How long a finished job waits for others to be settled with it, in milliseconds: 0 to 1,000, 20 by default. What
+   * ends while a batch is being written goes with the next one at once.
+   */
+  readonly settleWithinMs?: number;
   readonly clock?: Clock;
   /** For the jitter of retries; `Math.random` by default. */
   readonly random?: () => number;
@@ -95,10 +101,11 @@ export interface Runner {
  * @throws JobError `duplicate_definition` when two handlers have one type; `invalid_options`.
  */
 export function createRunner(options: RunnerOptions): Runner {
-  const { concurrency = 10, batchSize = 5_000, leaseMs = 30_000 } = options;
+  const { concurrency = 10, batchSize = 5_000, leaseMs = 30_000, settleWithinMs = 20 } = options;
   checkWhole("concurrency", concurrency, 1, 1_000);
   checkWhole("batchSize", batchSize, 1, 10_000);
   checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);
+  checkWhole("settleWithinMs", settleWithinMs, 0, 1_000);
   const { owner, lane = "stable" } = options;
   // Names come from a host's environment, where they may be missing.
   const isName = typeof owner === "string" && owner.length >= 1 && owner.length <= 200;
@@ -130,6 +137,8 @@ export function createRunner(options: RunnerOptions): Runner {
     concurrency,
     batchSize,
     leaseMs,
+    settleWithinMs,
+    suspects: new SuspectGate(),
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
     logger: options.logger ?? silentLogger,

@@ -4,9 +4,6 @@ import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger"
 import { within, type Clock } from "./clock.ts";
 import { describeError } from "./error-description.ts";
 
-/** How long a finished job waits for others to be settled with it, in milliseconds. */
-const settlementWaitMs = 20;
-
 /** Most settlements in one statement. */
 const maxBatch = 5_000;
 
@@ -29,6 +26,7 @@ interface PendingSettlement {
  */
 export class SettlementQueue {
   readonly #jobs: Pick<JobStore, "settle">;
+  readonly #settleWithinMs: number;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #onWritten: () => void;
@@ -41,12 +39,15 @@ export class SettlementQueue {
 
   constructor(deps: {
     readonly jobs: Pick<JobStore, "settle">;
+    /** How long a finished job waits for others to be settled with it, in milliseconds. */
+    readonly settleWithinMs: number;
     readonly clock: Clock;
     readonly logger: Logger;
     /** Called after every batch. */
     readonly onWritten: () => void;
   }) {
     this.#jobs = deps.jobs;
+    this.#settleWithinMs = deps.settleWithinMs;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
     this.#onWritten = deps.onWritten;
@@ -73,7 +74,7 @@ export class SettlementQueue {
     this.#pending.set(id, item);
     if (this.#isWriting) return;
     if (this.#pending.size >= maxBatch) this.flush();
-    else this.#cancelTimer ??= this.#clock.setTimer(() => this.flush(), settlementWaitMs);
+    else this.#cancelTimer ??= this.#clock.setTimer(() => this.flush(), this.#settleWithinMs);
   }
 
   /** Writes what is there without waiting for more. */

@@ -2,6 +2,7 @@ import type { Lane } from "@evenkeel/events";
 
 import type { SqlClient } from "./database.ts";
 import { claimedColumns } from "./job-store-claim-statement.ts";
+import { toClaimedJob, type ClaimedRow } from "./job-store-claimed-row.ts";
 import { notPaused } from "./job-store-limits.ts";
 import type { ClaimedJob, JobClaim } from "./job-store.ts";
 
@@ -18,23 +19,20 @@ export interface ClaimOneRequest extends JobClaim {
  * been settled yet: its attempt is this one then.
  */
 const statement = `
-WITH claimed AS (
-  UPDATE evenkeel.background_job AS job
-  SET state = 'RUNNING',
-    attempt = job.attempt + (job.state = 'PENDING')::int,
-    progress = NULL,
-    fence = job.fence + 1,
-    owner = $6::text,
-    lease_expires_at = now() + $5::int * interval '1 millisecond'
-  WHERE job.id = $1::bigint AND job.fence = $2::bigint AND job.lane = $3::evenkeel.lane
-    AND job.type IN (SELECT jsonb_array_elements_text($4::jsonb))
-    AND ${notPaused("job.tenant_id")} AND NOT EXISTS (
-      SELECT FROM evenkeel.background_job_limit AS closed
-      WHERE closed.paused AND (closed.kind = 'QUEUE' OR (closed.kind = 'TYPE' AND closed.subject = job.type))
-    )
-  RETURNING job.*
-)
-SELECT ${claimedColumns} FROM claimed`;
+UPDATE evenkeel.background_job AS job
+SET state = 'RUNNING',
+  attempt = job.attempt + (job.state = 'PENDING')::int,
+  progress = NULL,
+  fence = job.fence + 1,
+  owner = $6::text,
+  lease_expires_at = now() + $5::int * interval '1 millisecond'
+WHERE job.id = $1::bigint AND job.fence = $2::bigint AND job.lane = $3::evenkeel.lane
+  AND job.type IN (SELECT jsonb_array_elements_text($4::jsonb))
+  AND ${notPaused("job.tenant_id")} AND NOT EXISTS (
+    SELECT FROM evenkeel.background_job_limit AS closed
+    WHERE closed.paused AND (closed.kind = 'QUEUE' OR (closed.kind = 'TYPE' AND closed.subject = job.type))
+  )
+RETURNING ${claimedColumns}`;
 
 /** See {@link JobStore.claimOne}. */
 export async function claimOneJob(
@@ -42,5 +40,6 @@ export async function claimOneJob(
   { id, fence, lane, types, leaseMs, owner }: ClaimOneRequest,
 ): Promise<ClaimedJob | undefined> {
   const values = [id, fence, lane, JSON.stringify(types), leaseMs, owner];
-  return (await sql.query<ClaimedJob>(statement, values))[0];
+  const [row] = await sql.query<ClaimedRow>(statement, values);
+  return row === undefined ? undefined : toClaimedJob(row);
 }

@@ -10,11 +10,11 @@ import {
 } from "./job-store-limits.ts";
 import { rotationCtes } from "./job-store-rotation.ts";
 
-/** A claimed job as its claim answers it. */
-export const claimedColumns: string = `claimed.id::text, claimed.tenant_id AS "tenantId", claimed.type,
-  claimed.version, claimed.payload, claimed.priority, claimed.attempt, claimed.max_attempts AS "maxAttempts",
-  claimed.crashes, claimed.fence::text, claimed.run_at AS "runAt", claimed.lease_expires_at AS "leaseExpiresAt",
-  claimed.correlation_id AS "correlationId", claimed.unique_key AS "uniqueKey", claimed.errors`;
+/** A claimed job as its claim answers it: see {@link ClaimedRow}. Short, as every job of a batch is written so. */
+export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload,
+  job.priority, job.attempt, job.max_attempts AS "maxAttempts", job.crashes, job.fence::text,
+  date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
+  CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
 
 // What a claim does under operators' limits, and what it does as long as there are none: the one is as short as
 // the other is long, and planning it costs half as much.
@@ -121,14 +121,14 @@ const stamps = `-- What was taken under a limit changes its row: claims that cou
     WHERE kind = 'TYPE' AND subject = $9::text AND EXISTS (SELECT FROM taken)
   ),`;
 
-const limitedFlags = `EXISTS (SELECT FROM evenkeel.background_job_limit) AS is_limited,
+const limitedFlags = `EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited",
       EXISTS (SELECT FROM introduced) AS introduced,
       EXISTS (SELECT FROM ring WHERE is_full)
         OR deal.tenants < (SELECT count(*) FROM limited)
-        OR ($9::text <> '' AND deal.tenants > deal.size) AS held_back,
-      ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS capped_types`;
-const flags = `(SELECT is_limited FROM settings) AS is_limited, false AS introduced, false AS held_back,
-      ARRAY[]::text[] AS capped_types`;
+        OR ($9::text <> '' AND deal.tenants > deal.size) AS "heldBack",
+      ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS "cappedTypes"`;
+const flags = `(SELECT is_limited FROM settings) AS "isLimited", false AS introduced, false AS "heldBack",
+      ARRAY[]::text[] AS "cappedTypes"`;
 
 /**
  * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
@@ -287,7 +287,7 @@ WITH RECURSIVE
       lease_expires_at = now() + $11::int * interval '1 millisecond',
       -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
       capped = ${isLimited ? isCapped : "false"},
-      crashes = job.crashes + (job.state = 'RUNNING')::int,
+      crashes = GREATEST(job.crashes, (job.state = 'RUNNING')::int),
       errors = CASE WHEN job.state = 'RUNNING' THEN
         CASE WHEN jsonb_array_length(job.errors) >= 20 THEN job.errors - 0 ELSE job.errors END
           || jsonb_build_object(
@@ -301,7 +301,7 @@ WITH RECURSIVE
     WHERE job.id = ANY (ARRAY(
       SELECT id FROM lapsed UNION ALL SELECT id FROM picked UNION ALL SELECT id FROM extra
     ))
-    RETURNING job.*
+    RETURNING ${claimedColumns}
   ),
   ${isLimited ? stamps : ""}
   progress AS MATERIALIZED (
@@ -314,7 +314,7 @@ WITH RECURSIVE
             WHERE deal.size > 0 AND place = COALESCE(NULLIF(deal.size % NULLIF(deal.tenants, 0), 0), deal.tenants)
           )
         ELSE (SELECT tenant_id FROM frontier)
-      END AS last_tenant,
+      END AS "lastTenant",
       (SELECT wrapped FROM frontier) AS wrapped,
       (SELECT origin FROM rotation) AS origin,
       -- After a walk over all tenants: what waits is due no earlier.
@@ -326,17 +326,14 @@ WITH RECURSIVE
   ),
   moved AS (
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_tenant)
-    SELECT $1::evenkeel.lane, $9::text, progress.last_tenant
+    SELECT $1::evenkeel.lane, $9::text, progress."lastTenant"
     FROM progress
-    WHERE $3::text IS NULL AND progress.last_tenant IS NOT NULL
+    WHERE $3::text IS NULL AND progress."lastTenant" IS NOT NULL
     ON CONFLICT (lane, type) DO UPDATE SET after_tenant = EXCLUDED.after_tenant, updated_at = now()
   )
-SELECT
-  progress.complete, progress.last_tenant AS "lastTenant", progress.wrapped, progress.origin,
-  progress.floor, progress.is_limited AS "isLimited", progress.introduced, progress.held_back AS "heldBack", progress.capped_types AS "cappedTypes",
-  ${claimedColumns}
-FROM progress
-LEFT JOIN claimed ON true`;
+SELECT to_jsonb(progress) AS walk, claimed.* FROM progress LEFT JOIN claimed ON false
+UNION ALL
+SELECT NULL, claimed.* FROM claimed`;
 
 /** A claim where operators decided something; see {@link unlimitedClaimStatement} for where they did not. */
 export const limitedClaimStatement: string = statement(true);

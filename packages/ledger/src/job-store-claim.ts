@@ -1,36 +1,24 @@
 import type { SqlClient } from "./database.ts";
 import type { ClaimFloors } from "./claim-floors.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./job-store-claim-statement.ts";
-import { priorityStepMs } from "./job-store-limits.ts";
+import { interleaveTenants, toClaimedJob, type ClaimedRow } from "./job-store-claimed-row.ts";
 import { maxVisits, type Resumption } from "./job-store-rotation.ts";
-import type { ClaimedJob, ClaimRequest, ClaimResult, RecordedAttemptError } from "./job-store.ts";
+import type { ClaimedJob, ClaimRequest, ClaimResult } from "./job-store.ts";
 
-interface ClaimRow {
-  complete: boolean;
-  lastTenant: string | null;
-  wrapped: boolean | null;
-  origin: string;
-  floor: string | null;
-  isLimited: boolean;
-  introduced: boolean;
-  heldBack: boolean;
-  cappedTypes: string[];
-  id: string | null;
-  tenantId: string;
-  type: string;
-  version: number;
-  payload: unknown;
-  priority: number;
-  attempt: number;
-  maxAttempts: number;
-  crashes: number;
-  fence: string;
-  runAt: Date;
-  leaseExpiresAt: Date;
-  correlationId: string | null;
-  uniqueKey: string | null;
-  errors: RecordedAttemptError[];
+/** Where a claim's walk over the tenants ended, and what it met: in one row of the answer, which is no job. */
+interface Walk {
+  readonly complete: boolean;
+  readonly lastTenant: string | null;
+  readonly wrapped: boolean | null;
+  readonly origin: string;
+  readonly floor: string | null;
+  readonly isLimited: boolean;
+  readonly introduced: boolean;
+  readonly heldBack: boolean;
+  readonly cappedTypes: readonly string[];
 }
+
+type ClaimRow = { readonly walk: Walk } | ({ readonly walk: null } & ClaimedRow);
 
 /**
  * Creates {@link JobStore.claim}. The types without a cap are claimed in one statement, each type with a cap in
@@ -159,53 +147,30 @@ async function walk(
       owner,
       odd,
     ]);
-    const first = rows[0];
-    if (first === undefined) return { jobs: [], heldBack, cappedTypes: [], floor: null };
-    const isMistaken = first.isLimited && !limits.exist;
-    limits.exist = first.isLimited;
+    let walked: Walk | undefined;
+    const jobs: ClaimedJob[] = [];
+    for (const row of rows) {
+      if (row.walk === null) jobs.push(toClaimedJob(row));
+      else walked = row.walk;
+    }
+    if (walked === undefined) return { jobs: [], heldBack, cappedTypes: [], floor: null };
+    const { isLimited, introduced, complete, cappedTypes, lastTenant } = walked;
+    const isMistaken = isLimited && !limits.exist;
+    limits.exist = isLimited;
     if (isMistaken) continue;
-    const jobs = interleave(
-      rows.flatMap((row) => (row.id === null ? [] : [toClaimedJob(row.id, row)])),
-    );
-    const { cappedTypes, lastTenant } = first;
-    heldBack ||= first.heldBack;
-    if (jobs.length === 0 && first.introduced) continue;
-    if (jobs.length > 0 || first.complete || lastTenant === null) {
+    heldBack ||= walked.heldBack;
+    if (jobs.length === 0 && introduced) continue;
+    if (jobs.length > 0 || complete || lastTenant === null) {
       if (jobs.length === 0 && limit === 1 && odd === 0) {
         // Nothing waits: what lapsed need not stand back.
         odd = 1;
         continue;
       }
       // What a walk in several statements saw first is not known to its last.
-      const seen = resumed === undefined ? first.floor : null;
-      const answer = { jobs, heldBack, cappedTypes, floor: seen };
+      const seen = resumed === undefined ? walked.floor : null;
+      const answer = { jobs: interleaveTenants(jobs), heldBack, cappedTypes, floor: seen };
       return { ...answer, ...(lastTenant === null ? {} : { lastTenant }) };
     }
-    resumed = { after: lastTenant, origin: first.origin, wrapped: first.wrapped ?? true };
+    resumed = { after: lastTenant, origin: walked.origin, wrapped: walked.wrapped ?? true };
   }
-}
-
-/** Every tenant's most urgent job, then every tenant's second, and so on: here, so that Postgres need not sort. */
-function interleave(jobs: readonly ClaimedJob[]): ClaimedJob[] {
-  const met = new Map<string, number>();
-  const turns = jobs.toSorted(byUrgency).map((job) => {
-    const turn = met.get(job.tenantId) ?? 0;
-    met.set(job.tenantId, turn + 1);
-    return { job, turn };
-  });
-  return turns.toSorted((a, b) => a.turn - b.turn).map(({ job }) => job);
-}
-
-function byUrgency(a: ClaimedJob, b: ClaimedJob): number {
-  const urgency = (job: ClaimedJob): number => job.runAt.getTime() - job.priority * priorityStepMs;
-  return urgency(a) - urgency(b) || (BigInt(a.id) < BigInt(b.id) ? -1 : 1);
-}
-
-function toClaimedJob(id: string, row: ClaimRow): ClaimedJob {
-  const { tenantId, type, version, payload, priority, attempt, maxAttempts, crashes } = row;
-  const { fence, runAt, leaseExpiresAt, correlationId, uniqueKey, errors } = row;
-  const counts = { attempt, maxAttempts, crashes };
-  const lease = { fence, leaseExpiresAt };
-  const origin = { runAt, correlationId, uniqueKey, errors };
-  return { id, tenantId, type, version, payload, priority, ...counts, ...lease, ...origin };
 }

@@ -1,4 +1,5 @@
 import type { SqlClient } from "./database.ts";
+import { claimsOf, heldJobs } from "./job-store-lease.ts";
 import type { JobClaim } from "./job-store.ts";
 
 /** How far a held job is. */
@@ -20,11 +21,8 @@ export interface JobProgress {
 const progressStatement = `
 WITH held AS MATERIALIZED (
   SELECT job.id, input.done, input.total
-  FROM jsonb_to_recordset($1::jsonb) AS input (id bigint, fence bigint, done numeric, total numeric)
-  JOIN evenkeel.background_job AS job ON job.id = input.id
-  WHERE job.state = 'RUNNING' AND job.fence = input.fence
-  ORDER BY job.id
-  FOR UPDATE OF job SKIP LOCKED
+  FROM ${claimsOf("id bigint, fence bigint, done numeric, total numeric")}
+  ${heldJobs("FOR UPDATE SKIP LOCKED")}
 )
 UPDATE evenkeel.background_job AS job
 SET progress = jsonb_build_object('done', held.done, 'total', held.total,

@@ -1,6 +1,7 @@
+import { claimsOf, heldJobs, isHeld } from "./job-store-lease.ts";
 import { encodeResult, recordAttemptError } from "./job-store-record.ts";
 import type { SqlClient } from "./database.ts";
-import type { JobClaim, Settlement } from "./job-store.ts";
+import type { Settlement } from "./job-store.ts";
 
 /**
  * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats
@@ -9,23 +10,16 @@ import type { JobClaim, Settlement } from "./job-store.ts";
  */
 const settleStatement = `
 WITH
-  input AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset($1::jsonb) AS (
-      id bigint, fence bigint, kind text, delay_ms float8, result jsonb, reason text, error jsonb
-    )
-  ),
   held AS MATERIALIZED (
-    SELECT job.id, job.attempt, input.kind, input.delay_ms, input.result, input.reason,
+    SELECT job.id, job.attempt, input.kind, input.delay_ms, input.has_run, input.result, input.reason,
       -- The attempt's error, with what only the database knows.
       CASE WHEN input.error IS NOT NULL THEN input.error || jsonb_build_object(
         'attempt', job.attempt,
         'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
       ) END AS error
-    FROM input
-    JOIN evenkeel.background_job AS job ON job.id = input.id
-    WHERE job.state = 'RUNNING' AND job.fence = input.fence
-    ORDER BY job.id
-    FOR UPDATE OF job
+    FROM ${claimsOf(`id bigint, fence bigint, kind text, delay_ms float8, has_run bool, result jsonb, reason text,
+      error jsonb`)}
+    ${heldJobs("FOR UPDATE")}
   ),
   rescheduled AS (
     UPDATE evenkeel.background_job AS job
@@ -35,7 +29,7 @@ WITH
         ELSE date_trunc('milliseconds', now() + held.delay_ms * interval '1 millisecond') END,
       lease_expires_at = NULL,
       owner = NULL,
-      crashes = 0,
+      crashes = CASE WHEN held.has_run IS FALSE THEN job.crashes ELSE 0 END,
       errors = CASE WHEN held.error IS NULL THEN job.errors
         WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
         ELSE job.errors || held.error END
@@ -81,14 +75,11 @@ SELECT id::text FROM held`;
  */
 const succeedStatement = `
 WITH
-  input AS MATERIALIZED (
-    SELECT DISTINCT ON (id, fence) *
-    FROM jsonb_to_recordset($1::jsonb) AS asked (id bigint, fence bigint, result jsonb)
-  ),
   finished AS (
     DELETE FROM evenkeel.background_job AS job
-    WHERE job.id = ANY (ARRAY(SELECT id FROM input ORDER BY id)) AND job.state = 'RUNNING'
-      AND (job.id, job.fence) IN (SELECT id, fence FROM input)
+    WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}
+      -- IS TRUE keeps it from becoming a join, whose plan would go by estimates: here it is looked up in a hash table.
+      AND ((job.id, job.fence) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[]))) IS TRUE
     RETURNING job.id, job.fence, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
       job.attempt, job.unique_key, job.errors, job.correlation_id, job.created_at
   ),
@@ -97,9 +88,9 @@ WITH
       id, tenant_id, type, version, payload, lane, outcome, priority, run_at, attempt, unique_key, result,
       errors, correlation_id, created_at
     )
-    SELECT finished.id, tenant_id, type, version, payload, lane, 'SUCCEEDED', priority, run_at, attempt,
-      unique_key, input.result, errors, correlation_id, created_at
-    FROM finished JOIN input ON input.id = finished.id AND input.fence = finished.fence
+    SELECT id, tenant_id, type, version, payload, lane, 'SUCCEEDED', priority, run_at, attempt, unique_key,
+      CASE WHEN $3::text IS NOT NULL THEN $3::jsonb -> (id || ' ' || fence) END, errors, correlation_id, created_at
+    FROM finished
   )
 SELECT id::text FROM finished`;
 
@@ -109,11 +100,28 @@ export async function settleJobs(
   settlements: readonly Settlement[],
 ): Promise<Set<string>> {
   if (settlements.length === 0) return new Set();
-  const text = `[${settlements.map(encodeSettlement).join(",")}]`;
   const isAllDone = settlements.every(({ kind }) => kind === "succeeded");
-  const statement = isAllDone ? succeedStatement : settleStatement;
-  const rows = await sql.query<{ id: string }>(statement, [text]);
+  const rows = isAllDone
+    ? await sql.query<{ id: string }>(succeedStatement, encodeSuccesses(settlements))
+    : await sql.query<{ id: string }>(settleStatement, [
+        `[${settlements.map(encodeSettlement).join(",")}]`,
+      ]);
   return new Set(rows.map((row) => row.id));
+}
+
+/** The ids and fences as arrays, and the results there are as an object by both. */
+function encodeSuccesses(settlements: readonly Settlement[]): (string | null)[] {
+  const results: string[] = [];
+  for (const settlement of settlements) {
+    if (settlement.kind !== "succeeded") continue;
+    const result = encodeResult(settlement.result);
+    if (result !== undefined) results.push(`"${settlement.id} ${settlement.fence}":${result}`);
+  }
+  return [
+    `{${settlements.map(({ id }) => id).join(",")}}`,
+    `{${settlements.map(({ fence }) => fence).join(",")}}`,
+    results.length > 0 ? `{${results.join(",")}}` : null,
+  ];
 }
 
 function encodeSettlement(settlement: Settlement): string {
@@ -133,7 +141,13 @@ function encodeSettlement(settlement: Settlement): string {
         error: recordAttemptError(settlement.error),
       });
     case "snooze":
-      return JSON.stringify({ id, fence, kind, delay_ms: settlement.delayMs });
+      return JSON.stringify({
+        id,
+        fence,
+        kind,
+        delay_ms: settlement.delayMs,
+        has_run: settlement.hasRun,
+      });
     case "dead":
       return JSON.stringify({
         id,
@@ -143,44 +157,8 @@ function encodeSettlement(settlement: Settlement): string {
         error: recordAttemptError(settlement.error),
       });
     case "released":
+      return JSON.stringify({ id, fence, kind, has_run: settlement.hasRun });
     case "cancelled":
       return JSON.stringify({ id, fence, kind });
   }
-}
-
-const heartbeatStatement = `
-WITH held AS MATERIALIZED (
-  SELECT job.id
-  FROM jsonb_to_recordset($1::jsonb) AS input (id bigint, fence bigint)
-  JOIN evenkeel.background_job AS job ON job.id = input.id
-  WHERE job.state = 'RUNNING' AND job.fence = input.fence
-  ORDER BY job.id
-  FOR UPDATE OF job
-)
-UPDATE evenkeel.background_job AS job
-SET lease_expires_at = now() + $2::int * interval '1 millisecond',
-  -- A cap that was set while the job was being claimed, or its lease renewed, did not find it.
-  capped = job.capped OR CASE WHEN (
-    SELECT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE max_running IS NOT NULL)
-  ) THEN EXISTS (
-    SELECT FROM evenkeel.background_job_limit AS cap
-    WHERE cap.max_running IS NOT NULL AND (cap.kind, cap.subject)
-      IN (('TYPE', job.type), ('TENANT', job.tenant_id), ('EVERY_TENANT', ''))
-  ) ELSE false END
-FROM held
-WHERE job.id = held.id
-RETURNING job.id::text`;
-
-/** See {@link JobStore.heartbeat}. A lease that lapsed and that nobody took over is renewed as well. */
-export async function renewLeases(
-  sql: SqlClient,
-  claims: readonly JobClaim[],
-  leaseMs: number,
-): Promise<Set<string>> {
-  if (claims.length === 0) return new Set();
-  const rows = await sql.query<{ id: string }>(heartbeatStatement, [
-    JSON.stringify(claims.map(({ id, fence }) => ({ id, fence }))),
-    leaseMs,
-  ]);
-  return new Set(rows.map((row) => row.id));
 }

@@ -223,7 +223,6 @@ test("two batches that share keys in opposite order do not deadlock, and keep th
     shuffled.map((uniqueKey) => newJob(order, { uniqueKey })),
   );
   const claimed = await claim(order);
-  expect(claimed.map(({ uniqueKey }) => uniqueKey)).toEqual(shuffled);
   expect(claimed.map(({ id }) => id)).toEqual(stored.map(({ id }) => id));
 });
 

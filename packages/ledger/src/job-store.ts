@@ -9,7 +9,8 @@ import { countJobs, findUnknownTypes, type JobCounts, type TypeCount } from "./j
 import { insertJobs } from "./job-store-insert.ts";
 import { recordProgress, type ProgressReport } from "./job-store-progress.ts";
 import { hasDueJobs } from "./job-store-rotation.ts";
-import { renewLeases, settleJobs } from "./job-store-settle.ts";
+import { settleJobs } from "./job-store-settle.ts";
+import { chargeCrash, renewLeases } from "./job-store-lease.ts";
 import type { JobStatus } from "./job-store-lifecycle.ts";
 import type { SqlClient } from "./database.ts";
 
@@ -79,14 +80,15 @@ export interface ClaimedJob {
   /** 1 for the first attempt. Above `maxAttempts`: its workers died, and no attempt is left to start. */
   readonly attempt: number;
   readonly maxAttempts: number;
-  /** How often in a row its worker went away while it ran it. */
+  /**
+   * How often in a row its worker went away while it ran it. The first time counts for all that the worker held,
+   * later ones for what {@link JobStore.chargeCrash} was called of.
+   */
   readonly crashes: number;
   /** Every later write under this claim must show it. */
   readonly fence: string;
   readonly runAt: Date;
-  readonly leaseExpiresAt: Date;
   readonly correlationId: string | null;
-  readonly uniqueKey: string | null;
   readonly errors: readonly RecordedAttemptError[];
 }
 
@@ -135,10 +137,10 @@ export type Settlement = JobClaim &
     | { readonly kind: "succeeded"; readonly result?: unknown }
     /** Tried again after the delay; the attempt counts. */
     | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
-    /** Put off without a failure; the attempt is given back. */
-    | { readonly kind: "snooze"; readonly delayMs: number }
-    /** Claimed and not run; due as before, the attempt is given back. */
-    | { readonly kind: "released" }
+    /** Put off without a failure; the attempt is given back. `hasRun: false`: its count of crashes stays. */
+    | { readonly kind: "snooze"; readonly delayMs: number; readonly hasRun?: boolean }
+    /** Due as before, the attempt is given back. `hasRun: false`: its count of crashes stays. */
+    | { readonly kind: "released"; readonly hasRun?: boolean }
     | { readonly kind: "dead"; readonly reason: JobDeathReason; readonly error: AttemptError }
     | { readonly kind: "cancelled" }
   );
@@ -164,6 +166,11 @@ export interface JobStore {
    * claimed since, has ended, is paused, or is not of these types.
    */
   claimOne(request: ClaimOneRequest): Promise<ClaimedJob | undefined>;
+  /**
+   * Writes how many crashes a held job will have had if its worker goes away from now on; a settlement takes it back.
+   * `false`: it is not held.
+   */
+  chargeCrash(claim: JobClaim, crashes: number): Promise<boolean>;
   /** Renews leases. Answers the ids still held; the others belong to someone else or are settled. */
   heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
   /**
@@ -217,6 +224,7 @@ export function createJobStore(sql: SqlClient): JobStore {
     },
     claim: createClaim(sql, floors),
     claimOne: (request) => claimOneJob(sql, request),
+    chargeCrash: (claim, crashes) => chargeCrash(sql, claim, crashes),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: async (settlements, client) => {
       const accepted = await settleJobs(client ?? sql, settlements);
