@@ -247,6 +247,7 @@ test("two handlers of one type, or options out of range, are refused", () => {
     { batchSize: 10_001 },
     { leaseMs: 999 },
     { leaseMs: Number.NaN },
+    { settleWithinMs: -1 },
     { owner: "" },
     { owner: "x".repeat(201) },
     // Of a caller without types.

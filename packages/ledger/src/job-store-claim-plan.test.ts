@@ -2,6 +2,7 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testin
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { limitedClaimStatement, unlimitedClaimStatement } from "./job-store-claim-statement.ts";
+import { explainStatement, type PlanNode } from "./testing/plan.ts";
 
 let analyzed: TestDatabase;
 let unknown: TestDatabase;
@@ -28,52 +29,23 @@ async function fill(database: TestDatabase): Promise<void> {
     FROM generate_series(1, 3000) AS n`);
 }
 
-interface PlanNode {
-  readonly "Node Type": string;
-  readonly "Relation Name"?: string;
-  readonly "Index Name"?: string;
-  readonly "Actual Rows": number;
-  readonly "Actual Loops": number;
-  readonly "Rows Removed by Filter"?: number;
-  readonly "Rows Removed by Join Filter"?: number;
-  readonly Plans?: readonly PlanNode[];
-}
-
-/** The plan of a claim that is made, and rolled back. */
-async function explain(
+/** The plan of a claim. */
+function explain(
   database: TestDatabase,
   statement: string,
   limit: number,
   cappedType: string,
   type = "a",
 ): Promise<readonly PlanNode[]> {
-  const client = await database.pool.connect();
-  try {
-    await client.query("BEGIN");
-    const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
-      `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${statement}`,
-      [
-        "stable",
-        JSON.stringify([type]),
-        null,
-        null,
-        false,
-        limit,
-        2_000,
-        1,
-        cappedType,
-        "-infinity",
-        30_000,
-        "o",
-        1,
-      ],
-    );
-    await client.query("ROLLBACK");
-    const flatten = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
-    return rows[0]?.["QUERY PLAN"].flatMap(({ Plan }) => flatten(Plan)) ?? [];
-  } finally {
-    client.release();
-  }
+  const walk = [null, null, false, limit, 2_000, 1, cappedType, "-infinity"];
+  return explainStatement(database, statement, [
+    "stable",
+    JSON.stringify([type]),
+    ...walk,
+    30_000,
+    "o",
+    1,
+  ]);
 }
 
 async function decide(database: TestDatabase, sql: string): Promise<void> {

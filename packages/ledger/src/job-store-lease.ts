@@ -6,7 +6,7 @@ import type { JobClaim } from "./job-store.ts";
  * from one of the indexes of running jobs, and compare each with each, once its statistics are from a moment when
  * nothing ran. So there is no way to held jobs but by their ids.
  */
-export const isHeld = "job.state <> 'PENDING'";
+export const isHeld: string = "job.state <> 'PENDING'";
 
 /** The claims of a statement's JSON ($1), as `input`, in the order of their ids: rows are locked in no other. */
 export function claimsOf(columns: string): string {
@@ -24,7 +24,8 @@ export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string 
   ) AS job`;
 }
 
-const heartbeatStatement = `
+/** See {@link renewLeases}. */
+export const heartbeatStatement: string = `
 WITH held AS MATERIALIZED (
   SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR UPDATE")}
 )
@@ -38,8 +39,7 @@ SET lease_expires_at = now() + $2::int * interval '1 millisecond',
     WHERE cap.max_running IS NOT NULL AND (cap.kind, cap.subject)
       IN (('TYPE', job.type), ('TENANT', job.tenant_id), ('EVERY_TENANT', ''))
   ) ELSE false END
-FROM held
-WHERE job.id = held.id
+WHERE job.id = ANY (ARRAY(SELECT id FROM held))
 RETURNING job.id::text`;
 
 /** See {@link JobStore.heartbeat}. A lease that lapsed and that nobody took over is renewed as well. */

@@ -18,7 +18,7 @@ export interface JobProgress {
 
 // Locked in the order of heartbeats and settlements. A row that its handler's transaction holds is passed over:
 // nothing may wait for a note like this.
-const progressStatement = `
+export const progressStatement: string = `
 WITH held AS MATERIALIZED (
   SELECT job.id, input.done, input.total
   FROM ${claimsOf("id bigint, fence bigint, done numeric, total numeric")}

@@ -8,7 +8,7 @@ import type { Settlement } from "./job-store.ts";
  * do, so that the two cannot deadlock. A row whose fence or state moved on is left out of `held`, hence of
  * everything else, and of the answer.
  */
-const settleStatement = `
+export const settleStatement: string = `
 WITH
   held AS MATERIALIZED (
     SELECT job.id, job.attempt, input.kind, input.delay_ms, input.has_run, input.result, input.reason,
@@ -73,7 +73,7 @@ SELECT id::text FROM held`;
  * that order; were it read otherwise, Postgres would end a deadlock with a heartbeat by an error, and the batch
  * would be settled again.
  */
-const succeedStatement = `
+export const succeedStatement: string = `
 WITH
   finished AS (
     DELETE FROM evenkeel.background_job AS job
