@@ -35,16 +35,17 @@ function explain(
   statement: string,
   limit: number,
   cappedType: string,
-  type = "a",
+  { lane = "stable", type = "a", leaseFloor = "-infinity" } = {},
 ): Promise<readonly PlanNode[]> {
   const walk = [null, null, false, limit, 2_000, 1, cappedType, "-infinity"];
   return explainStatement(database, statement, [
-    "stable",
+    lane,
     JSON.stringify([type]),
     ...walk,
     30_000,
     "o",
     1,
+    leaseFloor,
   ]);
 }
 
@@ -103,13 +104,41 @@ test("tenants with nothing but scheduled work are passed many at a time", async 
   await analyzed.pool.query(`
     INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "run_at", "max_attempts")
     SELECT 't' || n, 'b', '{}'::jsonb, now() + n % 1999 * interval '1 day', 3 FROM generate_series(1, 4000) AS n`);
-  const nodes = await explain(analyzed, unlimitedClaimStatement, 10, "", "b");
+  const nodes = await explain(analyzed, unlimitedClaimStatement, 10, "", { type: "b" });
   expect(nodes.filter((node) => node["Node Type"] === "ModifyTable")).toMatchObject([
     { "Actual Rows": 2 },
     { "Actual Rows": 0 },
   ]);
   const steps = nodes.filter((node) => node["Node Type"] === "Recursive Union");
   expect(Math.max(...steps.map((node) => node["Actual Rows"]))).toBeLessThan(4_000 / 12);
+});
+
+test("leases that ended before the floor are not looked at, though a transaction left idle keeps their entries", async () => {
+  const idle = await unknown.pool.connect();
+  await idle.query("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()");
+  await unknown.pool.query(`
+    INSERT INTO "evenkeel"."background_job"
+      ("tenant_id", "type", "payload", "max_attempts", "lane", "state", "lease_expires_at")
+    SELECT 't', 'c', '{}'::jsonb, 3, 'canary', 'RUNNING', now() - n * interval '1 second'
+    FROM generate_series(60, 10000) AS n;
+    DELETE FROM "evenkeel"."background_job" WHERE "type" = 'c';
+    DELETE FROM "evenkeel"."background_job_limit"`);
+  const blocksOf = async (leaseFloor: string): Promise<number> => {
+    const nodes = await explain(unknown, unlimitedClaimStatement, 10, "", {
+      type: "c",
+      lane: "canary",
+      leaseFloor,
+    });
+    const reads = nodes.filter((node) => node["Index Name"] === "background_job_lapsed");
+    return reads.reduce((sum, node) => sum + node["Shared Hit Blocks"], 0);
+  };
+  const [all, few] = [
+    await blocksOf("-infinity"),
+    await blocksOf(new Date(Date.now() - 5_000).toISOString()),
+  ];
+  await idle.query("COMMIT");
+  idle.release();
+  expect(few).toBeLessThan(all / 10);
 });
 
 function isCostly({ "Node Type": type }: PlanNode): boolean {

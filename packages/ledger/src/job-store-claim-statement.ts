@@ -16,6 +16,9 @@ export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId"
   date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
   CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
 
+/** How much further back than the earliest lease claims look for leases that lapsed: for those written late. */
+const leaseMargin = "interval '5 seconds'";
+
 // What a claim does under operators' limits, and what it does as long as there are none: the one is as short as
 // the other is long, and planning it costs half as much.
 const limitedTypes = `${settingsCte},
@@ -153,7 +156,10 @@ WITH RECURSIVE
       FROM (
         SELECT job.id, job.tenant_id, job.lease_expires_at
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane
+          -- A floor that a clock set back has overtaken is none.
+          AND job.lease_expires_at BETWEEN CASE WHEN $14::timestamptz <= now() - ${leaseMargin} THEN $14::timestamptz
+            ELSE '-infinity' END AND now()
           AND job.type = ANY (ARRAY(SELECT type FROM types)) ${isLimited ? `AND ${notPaused("job.tenant_id")}` : ""}
         ORDER BY job.lease_expires_at
         LIMIT GREATEST(1000, $6::int)
@@ -321,6 +327,15 @@ WITH RECURSIVE
       CASE WHEN NOT EXISTS (SELECT FROM frontier) THEN (
         SELECT LEAST(min(head_run_at), now())::text FROM ring WHERE is_open OR head_run_at > now()
       ) END AS floor,
+      -- Leases end later than they begin: none will come to end before this, but for one written late.
+      CASE WHEN $14::timestamptz = '-infinity' THEN (
+        LEAST((
+          SELECT job.lease_expires_at FROM evenkeel.background_job AS job
+          WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane
+          ORDER BY job.lease_expires_at
+          LIMIT 1
+        ), now()) - ${leaseMargin}
+      )::text END AS "leaseFloor",
       ${isLimited ? limitedFlags : flags}
     FROM deal
   ),

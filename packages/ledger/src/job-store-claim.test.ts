@@ -3,6 +3,8 @@ import { randomUUID } from "node:crypto";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { toSqlClient } from "./database.ts";
+import { createJobStore } from "./job-store.ts";
 import type { ClaimRequest, ClaimResult, NewJob } from "./job-store.ts";
 import { createLedger, type Ledger } from "./ledger.ts";
 
@@ -154,6 +156,26 @@ test("work left behind and work that waits take turns in claims of one job, of e
     while ((await claim([type], 1)).jobs.length > 0) taken += 1;
     expect(taken).toBe(41);
   }
+});
+
+test("a lease that lapses is taken over, though claims look no further back than was needed a moment ago", async () => {
+  const type = randomUUID();
+  const floors: unknown[] = [];
+  const sql = toSqlClient(database.pool);
+  const store = createJobStore({
+    query: (text, values = []) => {
+      floors.push(values[13]);
+      return sql.query(text, values);
+    },
+  });
+  const request = { lane: "stable", leaseMs: 30_000, owner: "o", types: [type], limit: 1 } as const;
+  await insert(type, "t", 1);
+  await store.claim(request);
+  await lapse(type);
+  expect((await store.claim(request)).jobs).toMatchObject([{ attempt: 2 }]);
+  const from = floors.find((floor) => floor !== "-infinity");
+  expect(floors[0]).toBe("-infinity");
+  expect(Date.now() - Date.parse(String(from))).toBeGreaterThan(4_000);
 });
 
 test("nothing is asked for: nothing is claimed", async () => {

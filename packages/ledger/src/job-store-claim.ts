@@ -1,5 +1,5 @@
 import type { SqlClient } from "./database.ts";
-import type { ClaimFloors } from "./claim-floors.ts";
+import { ClaimFloors } from "./claim-floors.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./job-store-claim-statement.ts";
 import { interleaveTenants, toClaimedJob, type ClaimedRow } from "./job-store-claimed-row.ts";
 import { maxVisits, type Resumption } from "./job-store-rotation.ts";
@@ -12,6 +12,7 @@ interface Walk {
   readonly wrapped: boolean | null;
   readonly origin: string;
   readonly floor: string | null;
+  readonly leaseFloor: string | null;
   readonly isLimited: boolean;
   readonly introduced: boolean;
   readonly heldBack: boolean;
@@ -30,6 +31,7 @@ export function createClaim(
   floors: ClaimFloors,
 ): (request: ClaimRequest) => Promise<ClaimResult> {
   const limits = { exist: false };
+  const leaseFloors = new ClaimFloors();
   let cappedTypes: readonly string[] = [];
   let turn = Math.floor(Math.random() * 1_000);
   return async (request) => {
@@ -48,6 +50,7 @@ export function createClaim(
       const answer = await claimGroup({
         sql,
         floors,
+        leaseFloors,
         limits,
         request,
         cappedType: type,
@@ -76,6 +79,8 @@ export function createClaim(
 interface ClaimGroup {
   readonly sql: SqlClient;
   readonly floors: ClaimFloors;
+  /** The times before which no lease ends, per lane. */
+  readonly leaseFloors: ClaimFloors;
   /** Whether operators decided anything, as the last claim saw it. */
   readonly limits: { exist: boolean };
   readonly request: ClaimRequest;
@@ -119,7 +124,7 @@ async function claimGroup(group: ClaimGroup): Promise<GroupAnswer> {
 }
 
 async function walk(
-  { sql, limits, request, cappedType, oddJob }: ClaimGroup,
+  { sql, leaseFloors, limits, request, cappedType, oddJob }: ClaimGroup,
   asked: readonly string[],
   floor: string,
   limit: number,
@@ -132,6 +137,7 @@ async function walk(
   let heldBack = false;
   for (;;) {
     const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
+    const startedAtMs = performance.now();
     const rows: ClaimRow[] = await sql.query<ClaimRow>(statement, [
       lane,
       JSON.stringify(asked),
@@ -146,6 +152,7 @@ async function walk(
       leaseMs,
       owner,
       odd,
+      leaseFloors.find(lane) ?? "-infinity",
     ]);
     let walked: Walk | undefined;
     const jobs: ClaimedJob[] = [];
@@ -157,6 +164,9 @@ async function walk(
     const { isLimited, introduced, complete, cappedTypes, lastTenant } = walked;
     const isMistaken = isLimited && !limits.exist;
     limits.exist = isLimited;
+    if (walked.leaseFloor !== null) {
+      leaseFloors.begin(lane, walked.leaseFloor, performance.now() - startedAtMs);
+    }
     if (isMistaken) continue;
     heldBack ||= walked.heldBack;
     if (jobs.length === 0 && introduced) continue;

@@ -7,6 +7,7 @@ export interface PlanNode {
   readonly "Index Name"?: string;
   readonly "Actual Rows": number;
   readonly "Actual Loops": number;
+  readonly "Shared Hit Blocks": number;
   readonly "Rows Removed by Filter"?: number;
   readonly "Rows Removed by Join Filter"?: number;
   readonly Plans?: readonly PlanNode[];
@@ -22,7 +23,7 @@ export async function explainStatement(
   try {
     await client.query("BEGIN");
     const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
-      `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${statement}`,
+      `EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ${statement}`,
       [...values],
     );
     await client.query("ROLLBACK");
