@@ -87,7 +87,7 @@ interface ClaimGroup {
   /** The type that is claimed by itself; `undefined`: all types without a cap. */
   readonly cappedType: string | undefined;
   readonly limit: number;
-  /** Of an odd batch, whether the odd job is for what lapsed (1) or for what waits (0). */
+  /** Of a batch of one job, whether it is for what lapsed (1) or for what waits (0). */
   readonly oddJob: 0 | 1;
 }
 
@@ -133,7 +133,7 @@ async function walk(
   // A type with a cap goes by its own rotation, which all claims share.
   const after = cappedType === undefined ? afterTenant : undefined;
   let resumed: Resumption | undefined;
-  let odd = oddJob;
+  let odd = limit === 1 ? oddJob : 1;
   let heldBack = false;
   for (;;) {
     const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
@@ -171,7 +171,7 @@ async function walk(
     heldBack ||= walked.heldBack;
     if (jobs.length === 0 && introduced) continue;
     if (jobs.length > 0 || complete || lastTenant === null) {
-      if (jobs.length === 0 && limit === 1 && odd === 0) {
+      if (jobs.length === 0 && odd === 0) {
         // Nothing waits: what lapsed need not stand back.
         odd = 1;
         continue;
