@@ -138,10 +138,10 @@ const flags = `(SELECT is_limited FROM settings) AS "isLimited", false AS introd
  *
  * Lapsed leases come first, for at most half of the batch, rounded up (of a batch of one every second time, $13), and
  * in turn over their tenants. The rest is dealt out evenly: every due tenant met gets its share; the odd ones go to
- * the tenants first in turn, and the rotation goes on behind them. Within a tenant, what is due longest goes first, where each level of
- * priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it for ever. What
- * small tenants leave over (`extra`) goes to whoever has more. So a tenant with work waits for at most
- * (due tenants / limit) claims, rounded up.
+ * the tenants first in turn, and the rotation goes on behind them. Within a tenant, what is due longest goes first,
+ * where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it
+ * for ever. What small tenants leave over (`extra`) goes to whoever has more. So a tenant with work waits for at
+ * most (due tenants / limit) claims, rounded up.
  */
 const statement = (isLimited: boolean): string => `
 WITH RECURSIVE
