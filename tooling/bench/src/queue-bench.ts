@@ -24,7 +24,7 @@ const amounts = {
   full: {
     rates: { count: 50_000, slowCount: 10_000, rounds: 3 },
     pickupSeconds: 20,
-    claims: { short: 10_000, long: 1_000_000, samples: 400 },
+    claims: { short: 10_000, long: 1_000_000, finished: 10_000_000, samples: 400 },
     idleClaims: 50_000,
     idleDrain: 10_000,
     size: 1_000_000,
@@ -32,7 +32,7 @@ const amounts = {
   quick: {
     rates: { count: 5_000, slowCount: 1_000, rounds: 1 },
     pickupSeconds: 4,
-    claims: { short: 10_000, long: 100_000, samples: 100 },
+    claims: { short: 10_000, long: 100_000, finished: 100_000, samples: 100 },
     idleClaims: 10_000,
     idleDrain: 2_000,
     size: 20_000,

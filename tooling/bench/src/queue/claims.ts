@@ -8,18 +8,39 @@ import { openLedger } from "./evenkeel.ts";
 const smallTenants = 1_000;
 const limits = [10, 25, 50, 100];
 
+/** The p95 of claims, in milliseconds. */
+export interface ClaimTimes {
+  readonly shortP95: number;
+  readonly longP95: number;
+  /** Over the short backlog, with finished jobs in the history. */
+  readonly finishedP95: number;
+}
+
 /**
- * Claims of 10 to 100 jobs in turn with one tenant's short and long backlog, 1,000 small tenants of one job each
- * beside it. What was claimed is released, so that every claim meets the same.
+ * Claims of 10 to 100 jobs in turn with one tenant's short and long backlog, and with a short one beside a long
+ * history; 1,000 small tenants of one job each in all. What was claimed is released, so that every claim meets the
+ * same.
  */
 export async function measureClaims(
   arena: Arena,
-  options: { readonly short: number; readonly long: number; readonly samples: number },
-): Promise<{ readonly shortP95: number; readonly longP95: number }> {
+  options: {
+    readonly short: number;
+    readonly long: number;
+    readonly finished: number;
+    readonly samples: number;
+  },
+): Promise<ClaimTimes> {
   const queues = [];
-  for (const due of [options.short, options.long]) {
-    const opened = await openLedger(arena.url(await arena.createDatabase(`due_${due}`)));
-    await fillTenant(opened.pool, "big", due);
+  const { short, long, finished } = options;
+  for (const fill of [
+    { due: short, ended: 0 },
+    { due: long, ended: 0 },
+    { due: short, ended: finished },
+  ]) {
+    const name = `due_${fill.due}_ended_${fill.ended}`;
+    const opened = await openLedger(arena.url(await arena.createDatabase(name)));
+    await fillHistory(opened.pool, fill.ended);
+    await fillTenant(opened.pool, "big", fill.due);
     await fillTenants(opened.pool);
     await settleDown(opened.pool);
     queues.push({ ...opened, times: [] as number[] });
@@ -35,8 +56,12 @@ export async function measureClaims(
     }
   }
   for (const queue of queues) await queue.close();
-  const [short, long] = queues.map(({ times }) => percentile(times, 0.95));
-  return { shortP95: short ?? Number.NaN, longP95: long ?? Number.NaN };
+  const [shortP95, longP95, finishedP95] = queues.map(({ times }) => percentile(times, 0.95));
+  return {
+    shortP95: shortP95 ?? Number.NaN,
+    longP95: longP95 ?? Number.NaN,
+    finishedP95: finishedP95 ?? Number.NaN,
+  };
 }
 
 /** Most claims until one tenant's one job is served, behind another's backlog, wherever the rotation stands. */
@@ -80,6 +105,18 @@ async function fillTenant(pool: Pool, tenant: string, due: number): Promise<void
   );
 }
 
+/** Jobs that have ended, over 50 tenants and half a year. Their ids are of no job that waits. */
+async function fillHistory(pool: Pool, ended: number): Promise<void> {
+  await pool.query(
+    `INSERT INTO evenkeel.background_job_history
+       (id, tenant_id, type, version, payload, lane, outcome, run_at, attempt, errors, created_at, finished_at)
+     SELECT -n, 'tenant-' || n % 50, 'bench', 1, jsonb_build_object('n', n), 'stable', 'SUCCEEDED', at, 1, '[]', at, at
+     FROM generate_series($1::int, 1, -1) AS n
+     CROSS JOIN LATERAL (SELECT now() - n * interval '1.5 seconds' AS at) AS ended`,
+    [ended],
+  );
+}
+
 /** Half of them before the big one in the order of the rotation, and half behind. */
 async function fillTenants(pool: Pool): Promise<void> {
   await pool.query(
@@ -93,4 +130,5 @@ async function fillTenants(pool: Pool): Promise<void> {
 /** What autovacuum does after a load of this size. */
 async function settleDown(pool: Pool): Promise<void> {
   await pool.query(`VACUUM ANALYZE evenkeel.background_job`);
+  await pool.query(`VACUUM ANALYZE evenkeel.background_job_history`);
 }

@@ -1,5 +1,6 @@
 import { atLeast, atMost, round, type BenchReport, type TableLine } from "../report.ts";
 import { limitName } from "./arena.ts";
+import type { ClaimTimes } from "./claims.ts";
 import type { Cost } from "./cost.ts";
 import type { IdleClaims } from "./idle-transaction.ts";
 import type { Pickup } from "./pickup.ts";
@@ -14,14 +15,14 @@ export interface QueueFigures {
   readonly idlePickup: Pickup;
   readonly idleDrains: ReadonlyMap<string, number>;
   readonly idleClaims: IdleClaims;
-  readonly claims: { readonly shortP95: number; readonly longP95: number };
+  readonly claims: ClaimTimes;
   readonly wait: number;
   readonly sizes: ReadonlyMap<string, Size>;
 }
 
 /** The amounts that the names of lines and rows state. */
 interface Amounts {
-  readonly claims: { readonly short: number; readonly long: number };
+  readonly claims: { readonly short: number; readonly long: number; readonly finished: number };
   readonly idleClaims: number;
   readonly idleDrain: number;
   readonly size: number;
@@ -50,6 +51,7 @@ export function toReport(
   });
   const long = count(amounts.claims.long);
   const short = count(amounts.claims.short);
+  const finished = count(amounts.claims.finished);
   return {
     bars: [
       atLeast(
@@ -65,6 +67,11 @@ export function toReport(
         `claim p95 over ${long} due jobs by that over ${short}`,
         1.5,
         claims.longP95 / claims.shortP95,
+      ),
+      atMost(
+        `claim p95 with ${finished} finished jobs by that without`,
+        1.5,
+        claims.finishedP95 / claims.shortP95,
       ),
       atMost("claims until a small tenant is served", 2, figures.wait),
       atMost(
@@ -83,6 +90,10 @@ export function toReport(
       { name: "share of the limit: drained/s, no-op", value: round(share(limitName, "drained")) },
       { name: `claim p95 over ${short} due jobs, ms`, value: round(claims.shortP95) },
       { name: `claim p95 over ${long} due jobs, ms`, value: round(claims.longP95) },
+      {
+        name: `claim p95 over ${short} due and ${finished} finished jobs, ms`,
+        value: round(claims.finishedP95),
+      },
       {
         name: `claim p95 while ${count(amounts.idleClaims)} drain, ms`,
         value: round(idleClaims.withoutP95),
