@@ -38,6 +38,9 @@ const schedules = [defineSchedule({ id: "followups", every: 3_600, overlap: "ski
 
 let host: WebHost | undefined;
 
+/** The Inngest route's `maxDuration`, in milliseconds. */
+const stepLimitMs = 60_000;
+
 /** The process's host, made at the first call. @throws DispatchError `invalid_configuration`. */
 export function webHost(): WebHost {
   host ??= createWebHost(process.env);
@@ -86,6 +89,7 @@ function createWebHost(environment: Environment): WebHost {
       reconciler,
       config,
       environment: config.environment,
+      stepLimitMs,
       logger,
     }),
     ledger,
