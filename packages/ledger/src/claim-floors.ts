@@ -1,5 +1,5 @@
 /** How long claims go without a look at all there is, in milliseconds, at least. */
-const shortestMs = 1_000;
+const shortestMs = 200;
 
 /** No more than this part of the time is spent with looks at all there is, as long as `longestMs` allows. */
 const share = 0.02;
@@ -16,8 +16,8 @@ interface Floor {
  * The times before which nothing waits, as seen a moment ago. Index entries of jobs that were claimed stay where
  * they are until Postgres clears them away, which it cannot as long as any transaction is older: a scan that begins
  * at the floor passes none of them. It is kept while batches are full, and is never later than the moment of the
- * look. What appears below it (a job given back, or committed late) waits until the next look at all there is: a
- * second, or up to five where such a look is slow.
+ * look. What appears below it (a job given back, or committed late) waits until the next look at all there is: fifty
+ * times as long as such a look takes, a fifth of a second at least and five seconds at most.
  */
 export class ClaimFloors {
   readonly #floors = new Map<string, Floor>();
