@@ -9,7 +9,7 @@ import {
   parseBackgroundConfig,
   type Environment,
 } from "@evenkeel/dispatch";
-import { fieldsFirst } from "@evenkeel/events";
+import { fieldsFirst } from "@evenkeel/core";
 import {
   createBackgroundClient,
   createBackgroundFunctions,
@@ -39,7 +39,7 @@ const schedules = [defineSchedule({ id: "followups", every: 3_600, overlap: "ski
 let host: WebHost | undefined;
 
 /** The Inngest route's `maxDuration`, in milliseconds. */
-const stepLimitMs = 60_000;
+const hostTimeoutMs = 60_000;
 
 /** The process's host, made at the first call. @throws DispatchError `invalid_configuration`. */
 export function webHost(): WebHost {
@@ -89,7 +89,7 @@ function createWebHost(environment: Environment): WebHost {
       reconciler,
       config,
       environment: config.environment,
-      stepLimitMs,
+      hostTimeoutMs,
       logger,
     }),
     ledger,

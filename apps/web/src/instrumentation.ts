@@ -1,7 +1,7 @@
 /** Runs once when the server starts: a wrong variable ends it here, and not at the first tick. */
 export async function register(): Promise<void> {
   if (process.env["NEXT_RUNTIME"] !== "nodejs") return;
-  const { EvenkeelError } = await import("@evenkeel/events");
+  const { EvenkeelError } = await import("@evenkeel/core");
   const { webHost } = await import("./host.ts");
   try {
     webHost();

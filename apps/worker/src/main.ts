@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 
-import { EvenkeelError, fieldsFirst } from "@evenkeel/events";
+import { EvenkeelError, fieldsFirst } from "@evenkeel/core";
 import { pino } from "pino";
 
 import { readEnvironment } from "./environment.ts";

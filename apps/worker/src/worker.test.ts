@@ -7,7 +7,7 @@ import { createEngine, type Engine } from "@evenkeel/engine";
 import { createInbox } from "@evenkeel/inbox";
 import { readCorpus } from "@evenkeel/inbox/corpus";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 let database: TestDatabase;

@@ -8,7 +8,7 @@ import {
   createWatchdog,
   defineSchedule,
 } from "@evenkeel/dispatch";
-import type { Logger } from "@evenkeel/events";
+import type { Logger } from "@evenkeel/core";
 import {
   createBackgroundClient,
   createBackgroundFunctions,

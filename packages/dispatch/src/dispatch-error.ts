@@ -1,8 +1,7 @@
-import { EvenkeelError, type ErrorData } from "@evenkeel/events";
+import { EvenkeelError, type ErrorData } from "@evenkeel/core";
 
 /**
- * What can be wrong with a dispatch before anything is claimed; `timeout` and `event_refused` are what a send
- * can come to.
+ * What can be wrong with a dispatch before anything is claimed; `event_refused` is what a send can come to.
  */
 export type DispatchErrorCode =
   | "invalid_configuration"
@@ -11,7 +10,6 @@ export type DispatchErrorCode =
   | "invalid_params"
   | "invalid_scope"
   | "invalid_scheduled_time"
-  | "timeout"
   | "event_refused";
 
 /** A dispatch that cannot be made as asked. */

@@ -5,7 +5,7 @@ export {
   type ConfigProblem,
   type Environment,
 } from "./background-config.ts";
-export { createCronHandler, type CronHandlerOptions } from "./cron-handler.ts";
+export { createCronHandler, type CronHandlerOptions } from "./http/cron-handler.ts";
 export { DispatchError, type DispatchErrorCode } from "./dispatch-error.ts";
 export {
   formatDispatchKey,
@@ -13,8 +13,8 @@ export {
   scopeOf,
   type DispatchTarget,
   type EventIdentity,
-} from "./dispatch-key.ts";
-export { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
+} from "./schedule/dispatch-key.ts";
+export { computeWindow, type DispatchWindow } from "./schedule/dispatch-window.ts";
 export {
   createDispatcher,
   type Dispatcher,
@@ -22,34 +22,44 @@ export {
   type DispatchRequest,
   type InlineRequest,
   type OutgoingEvent,
-} from "./dispatcher.ts";
-export { createNudge, type Nudge, type NudgeOptions, type NudgeOutcome } from "./nudge.ts";
+} from "./dispatcher/dispatcher.ts";
+export {
+  createNudge,
+  type Nudge,
+  type NudgeOptions,
+  type NudgeOutcome,
+} from "./dispatcher/nudge.ts";
 export {
   createOutboxRelay,
   type OutboxRelay,
   type OutboxRelayOptions,
   type RelayedEvent,
   type RelayReport,
-} from "./outbox-relay.ts";
+} from "./maintenance/outbox-relay.ts";
 export {
   createReconciler,
   type Reconciler,
   type ReconcileReport,
   type ReconcilerOptions,
-} from "./reconciler.ts";
+} from "./maintenance/reconciler.ts";
 export {
   createRedriver,
   type Redriver,
   type RedriverOptions,
   type RedriveReport,
   type RedriveRequest,
-} from "./redriver.ts";
-export { createReceiptHandler, type ReceiptHandlerOptions } from "./receipt-handler.ts";
-export { receiptStatus, type DispatchMode, type Receipt } from "./receipt.ts";
-export { defineSchedule, type CatchUp, type Schedule, type ScheduleOptions } from "./schedule.ts";
+} from "./maintenance/redriver.ts";
+export { createReceiptHandler, type ReceiptHandlerOptions } from "./http/receipt-handler.ts";
+export { receiptStatus, type DispatchMode, type Receipt } from "./dispatcher/receipt.ts";
+export {
+  defineSchedule,
+  type CatchUp,
+  type Schedule,
+  type ScheduleOptions,
+} from "./schedule/schedule.ts";
 export {
   createWatchdog,
   type Watchdog,
   type WatchdogOptions,
   type WatchdogReport,
-} from "./watchdog.ts";
+} from "./maintenance/watchdog.ts";

@@ -1,5 +1,5 @@
 import { createLedger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 

@@ -1,10 +1,7 @@
 import { z } from "zod";
 
-import { EventError } from "./event-error.ts";
+import { InputError, lanes, describeIssues, jsonValueSchema, tenantIdSchema } from "@evenkeel/core";
 import { jobRequested, type jobRequestSchema } from "./job-events.ts";
-import { lanes } from "./lane.ts";
-import { describeIssues, jsonValueSchema } from "./payload.ts";
-import { tenantIdSchema } from "./tenant.ts";
 
 const dispatchEventShape = {
   /** Who asked: `cron`, `manual`, `continuation`, or a product's own word. */
@@ -75,7 +72,7 @@ export const eventContracts: ReadonlyMap<
 /**
  * Parses an event's data against its contract. Senders call it before they send, consumers before they act.
  *
- * @throws EventError `invalid_payload` with `name`, `version` and `issues` (one line each, without values).
+ * @throws InputError `invalid_payload` with `name`, `version` and `issues` (one line each, without values).
  */
 export function parseEvent<Schema extends z.ZodType>(
   contract: EventContract<string, Schema>,
@@ -84,7 +81,7 @@ export function parseEvent<Schema extends z.ZodType>(
   const result = contract.schema.safeParse(data);
   if (result.success) return result.data;
   const issues = describeIssues(result.error);
-  throw new EventError(
+  throw new InputError(
     "invalid_payload",
     `The data of ${contract.name} does not match version ${contract.version}: ${issues.join("; ")}`,
     { name: contract.name, version: contract.version, issues },

@@ -1,7 +1,6 @@
 import { z } from "zod";
 
-import { lanes } from "./lane.ts";
-import { tenantIdSchema } from "./tenant.ts";
+import { lanes, tenantIdSchema } from "@evenkeel/core";
 
 const jobRequestShape = {
   /** The job's id in the ledger. */

@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/events";
+import { silentLogger, type Logger } from "@evenkeel/core";
 import type { BackgroundConfig } from "@evenkeel/dispatch";
 import type { Ledger } from "@evenkeel/ledger";
 import { Inngest } from "inngest";

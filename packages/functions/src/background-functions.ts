@@ -1,18 +1,18 @@
 import type { OutboxRelay, Reconciler, Watchdog } from "@evenkeel/dispatch";
-import type { Logger } from "@evenkeel/events";
+import type { Logger } from "@evenkeel/core";
 import type { Runner } from "@evenkeel/jobs";
 import type { Ledger, Pruner } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { createDeadLetterFunction } from "./dead-letter-function.ts";
-import { createIsolate, createIsolatedJobFunction } from "./isolated-job-function.ts";
+import { createRequestRuns, createIsolatedJobFunction } from "./isolated-job-function.ts";
 import { createMaintenanceFunction } from "./maintenance-function.ts";
 import { createProcessFunction, type ProcessFunctionOptions } from "./process-function.ts";
 
 /** What {@link createBackgroundFunctions} works with. */
 export interface BackgroundFunctionsOptions extends Pick<
   ProcessFunctionOptions,
-  "stepBudgetMs" | "stepLimitMs" | "lingerMs" | "runBudgetMs" | "maxContinuations"
+  "stepBudgetMs" | "hostTimeoutMs" | "idleTimeoutMs" | "runBudgetMs" | "maxContinuations"
 > {
   /** Made by `createBackgroundClient`. */
   readonly client: Inngest;
@@ -47,9 +47,9 @@ export function createBackgroundFunctions(
   options: BackgroundFunctionsOptions,
 ): InngestFunction.Any[] {
   const { config, environment, isolatedPerTenant, ...shared } = options;
-  const isolate = createIsolate(shared.client, environment);
+  const requestRuns = createRequestRuns(shared.client, environment);
   return [
-    createProcessFunction({ ...shared, isolate, concurrency: config.concurrency }),
+    createProcessFunction({ ...shared, requestRuns, concurrency: config.concurrency }),
     createIsolatedJobFunction({
       ...shared,
       ...(isolatedPerTenant === undefined ? {} : { isolatedPerTenant }),

@@ -1,4 +1,5 @@
-import { maintenanceRequested, silentLogger } from "@evenkeel/events";
+import { silentLogger } from "@evenkeel/core";
+import { maintenanceRequested } from "@evenkeel/events";
 import { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { afterEach, expect, test } from "vitest";

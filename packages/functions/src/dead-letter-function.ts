@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/events";
+import { silentLogger, type Logger } from "@evenkeel/core";
 import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 import { z } from "zod";
@@ -111,6 +111,6 @@ function redrivenFrom(event: unknown): string | undefined {
 
 /** The reason class of a failed run, by its error's name. */
 function reasonOf(errorName: string | undefined): DeadLetterReason {
-  if (errorName === "EventValidationError" || errorName === "EventError") return "schema";
+  if (errorName === "EventValidationError" || errorName === "InputError") return "schema";
   return errorName === "NonRetriableError" ? "terminal" : "exhausted";
 }

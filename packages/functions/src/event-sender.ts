@@ -1,5 +1,6 @@
 import { DispatchError, type OutgoingEvent, type RelayedEvent } from "@evenkeel/dispatch";
-import { encodePayload, eventContracts, EventError, parseEvent } from "@evenkeel/events";
+import { encodePayload, InputError } from "@evenkeel/core";
+import { eventContracts, parseEvent } from "@evenkeel/events";
 import type { Inngest } from "inngest";
 
 import { withSendSignal } from "./send-signal.ts";
@@ -14,7 +15,7 @@ export type EventSender = (
  * Creates the `send` that a dispatcher works with. Every event is checked against its contract before any
  * is sent.
  *
- * @throws (the sender) EventError `invalid_payload` or `payload_too_large`, with nothing
+ * @throws (the sender) InputError `invalid_payload` or `payload_too_large`, with nothing
  * sent; otherwise what the SDK threw: the events may or may not have arrived.
  */
 export function createEventSender(client: Pick<Inngest, "send">): EventSender {
@@ -22,7 +23,7 @@ export function createEventSender(client: Pick<Inngest, "send">): EventSender {
     const payloads = events.map(({ id, name, data }) => {
       const contract = eventContracts.get(name);
       if (contract === undefined) {
-        throw new EventError("invalid_payload", `${name} has no contract in this build.`, { name });
+        throw new InputError("invalid_payload", `${name} has no contract in this build.`, { name });
       }
       const parsed = parseEvent(contract, data);
       encodePayload(parsed, `event ${name}`);

@@ -10,7 +10,7 @@ export {
 } from "./dead-letter-function.ts";
 export { createEventSender, createOutboxSender, type EventSender } from "./event-sender.ts";
 export {
-  createIsolate,
+  createRequestRuns,
   createIsolatedJobFunction,
   type IsolatedJobFunctionOptions,
   type IsolatedJobOutcome,

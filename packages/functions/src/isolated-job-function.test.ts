@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "vitest";
 import { z } from "zod";
 
 import { createEventSender } from "./event-sender.ts";
-import { createIsolate } from "./isolated-job-function.ts";
+import { createRequestRuns } from "./isolated-job-function.ts";
 import { createBackgroundApp, windowEvent, type BackgroundApp } from "./testing/background-app.ts";
 
 let app: BackgroundApp;
@@ -41,9 +41,11 @@ test("isolated jobs run as runs of their own, one at a time per tenant, once how
         ran.push(`${tenantId} ${n}`);
         // Its own request comes once more, while it runs.
         if (n === 0) {
-          const isolate = createIsolate(app.client, "again");
+          const requestRuns = createRequestRuns(app.client, "again");
           const lane = "stable";
-          await isolate([{ id, fence: "1", tenantId, type: "export", correlationId: null, lane }]);
+          await requestRuns([
+            { id, fence: "1", tenantId, type: "export", correlationId: null, lane },
+          ]);
         }
       }),
     ],

@@ -1,7 +1,8 @@
 import { formatEventId } from "@evenkeel/dispatch";
-import { jobRequested, parseEvent, silentLogger, type Logger } from "@evenkeel/events";
+import { silentLogger, type Logger } from "@evenkeel/core";
+import { jobRequested, parseEvent } from "@evenkeel/events";
 import { jobRequestedEvent } from "@evenkeel/events/inngest";
-import type { Isolate, Runner } from "@evenkeel/jobs";
+import type { RequestRuns, Runner } from "@evenkeel/jobs";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { limitsOf } from "./process-function.ts";
@@ -13,7 +14,7 @@ export interface IsolatedJobFunctionOptions {
   /** Isolated jobs of one tenant running at a time, 1 by default. */
   readonly isolatedPerTenant?: number;
   /** The host's limit for a request, in milliseconds: a job that still runs 5 s before it has timed out. */
-  readonly stepLimitMs?: number;
+  readonly hostTimeoutMs?: number;
   readonly logger?: Logger;
 }
 
@@ -33,7 +34,7 @@ const endings = ["succeeded", "retried", "snoozed", "dead", "refused", "released
 export function createIsolatedJobFunction(
   options: IsolatedJobFunctionOptions,
 ): InngestFunction.Any {
-  const { client, runner, isolatedPerTenant = 1, stepLimitMs } = options;
+  const { client, runner, isolatedPerTenant = 1, hostTimeoutMs } = options;
   const logger = options.logger ?? silentLogger;
   return client.createFunction(
     {
@@ -47,7 +48,7 @@ export function createIsolatedJobFunction(
     async ({ event, step, runId }): Promise<IsolatedJobOutcome> => {
       const { jobId, fence } = event.data;
       return step.run("run-job", async () => {
-        const report = await runner.runOne({ id: jobId, fence }, limitsOf(stepLimitMs));
+        const report = await runner.runOne({ id: jobId, fence }, limitsOf(hostTimeoutMs));
         const outcome = endings.find((name) => report[name] > 0) ?? "skipped";
         logger.info("isolated_job.ended", { runId, jobId, outcome });
         return { outcome, jobId };
@@ -60,7 +61,7 @@ export function createIsolatedJobFunction(
  * Creates the `isolate` that a drain hands isolated jobs over with. An id is of one claim, so that a repeated send
  * makes no second run.
  */
-export function createIsolate(client: Pick<Inngest, "send">, environment: string): Isolate {
+export function createRequestRuns(client: Pick<Inngest, "send">, environment: string): RequestRuns {
   return async (jobs) => {
     const { name, version: schemaVersion } = jobRequested;
     await client.send(

@@ -6,7 +6,7 @@ import type {
   Watchdog,
   WatchdogReport,
 } from "@evenkeel/dispatch";
-import { silentLogger, type Logger } from "@evenkeel/events";
+import { silentLogger, type Logger } from "@evenkeel/core";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";

@@ -100,9 +100,9 @@ const emptyReport: DrainReport = {
   dead: 0,
   refused: 0,
   released: 0,
-  handedOver: 0,
+  delegated: 0,
   remaining: false,
-  heldBack: false,
+  throttled: false,
   stopped: false,
   unknownTypes: [],
 };
@@ -176,10 +176,10 @@ test("a window's continuations are bounded", async () => {
 test("a step ends before its host's limit; numbers out of range are refused when the functions are made", async () => {
   const limits: (number | undefined)[] = [];
   const app = await start({
-    stepLimitMs: 60_000,
+    hostTimeoutMs: 60_000,
     wrapRunner: () => ({
-      drain: async ({ limitMs }) => {
-        limits.push(limitMs);
+      drain: async ({ deadlineMs }) => {
+        limits.push(deadlineMs);
         return emptyReport;
       },
     }),
@@ -190,7 +190,7 @@ test("a step ends before its host's limit; numbers out of range are refused when
   const drain: Runner["drain"] = () => Promise.reject(new Error("not asked"));
   const options = { client: app.client, ledger: app.ledger, runner: { drain } };
   const changes: readonly Partial<ProcessFunctionOptions>[] = [
-    { stepLimitMs: 24_000 },
+    { hostTimeoutMs: 24_000 },
     { stepBudgetMs: Number.NaN },
     { maxContinuations: -1 },
     { concurrency: 0 },

@@ -1,7 +1,8 @@
 import { scopeOf } from "@evenkeel/dispatch";
-import { silentLogger, type DispatchEventData, type Logger } from "@evenkeel/events";
+import { silentLogger, type Logger } from "@evenkeel/core";
+import type { DispatchEventData } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
-import { JobError, type DrainReport, type Isolate, type Runner } from "@evenkeel/jobs";
+import { JobError, type DrainReport, type RequestRuns, type Runner } from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
@@ -13,7 +14,7 @@ export interface ProcessFunctionOptions {
   readonly ledger: Pick<Ledger, "guards" | "windows">;
   readonly runner: Pick<Runner, "drain">;
   /** Hands isolated jobs over to runs of their own; absent: a drain runs them itself. */
-  readonly isolate?: Isolate;
+  readonly requestRuns?: RequestRuns;
   /** Concurrent process runs. */
   readonly concurrency: number;
   /** How long one step drains, 20,000 ms by default: below the host's limit for a request. */
@@ -23,12 +24,12 @@ export interface ProcessFunctionOptions {
    * has timed out. A job that may take longer than what the limit has left beside `stepBudgetMs` starts only with a
    * step's first claim. Absent: the host has none, as with Inngest Connect.
    */
-  readonly stepLimitMs?: number;
+  readonly hostTimeoutMs?: number;
   /**
    * How long one drain at a time waits for new jobs after the last one, 2,000 ms by default: what is enqueued
    * meanwhile starts at once. It ends with its step. 0: every run ends when nothing is due.
    */
-  readonly lingerMs?: number;
+  readonly idleTimeoutMs?: number;
   /** How long one run drains in all before it hands over to its continuation, 60,000 ms by default. */
   readonly runBudgetMs?: number;
   /** Continuations of one window, 50 by default; what is left then waits for the next window. */
@@ -36,7 +37,7 @@ export interface ProcessFunctionOptions {
   readonly logger?: Logger;
 }
 
-type DrainCounts = Omit<DrainReport, "remaining" | "heldBack" | "stopped" | "unknownTypes">;
+type DrainCounts = Omit<DrainReport, "remaining" | "throttled" | "stopped" | "unknownTypes">;
 
 /** What a process run returns, and the ledger keeps as its output. */
 export type ProcessOutcome =
@@ -69,24 +70,24 @@ const processFunctionId = "process-background-jobs";
  */
 export function createProcessFunction(options: ProcessFunctionOptions): InngestFunction.Any {
   const { client, ledger, runner, stepBudgetMs = 20_000, runBudgetMs = 60_000 } = options;
-  const lingerMs = options.lingerMs ?? 2_000;
+  const idleTimeoutMs = options.idleTimeoutMs ?? 2_000;
   const maxContinuations = options.maxContinuations ?? 50;
   const logger = options.logger ?? silentLogger;
-  const { stepLimitMs } = options;
+  const { hostTimeoutMs } = options;
   checkNumber("concurrency", options.concurrency, 1);
   checkNumber("stepBudgetMs", stepBudgetMs, 1);
   checkNumber("runBudgetMs", runBudgetMs, 0);
-  checkNumber("lingerMs", lingerMs, 0);
+  checkNumber("idleTimeoutMs", idleTimeoutMs, 0);
   checkNumber("maxContinuations", maxContinuations, 0);
-  const limits = limitsOf(stepLimitMs);
-  if (stepLimitMs !== undefined) {
-    checkNumber("stepLimitMs", stepLimitMs, stepBudgetMs + stepReserveMs);
+  const limits = limitsOf(hostTimeoutMs);
+  if (hostTimeoutMs !== undefined) {
+    checkNumber("hostTimeoutMs", hostTimeoutMs, stepBudgetMs + stepReserveMs);
   }
   const drainOptions = {
     budgetMs: stepBudgetMs,
-    lingerMs,
+    idleTimeoutMs,
     ...limits,
-    ...(options.isolate === undefined ? {} : { isolate: options.isolate }),
+    ...(options.requestRuns === undefined ? {} : { requestRuns: options.requestRuns }),
   };
   const functionId = `${client.id}-${processFunctionId}`;
   return client.createFunction(
@@ -116,7 +117,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
         dead: 0,
         refused: 0,
         released: 0,
-        handedOver: 0,
+        delegated: 0,
       };
       let spentMs = 0;
       for (let steps = 1; ; steps += 1) {
@@ -140,7 +141,8 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
         if ("replacedBy" in drained) return skippedDuplicate(drained.replacedBy);
         for (const name of countNames) total[name] += drained[name];
         spentMs += drained.durationMs;
-        if (!drained.remaining && !drained.heldBack) return { outcome: "drained", steps, ...total };
+        if (!drained.remaining && !drained.throttled)
+          return { outcome: "drained", steps, ...total };
         if (spentMs < runBudgetMs && steps < maxSteps && !drained.stopped) continue;
         if (continuation >= maxContinuations) {
           logger.warn("process.bounded", { runId, dispatchKey, continuation });
@@ -158,9 +160,11 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   );
 }
 
-/** The limits of what a step runs, for {@link ProcessFunctionOptions.stepLimitMs}. */
-export function limitsOf(stepLimitMs: number | undefined): { readonly limitMs?: number } {
-  return stepLimitMs === undefined ? {} : { limitMs: Math.max(1, stepLimitMs - stepReserveMs) };
+/** The limits of what a step runs, for {@link ProcessFunctionOptions.hostTimeoutMs}. */
+export function limitsOf(hostTimeoutMs: number | undefined): { readonly deadlineMs?: number } {
+  return hostTimeoutMs === undefined
+    ? {}
+    : { deadlineMs: Math.max(1, hostTimeoutMs - stepReserveMs) };
 }
 
 function checkNumber(field: string, value: number, min: number): void {
@@ -196,7 +200,7 @@ const countNames = [
   "dead",
   "refused",
   "released",
-  "handedOver",
+  "delegated",
 ] as const satisfies readonly (keyof DrainCounts)[];
 
 /** The id of the event that the tick sent, without a continuation's number. */

@@ -1,8 +1,9 @@
-import { eventContracts, type Logger } from "@evenkeel/events";
+import type { Logger } from "@evenkeel/core";
+import { eventContracts } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
 import { Middleware, type Inngest } from "inngest";
 
-import { LedgerAccess } from "./ledger-access.ts";
+import { LedgerCircuit } from "./ledger-circuit.ts";
 import { isSkippedDuplicate } from "./run-outcome.ts";
 
 /** What {@link createRunRecorder} works with. */
@@ -16,7 +17,7 @@ export interface RunRecorderOptions {
   /** How long a statement may take before it is given up, 2,000 ms by default. */
   readonly timeoutMs?: number;
   /** How long the ledger is left alone after a failure, 5,000 ms by default. */
-  readonly restMs?: number;
+  readonly cooldownMs?: number;
 }
 
 /** A run under record: its identity and the fence that later writes must show. */
@@ -31,10 +32,10 @@ interface Recording extends RunIdentity {
  */
 export function createRunRecorder(options: RunRecorderOptions): Middleware.Class {
   const { runs, owner, logger, heartbeatMs = 10_000 } = options;
-  const access = new LedgerAccess({
+  const access = new LedgerCircuit({
     logger,
     timeoutMs: options.timeoutMs ?? 2_000,
-    restMs: options.restMs ?? 5_000,
+    cooldownMs: options.cooldownMs ?? 5_000,
   });
 
   // The SDK makes one instance per request.

@@ -1,4 +1,4 @@
-import type { LogFields, Logger } from "@evenkeel/events";
+import type { LogFields, Logger } from "@evenkeel/core";
 
 /** The logger that the Inngest SDK calls: fields before the message, or a message alone. */
 export interface SdkLogger {

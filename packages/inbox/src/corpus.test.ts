@@ -1,4 +1,4 @@
-import { maxTenantIdLength } from "@evenkeel/events";
+import { maxTenantIdLength } from "@evenkeel/core";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 

@@ -1,4 +1,4 @@
-import { EvenkeelError, type ErrorData } from "@evenkeel/events";
+import { EvenkeelError, type ErrorData } from "@evenkeel/core";
 
 /** What can be wrong with a call. */
 export type InboxErrorCode = "invalid_message";

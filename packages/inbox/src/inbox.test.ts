@@ -2,7 +2,7 @@ import { once } from "node:events";
 
 import { createRunner, enqueue, type DrainReport } from "@evenkeel/jobs";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { readCorpus } from "./corpus.ts";

@@ -1,4 +1,4 @@
-import { describeIssues, tenantIdSchema } from "@evenkeel/events";
+import { describeIssues, tenantIdSchema } from "@evenkeel/core";
 import { enqueueMany } from "@evenkeel/jobs";
 import type { Pool, PoolClient } from "pg";
 import { z } from "zod";

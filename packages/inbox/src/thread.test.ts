@@ -1,4 +1,4 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 

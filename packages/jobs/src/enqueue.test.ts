@@ -5,7 +5,7 @@ import { z } from "zod";
 // A product generates a client of its own; any generated client serves as one.
 import { PrismaClient } from "../../ledger/src/generated/prisma/client.ts";
 import { enqueue, enqueueMany } from "./enqueue.ts";
-import { defineJob } from "./job-definition.ts";
+import { defineJob } from "./definition/job-definition.ts";
 import { countJob } from "./testing/count-job.ts";
 import { openQueue, type Queue } from "./testing/queue.ts";
 
@@ -151,7 +151,7 @@ test.each([
   const input = { tenantId: "bad", payload: { text: "free" }, ...change };
   await expect(
     enqueue(queue.database.pool, textJob, input as { tenantId: string; payload: { text: string } }),
-  ).rejects.toMatchObject({ name: "JobError", code });
+  ).rejects.toMatchObject({ name: code === "invalid_options" ? "JobError" : "InputError", code });
   expect(await countPending("bad")).toBe(0);
 });
 

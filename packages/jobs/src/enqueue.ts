@@ -1,11 +1,11 @@
 import {
   describeIssues,
   encodePayload,
-  EventError,
+  InputError,
   lanes,
   parseTenantId,
   type Lane,
-} from "@evenkeel/events";
+} from "@evenkeel/core";
 import {
   insertJobs,
   isStorableJson,
@@ -17,8 +17,8 @@ import {
 } from "@evenkeel/ledger";
 import type { z } from "zod";
 
-import { maxDelayMs } from "./attempt-error.ts";
-import { checkPriority, checkUniqueness, type JobDefinition } from "./job-definition.ts";
+import { maxDelayMs } from "./definition/attempt-error.ts";
+import { checkPriority, checkUniqueness, type JobDefinition } from "./definition/job-definition.ts";
 import { JobError } from "./job-error.ts";
 
 /** One job to be enqueued. */
@@ -49,8 +49,8 @@ const maxBatchLength = 64 * 1024 * 1024;
  *
  * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once.
  * @returns The job's id; `created: false` with the id of the job that holds the unique key.
- * @throws JobError `invalid_tenant`, `invalid_payload`, `payload_too_large` or `invalid_options`, before
- * anything is written. Database errors pass through, and the transaction is then to be rolled back.
+ * @throws InputError `invalid_tenant`, `invalid_payload` or `payload_too_large`, JobError `invalid_options`;
+ * nothing is written then. Database errors pass through, and the transaction is then to be rolled back.
  */
 export async function enqueue<Schema extends z.ZodType>(
   tx: TransactionClient,
@@ -74,7 +74,7 @@ export async function enqueueMany<Schema extends z.ZodType>(
   const jobs = inputs.map((input) => prepareJob(definition, input));
   const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
   if (length > maxBatchLength) {
-    throw new JobError(
+    throw new InputError(
       "payload_too_large",
       `${jobs.length} jobs ${definition.type} carry ${length} characters of payload; one call takes ${maxBatchLength}. Enqueue them in parts.`,
       { type: definition.type, length, limit: maxBatchLength },
@@ -117,13 +117,9 @@ function prepareJob<Schema extends z.ZodType>(
 }
 
 function checkTenantId(value: unknown): string {
-  try {
-    const tenantId = parseTenantId(value);
-    if (tenantId.isWellFormed()) return tenantId;
-  } catch (error) {
-    throw asJobError(error);
-  }
-  throw new JobError("invalid_tenant", "A tenant id must be well-formed Unicode text.", {});
+  const tenantId = parseTenantId(value);
+  if (tenantId.isWellFormed()) return tenantId;
+  throw new InputError("invalid_tenant", "A tenant id must be well-formed Unicode text.", {});
 }
 
 /**
@@ -134,14 +130,9 @@ function encodeChecked<Schema extends z.ZodType>(
   { type, payload: schema }: JobDefinition<Schema>,
   value: unknown,
 ): { readonly text: string; readonly payload: z.output<Schema> } {
-  let text: string;
-  try {
-    text = encodePayload(value, `job ${type}`);
-  } catch (error) {
-    throw asJobError(error);
-  }
+  const text = encodePayload(value, `job ${type}`);
   if (!isStorableJson(text)) {
-    throw new JobError(
+    throw new InputError(
       "invalid_payload",
       `The payload of job ${type} holds a NUL character or half of a surrogate pair, which Postgres cannot store. Clean the text first.`,
       { type },
@@ -150,16 +141,11 @@ function encodeChecked<Schema extends z.ZodType>(
   const result = schema.safeParse(JSON.parse(text));
   if (result.success) return { text, payload: result.data };
   const issues = describeIssues(result.error);
-  throw new JobError(
+  throw new InputError(
     "invalid_payload",
     `The payload of job ${type} does not match its schema: ${issues.join("; ")}`,
     { type, issues },
   );
-}
-
-function asJobError(error: unknown): unknown {
-  if (!(error instanceof EventError)) return error;
-  return new JobError(error.code, error.message, error.data, { cause: error });
 }
 
 function checkText(type: string, field: string, value: string | undefined, limit: number): void {

@@ -3,12 +3,17 @@ export {
   SnoozeError,
   TerminalError,
   type AttemptErrorCode,
-} from "./attempt-error.ts";
-export { systemClock, type Clock } from "./clock.ts";
+} from "./definition/attempt-error.ts";
+export { systemClock, type Clock } from "@evenkeel/core";
 export { enqueue, enqueueMany, type EnqueueInput } from "./enqueue.ts";
-export type { EffectCall, EffectOptions, EffectResult, JobEffects } from "./job-effects.ts";
-export { defineJob, type JobDefinition, type JobOptions } from "./job-definition.ts";
-export type { Isolate, IsolatedJob } from "./isolate.ts";
+export type {
+  EffectCall,
+  EffectOptions,
+  EffectResult,
+  JobEffects,
+} from "./definition/job-effects.ts";
+export { defineJob, type JobDefinition, type JobOptions } from "./definition/job-definition.ts";
+export type { RequestRuns, IsolatedJob } from "./runner/isolate.ts";
 export { JobError, type JobErrorCode } from "./job-error.ts";
 export {
   handleJob,
@@ -16,8 +21,8 @@ export {
   type JobContext,
   type JobHandler,
   type PreparedAttempt,
-} from "./job-handler.ts";
-export { parseResult } from "./job-result.ts";
+} from "./definition/job-handler.ts";
+export { parseResult } from "./definition/job-result.ts";
 export {
   exponential,
   fixed,
@@ -26,6 +31,11 @@ export {
   type FixedOptions,
   type LinearOptions,
   type RetryPolicy,
-} from "./retry-policy.ts";
-export type { DrainReport } from "./drain-report.ts";
-export { createRunner, type DrainOptions, type Runner, type RunnerOptions } from "./runner.ts";
+} from "./definition/retry-policy.ts";
+export type { DrainReport } from "./runner/drain-report.ts";
+export {
+  createRunner,
+  type DrainOptions,
+  type Runner,
+  type RunnerOptions,
+} from "./runner/runner.ts";

@@ -1,13 +1,10 @@
-import { EvenkeelError, type ErrorData } from "@evenkeel/events";
+import { EvenkeelError, type ErrorData } from "@evenkeel/core";
 
 /** What can be wrong with a definition, an enqueue call or a running job. */
 export type JobErrorCode =
   | "invalid_definition"
   | "duplicate_definition"
   | "invalid_options"
-  | "invalid_payload"
-  | "payload_too_large"
-  | "invalid_tenant"
   | "timed_out"
   | "lease_lost"
   | "completion_rolled_back"

@@ -5,28 +5,28 @@ export {
   type SqlClient,
   type SqlValue,
   type TransactionClient,
-} from "./database.ts";
+} from "./database/database.ts";
 export type {
   DeadLetterKind,
   DeadLetterReason,
   DeadLetterStore,
   NewDeadLetter,
-} from "./dead-letters.ts";
-export { redactError } from "./error-text.ts";
-export type { GuardOutcome, GuardRequest, GuardStore } from "./guards.ts";
-export type { ClaimOneRequest } from "./job-store-claim-one.ts";
+} from "./dead-letters/dead-letter-store.ts";
+export { redactError } from "./database/redaction.ts";
+export type { GuardOutcome, GuardRequest, GuardStore } from "./runs/run-guard.ts";
+export type { ClaimByIdRequest } from "./jobs/claim/claim-by-id.ts";
 export {
   effectTransitions,
   type EffectBegin,
   type EffectState,
   type JobEffectStore,
   type RecordedResult,
-} from "./job-effects.ts";
-export type { JobCounts, TypeCount } from "./job-store-counts.ts";
-export { insertJobs } from "./job-store-insert.ts";
-export { jobTransitions, type JobStatus } from "./job-store-lifecycle.ts";
-export { isStorableJson } from "./job-store-record.ts";
-export type { JobProgress, ProgressReport } from "./job-store-progress.ts";
+} from "./jobs/effects.ts";
+export type { JobCounts, TypeCount } from "./jobs/backlog.ts";
+export { insertJobs } from "./jobs/insertion.ts";
+export { jobTransitions, type JobStatus } from "./jobs/job.ts";
+export { isStorableJson } from "./jobs/attempt-record.ts";
+export type { JobProgress, ProgressReport } from "./jobs/progress.ts";
 export type {
   AttemptError,
   ClaimedJob,
@@ -40,12 +40,17 @@ export type {
   RecordedAttemptError,
   Settlement,
   Uniqueness,
-} from "./job-store.ts";
+} from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
-export { isUnreachable, LedgerError, type LedgerErrorCode } from "./ledger-error.ts";
-export type { MigrationResult } from "./migrate.ts";
-export { createPruner, type Pruner, type PrunerOptions, type PrunerReport } from "./pruner.ts";
-export type { PrunedRows, PruneReport, PruneRequest } from "./pruning.ts";
+export { isUnreachable, LedgerError, type LedgerErrorCode } from "./database/ledger-error.ts";
+export type { MigrationResult } from "./database/migrate.ts";
+export {
+  createPruner,
+  type Pruner,
+  type PrunerOptions,
+  type PrunerReport,
+} from "./retention/pruner.ts";
+export type { PrunedRows, PruneReport, PruneRequest } from "./retention/pruning.ts";
 export type {
   AddedOutboxEvent,
   NewOutboxEvent,
@@ -54,31 +59,31 @@ export type {
   OutboxLease,
   OutboxSettlement,
   OutboxStore,
-} from "./outbox.ts";
+} from "./outbox/outbox-store.ts";
 export type {
   Reconciliation,
   ReconcileRequest,
   RepairReason,
   WindowBreach,
   WindowRepair,
-} from "./reconciliation.ts";
-export type { ReceiptRun, WindowProgress, WindowReceipt } from "./receipt.ts";
+} from "./windows/reconciliation.ts";
+export type { ReceiptRun, WindowProgress, WindowReceipt } from "./windows/receipt.ts";
 export type { LedgerReport } from "./report.ts";
 export {
   defaultLatenessMs,
   defaultRetention,
   type RetentionChanges,
   type RetentionPolicy,
-} from "./retention.ts";
-export { runTransitions, type FinishedRunStatus, type RunStatus } from "./run-lifecycle.ts";
-export type { AttemptEnd, RunEnd, RunIdentity, RunStart, RunStore } from "./runs.ts";
+} from "./retention/resolved-retention.ts";
+export { runTransitions, type FinishedRunStatus, type RunStatus } from "./runs/run.ts";
+export type { AttemptEnd, RunEnd, RunIdentity, RunStart, RunStore } from "./runs/run-store.ts";
 export type {
   ScheduleDeclaration,
   ScheduleProgress,
   ScheduleRecord,
   ScheduleStore,
-} from "./schedules.ts";
-export { windowTransitions, type WindowStatus } from "./window-lifecycle.ts";
+} from "./schedules/schedule-store.ts";
+export { windowTransitions, type WindowStatus } from "./windows/window.ts";
 export type {
   ClaimOutcome,
   MissedWindow,
@@ -86,32 +91,32 @@ export type {
   WindowClaim,
   WindowRecord,
   WindowStore,
-} from "./windows.ts";
-export type { AuditEntry, AuditFilter } from "./scoped/audit.ts";
+} from "./windows/window-store.ts";
+export type { AuditEntry, AuditFilter } from "./audit/audit.ts";
 export type {
   DeadLetterFilter,
   DeadLetterRecord,
   ScopedDeadLetters,
-} from "./scoped/dead-letters.ts";
-export type { RequeueItem } from "./scoped/dead-letter-decisions.ts";
-export type { HoldingDecision, JobExplanation } from "./scoped/job-explanation.ts";
+} from "./dead-letters/dead-letter-records.ts";
+export type { RequeueItem } from "./dead-letters/redrive.ts";
+export type { HoldingDecision, JobExplanation } from "./jobs/job-explanation.ts";
 export type {
   EffectDecision,
   EffectRecord,
   OperatorEffects,
   ScopedEffects,
-} from "./scoped/effects.ts";
-export type { JobFilter, JobRecord, ScopedJobs } from "./scoped/jobs.ts";
-export type { OperatorDeadLetters, OperatorLedger } from "./scoped/operator-ledger.ts";
+} from "./jobs/effect-records.ts";
+export type { JobFilter, JobRecord, ScopedJobs } from "./jobs/job-records.ts";
+export type { OperatorDeadLetters, OperatorLedger } from "./operator-ledger.ts";
 export type {
   LimitChange,
   LimitSubject,
   OperatorQueue,
   PauseSubject,
   QueueLimit,
-} from "./scoped/queue-decisions.ts";
-export type { Page } from "./scoped/page.ts";
-export type { RunFilter, RunRecord, ScopedRuns } from "./scoped/runs.ts";
-export type { OperatorSchedules } from "./scoped/schedule-decisions.ts";
-export type { TenantLedger } from "./scoped/tenant-ledger.ts";
-export { deadLetterTransitions, type DeadLetterStatus } from "./dead-letter-lifecycle.ts";
+} from "./jobs/queue-controls.ts";
+export type { Page } from "./database/page.ts";
+export type { RunFilter, RunRecord, ScopedRuns } from "./runs/run-records.ts";
+export type { OperatorSchedules } from "./schedules/schedule-controls.ts";
+export type { TenantLedger } from "./tenant-ledger.ts";
+export { deadLetterTransitions, type DeadLetterStatus } from "./dead-letters/dead-letter.ts";

@@ -1,25 +1,25 @@
-import { silentLogger, type Logger } from "@evenkeel/events";
+import { silentLogger, type Logger } from "@evenkeel/core";
 import { PrismaPg } from "@prisma/adapter-pg";
 import type pg from "pg";
 
-import { describeTarget, openPool, toSqlClient } from "./database.ts";
-import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters.ts";
+import { describeTarget, openPool, toSqlClient } from "./database/database.ts";
+import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 import { PrismaClient } from "./generated/prisma/client.ts";
-import { createGuardStore, type GuardStore } from "./guards.ts";
-import { createJobStore, type JobStore } from "./job-store.ts";
-import { isUnreachable, LedgerError } from "./ledger-error.ts";
-import { migrate, type MigrationResult } from "./migrate.ts";
-import { prune, type PruneReport, type PruneRequest } from "./pruning.ts";
-import { reconcile, type Reconciliation, type ReconcileRequest } from "./reconciliation.ts";
-import { createOutboxStore, type OutboxStore } from "./outbox.ts";
-import { readReceipt, type WindowReceipt } from "./receipt.ts";
+import { createGuardStore, type GuardStore } from "./runs/run-guard.ts";
+import { createJobStore, type JobStore } from "./jobs/job-store.ts";
+import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
+import { migrate, type MigrationResult } from "./database/migrate.ts";
+import { prune, type PruneReport, type PruneRequest } from "./retention/pruning.ts";
+import { reconcile, type Reconciliation, type ReconcileRequest } from "./windows/reconciliation.ts";
+import { createOutboxStore, type OutboxStore } from "./outbox/outbox-store.ts";
+import { readReceipt, type WindowReceipt } from "./windows/receipt.ts";
 import { readReport, type LedgerReport } from "./report.ts";
-import { createRunStore, type RunStore } from "./runs.ts";
-import { createOperatorLedger, type OperatorLedger } from "./scoped/operator-ledger.ts";
-import { createTenantWall, everyTenant, oneTenant } from "./scoped/scope.ts";
-import { createTenantLedger, type TenantLedger } from "./scoped/tenant-ledger.ts";
-import { createScheduleStore, type ScheduleStore } from "./schedules.ts";
-import { createWindowStore, type WindowStore } from "./windows.ts";
+import { createRunStore, type RunStore } from "./runs/run-store.ts";
+import { createOperatorLedger, type OperatorLedger } from "./operator-ledger.ts";
+import { createRowSecurity, everyTenant, oneTenant } from "./database/tenant-scope.ts";
+import { createTenantLedger, type TenantLedger } from "./tenant-ledger.ts";
+import { createScheduleStore, type ScheduleStore } from "./schedules/schedule-store.ts";
+import { createWindowStore, type WindowStore } from "./windows/window-store.ts";
 
 /** Where the ledger's database is: a connection string, or the host's own pool. */
 export type LedgerOptions = { readonly logger?: Logger } & (
@@ -58,7 +58,7 @@ export interface Ledger {
   /**
    * The ledger as one tenant sees it: its own rows and no others.
    *
-   * @throws EventError `invalid_tenant`.
+   * @throws InputError `invalid_tenant`.
    */
   forTenant(tenantId: string): TenantLedger;
   /**
@@ -108,7 +108,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const sql = toSqlClient(pool);
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
   const runs = createRunStore(sql);
-  const wall = createTenantWall(sql, () => logger.warn("ledger.row_security_off"));
+  const rowSecurity = createRowSecurity(sql, () => logger.warn("ledger.row_security_off"));
   return {
     windows: createWindowStore(sql),
     guards: createGuardStore(sql),
@@ -119,7 +119,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     outbox: createOutboxStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
     prune: (request) => prune(sql, request),
-    forTenant: (tenantId) => createTenantLedger(oneTenant(pool, wall, tenantId)),
+    forTenant: (tenantId) => createTenantLedger(oneTenant(pool, rowSecurity, tenantId)),
     asOperator: (actor) => createOperatorLedger(sql, actor),
     receipt: (dispatchKey) => readReceipt(everyTenant(sql), dispatchKey),
     report: () => readReport(prisma, sql),

@@ -1,8 +1,8 @@
-import type { SqlClient } from "./database.ts";
-import { didTheWork } from "./reconciliation.ts";
+import type { SqlClient } from "./database/database.ts";
+import { executesWindow } from "./windows/reconciliation.ts";
 import type { PrismaClient } from "./generated/prisma/client.ts";
-import type { RunStatus } from "./run-lifecycle.ts";
-import type { WindowStatus } from "./window-lifecycle.ts";
+import type { RunStatus } from "./runs/run.ts";
+import type { WindowStatus } from "./windows/window.ts";
 
 /** Numbers over the whole ledger, for a report's end or an operator's first look. It reads every table. */
 export interface LedgerReport {
@@ -32,7 +32,7 @@ export interface LedgerReport {
 
 /** Reads a {@link LedgerReport}. */
 export async function readReport(prisma: PrismaClient, sql: SqlClient): Promise<LedgerReport> {
-  const [windows, totals, runs, letters, [oddities]] = await Promise.all([
+  const [windows, totals, runs, letters, [anomalies]] = await Promise.all([
     prisma.backgroundDispatchWindow.groupBy({ by: ["status"], _count: true }),
     prisma.backgroundDispatchWindow.aggregate({
       _sum: { duplicateCount: true, failureCount: true, claimCount: true },
@@ -44,7 +44,7 @@ export async function readReport(prisma: PrismaClient, sql: SqlClient): Promise<
       where: { status: "OPEN" },
       _count: true,
     }),
-    sql.query<{ duplicate_runs: number; never_started: number }>(odditiesStatement),
+    sql.query<{ duplicate_runs: number; never_started: number }>(anomaliesStatement),
   ]);
   return {
     windows: {
@@ -53,12 +53,12 @@ export async function readReport(prisma: PrismaClient, sql: SqlClient): Promise<
       duplicates: totals._sum.duplicateCount ?? 0,
       failures: totals._sum.failureCount ?? 0,
       reclaims: (totals._sum.claimCount ?? 0) - totals._count,
-      neverStarted: oddities?.never_started ?? 0,
+      neverStarted: anomalies?.never_started ?? 0,
     },
     runs: {
       total: sum(runs),
       byStatus: Object.fromEntries(runs.map((group) => [group.status, group._count])),
-      duplicateForWindow: oddities?.duplicate_runs ?? 0,
+      duplicateForWindow: anomalies?.duplicate_runs ?? 0,
     },
     deadLetters: {
       open: sum(letters),
@@ -71,12 +71,12 @@ function sum(groups: readonly { readonly _count: number }[]): number {
   return groups.reduce((total, group) => total + group._count, 0);
 }
 
-const odditiesStatement = `
+const anomaliesStatement = `
 SELECT
   (SELECT coalesce(sum("runs" - 1), 0)::int FROM (
      SELECT count(*) AS "runs"
      FROM "evenkeel"."background_function_run" AS "r"
-     WHERE ${didTheWork}
+     WHERE ${executesWindow}
      GROUP BY "function_id", "dispatch_key", "continuation"
      HAVING count(*) > 1
    ) AS "repeated") AS "duplicate_runs",

@@ -52,7 +52,7 @@ CREATE TABLE "evenkeel"."background_dispatch_window" (
 -- Serves the console's list of a schedule's windows.
 CREATE INDEX "background_dispatch_window_by_schedule"
     ON "evenkeel"."background_dispatch_window" ("schedule", "window_start" DESC);
--- Serves the search for claims that lapsed or failed: a handful of rows among millions.
+-- Serves the search for claims that expired or failed: a handful of rows among millions.
 CREATE INDEX "background_dispatch_window_undispatched"
     ON "evenkeel"."background_dispatch_window" ("lease_expires_at")
     WHERE "status" IN ('DISPATCHING', 'ENQUEUE_FAILED');
@@ -172,7 +172,7 @@ CREATE INDEX "background_job_capped_type"
     ON "evenkeel"."background_job" ("type")
     WHERE "state" = 'RUNNING' AND "capped";
 -- Serves the recovery of jobs whose worker died.
-CREATE INDEX "background_job_lapsed"
+CREATE INDEX "background_job_expired"
     ON "evenkeel"."background_job" ("lane", "lease_expires_at")
     WHERE "state" = 'RUNNING';
 

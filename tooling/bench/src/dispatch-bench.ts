@@ -2,7 +2,7 @@ import { createCronHandler, createDispatcher } from "@evenkeel/dispatch";
 import { createEngine } from "@evenkeel/engine";
 import { createBackgroundClient, createEventSender } from "@evenkeel/functions";
 import { createLedger } from "@evenkeel/ledger";
-import { startPostgres } from "@evenkeel/postgres";
+import { startPostgres } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
 import { atMost, exactly, percentile, round, type Bar, type BenchReport } from "./report.ts";

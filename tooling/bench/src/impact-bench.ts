@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { enqueueMany } from "@evenkeel/jobs";
 import { createLedger } from "@evenkeel/ledger";
-import { startPostgres } from "@evenkeel/postgres";
+import { startPostgres } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
 import { busyJob } from "./impact/jobs.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { createLedger } from "@evenkeel/ledger";
-import { startPostgres, type PostgresCluster } from "@evenkeel/postgres";
+import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
 import { atLeast, atMost, percentile, round, type Bar, type BenchReport } from "./report.ts";

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-import { hasPgbouncer } from "@evenkeel/postgres/pgbouncer";
+import { hasPgbouncer } from "@evenkeel/test-postgres/pgbouncer";
 
 /*
  * Runs the ledger's tests through pgbouncer in transaction mode, where it is installed.

@@ -1,7 +1,7 @@
 import { createLedger } from "@evenkeel/ledger";
-import { startPostgres } from "@evenkeel/postgres";
-import { startPgbouncer } from "@evenkeel/postgres/pgbouncer";
-import type { TestCluster } from "@evenkeel/postgres/testing";
+import { startPostgres } from "@evenkeel/test-postgres";
+import { startPgbouncer } from "@evenkeel/test-postgres/pgbouncer";
+import type { TestCluster } from "@evenkeel/test-postgres/testing";
 import { Client } from "pg";
 import type { TestProject } from "vitest/node";
 

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 
-import { startPostgres } from "@evenkeel/postgres";
+import { startPostgres } from "@evenkeel/test-postgres";
 import { Client } from "pg";
 
 import type { Teardown } from "./teardown.ts";

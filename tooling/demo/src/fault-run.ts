@@ -24,7 +24,7 @@ const { values } = parseArgs({
 const seconds = Math.min(300, Math.max(20, Number(values.seconds) || 60));
 const seed = Number(values.seed) || 1;
 const tickEveryMs = 1_500;
-const settleWithinMs = 150_000;
+const settleDelayMs = 150_000;
 
 async function run(teardown: Teardown, progress: Progress, signal: AbortSignal): Promise<boolean> {
   progress.say("Building");
@@ -76,7 +76,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
     ({ hasEnded }) => hasEnded,
   );
   for (const child of crashed) progress.say(`${child.name} ended by itself:\n${child.lastLines()}`);
-  const deadlineMs = performance.now() + (crashed.length === 0 ? settleWithinMs : 0);
+  const deadlineMs = performance.now() + (crashed.length === 0 ? settleDelayMs : 0);
   for (;;) {
     cron.tick();
     cron.flush();

@@ -44,7 +44,7 @@ const leaseMs = 3_000;
 /** The budget of the design: a lease and five seconds. */
 const recoveryWithinMs = leaseMs + 5_000;
 const concurrency = 10;
-const settleWithinMs = 300_000;
+const settleDelayMs = 300_000;
 
 async function run(teardown: Teardown, progress: Progress, signal: AbortSignal): Promise<boolean> {
   const chance = seededRandom(seed);
@@ -94,7 +94,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const killed = fleet.killed;
   progress.say(`${killed} workers were killed; the rest of the work ends`);
   await stopping;
-  const deadlineMs = performance.now() + settleWithinMs;
+  const deadlineMs = performance.now() + settleDelayMs;
   for (let shown = 0; performance.now() < deadlineMs; shown += 1) {
     const { rows } = await pool.query(`SELECT FROM "evenkeel"."background_job" LIMIT 1`);
     if (rows.length === 0) break;

@@ -47,7 +47,7 @@ SELECT
          SELECT FROM "evenkeel"."background_job_history" GROUP BY "id" HAVING count(*) > 1) AS "twice")
     AS "settledTwice",
   (SELECT count(*)::int FROM "evenkeel"."background_job_history"
-   WHERE "errors" @> '[{"code": "lease_lapsed"}]') AS "recovered",
+   WHERE "errors" @> '[{"code": "lease_expired"}]') AS "recovered",
   (SELECT count(*)::int FROM (
      SELECT "tenant_id", "payload"->>'messageId' AS "id" FROM "evenkeel"."background_job_history"
      UNION ALL SELECT "tenant_id", "payload"->>'messageId' FROM "evenkeel"."background_dead_letter" WHERE "kind" = 'JOB'
@@ -91,7 +91,7 @@ export class Observer {
     return rows[0]?.open ?? 0;
   }
 
-  /** Jobs that a worker holds under a lease that has not lapsed. */
+  /** Jobs that a worker holds under a lease that has not expired. */
   async runningJobs(): Promise<number> {
     const { rows } = await this.#pool.query<{ running: number }>(
       `SELECT count(*)::int AS "running" FROM "evenkeel"."background_job"

@@ -4,7 +4,7 @@ import { accountId, deterministicUuid, environmentId } from "../identity.ts";
 import { parseJson } from "../json.ts";
 import { eventMap } from "../run/finalizer.ts";
 import { isEnded } from "../run/run.ts";
-import { answerData, answerError } from "./answer.ts";
+import { answerData, answerError } from "./json-response.ts";
 import type { RunsApiDeps } from "./runs-api.ts";
 
 const bodySchema = z.object({

@@ -4,7 +4,7 @@ import { readRegistration } from "../app/registration.ts";
 import { deterministicUuid } from "../identity.ts";
 import type { Journal } from "../journal.ts";
 import { parseJson } from "../json.ts";
-import { answerError, answerJson } from "./answer.ts";
+import { answerError, answerJson } from "./json-response.ts";
 import type { InboundRequest } from "./inbound-request.ts";
 
 /** Answers `POST /fn/register`: an app registers its functions by itself. */

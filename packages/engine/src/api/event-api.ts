@@ -1,7 +1,7 @@
 import { EventRefusedError } from "../event/event.ts";
-import { readEventBody } from "../event/event-body.ts";
+import { readEventBody } from "./event-body.ts";
 import type { Intake } from "../event/intake.ts";
-import { answerJson } from "./answer.ts";
+import { answerJson } from "./json-response.ts";
 import type { InboundRequest } from "./inbound-request.ts";
 
 /** Answers `POST /e/:key`: takes in one event or several, with the real server's answers. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { FaultControls } from "../fault/faults.ts";
 import { parseJson } from "../json.ts";
-import { answerError, answerJson } from "./answer.ts";
+import { answerError, answerJson } from "./json-response.ts";
 
 const duration = z.union([z.string(), z.number()]);
 const calls = {

@@ -3,7 +3,7 @@ import { type EngineEvent, internalDataKey, internalEvents } from "../event/even
 import type { Explanation } from "../engine-view.ts";
 import type { Intake } from "../event/intake.ts";
 import { isObject, parseJson } from "../json.ts";
-import { answerError, answerJson } from "./answer.ts";
+import { answerError, answerJson } from "./json-response.ts";
 import { createCancellations } from "./cancellations-api.ts";
 import { registerApp, removeApp, showInfo } from "./dev-api.ts";
 import { receiveEvents } from "./event-api.ts";

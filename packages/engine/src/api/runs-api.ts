@@ -1,18 +1,14 @@
 import type { AppRegistry } from "../app/app-registry.ts";
 import type { EventLog } from "../event/event-log.ts";
 import { isObject, parseJson, textOf } from "../json.ts";
-import { memoizedSteps } from "../run/call-request.ts";
-import {
-  CheckpointRefusedError,
-  type CheckpointReport,
-  acceptCheckpoint,
-} from "../run/checkpoint.ts";
-import type { Executor } from "../run/executor.ts";
+import { memoizedSteps } from "../call/call-request.ts";
+import { CheckpointRefusedError, type CheckpointReport, acceptCheckpoint } from "../checkpoint.ts";
+import type { Executor } from "../executor.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import type { RunStore } from "../run/run-store.ts";
-import type { Waiter } from "../run/waiter.ts";
+import type { Waiter } from "../step/wait-resolver.ts";
 import type { Journal } from "../journal.ts";
-import { answerData, answerError, answerJson } from "./answer.ts";
+import { answerData, answerError, answerJson } from "./json-response.ts";
 import { viewEvent, viewRun } from "./run-view.ts";
 
 /** What the runs API reads and does. */

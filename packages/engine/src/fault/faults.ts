@@ -1,6 +1,6 @@
 import type { StoredEvent } from "../event/event-log.ts";
 import type { Journal } from "../journal.ts";
-import type { Job } from "../run/job.ts";
+import type { Job } from "../queue/job.ts";
 import { parseDurationMs } from "../time/duration.ts";
 import type { Random } from "../time/random.ts";
 import type { TimerQueue } from "../time/timer-queue.ts";

@@ -6,11 +6,11 @@ import {
 } from "../event/event.ts";
 import type { Journal } from "../journal.ts";
 import { type Json, type JsonObject } from "../json.ts";
-import type { JobQueue } from "./job-queue.ts";
+import type { JobQueue } from "../queue/job-queue.ts";
 import type { RunStore } from "./run-store.ts";
 import { type Run, type RunStatus, isEnded } from "./run.ts";
 import type { StandardError } from "./run-error.ts";
-import type { WaitStore } from "./wait-store.ts";
+import type { WaitStore } from "../step/wait-store.ts";
 
 /** How a run ends. */
 export interface Ending {

@@ -2,7 +2,7 @@ import type { FunctionConfig } from "../app/function-config.ts";
 import { compileExpression, keyText } from "../expression/expression.ts";
 import type { JsonObject } from "../json.ts";
 import { createExpiringMap } from "../time/expiring-map.ts";
-import { createGcra } from "./gcra.ts";
+import { createGcra } from "../queue/gcra.ts";
 
 /** The limits that turn an event away before a run exists: function idempotency and rate limits. */
 export interface StartLimits {

@@ -9,7 +9,8 @@ import {
   type OutgoingEvent,
 } from "@evenkeel/dispatch";
 import { createEngine, virtualClock, type Engine } from "@evenkeel/engine";
-import { processRequested, type EventContract, type Logger } from "@evenkeel/events";
+import type { Logger } from "@evenkeel/core";
+import { processRequested, type EventContract } from "@evenkeel/events";
 import {
   createRunner,
   defineJob,
@@ -20,7 +21,7 @@ import {
   type Runner,
 } from "@evenkeel/jobs";
 import { createLedger, type Ledger, type Pruner } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import type { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
@@ -60,7 +61,7 @@ export interface BackgroundApp {
 export interface BackgroundAppOptions extends Partial<
   Pick<
     BackgroundFunctionsOptions,
-    "stepBudgetMs" | "stepLimitMs" | "runBudgetMs" | "maxContinuations" | "lingerMs"
+    "stepBudgetMs" | "hostTimeoutMs" | "runBudgetMs" | "maxContinuations" | "idleTimeoutMs"
   >
 > {
   /** The engine's clock runs by itself. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 
-import { defineJob, type JobDefinition } from "../job-definition.ts";
-import { exponential } from "../retry-policy.ts";
+import { defineJob, type JobDefinition } from "../definition/job-definition.ts";
+import { exponential } from "../definition/retry-policy.ts";
 
 const numberPayload: z.ZodObject<{ n: z.ZodNumber }> = z.object({ n: z.number() });
 

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "@evenkeel/core";
 
 /** A clock that a test moves by hand. */
 export interface ManualClock extends Clock {

@@ -1,5 +1,5 @@
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/postgres/testing";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 
 import { enqueueMany } from "../enqueue.ts";
 import { countJob } from "./count-job.ts";
@@ -8,8 +8,8 @@ import { countJob } from "./count-job.ts";
 export interface Queue {
   readonly database: TestDatabase;
   readonly ledger: Ledger;
-  /** Lets the leases of running jobs lapse. */
-  lapseLeases(): Promise<void>;
+  /** Lets the leases of running jobs expire. */
+  expireLeases(): Promise<void>;
   /** Makes scheduled jobs due. */
   makeDue(): Promise<void>;
   /** The history's rows, oldest first. */
@@ -36,7 +36,7 @@ export async function openQueue(): Promise<Queue> {
   return {
     database,
     ledger,
-    lapseLeases: async () => {
+    expireLeases: async () => {
       await pool.query(
         `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() - interval '1 second'
          WHERE "state" = 'RUNNING'`,

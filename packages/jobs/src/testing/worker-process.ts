@@ -2,8 +2,8 @@ import { setTimeout } from "node:timers/promises";
 
 import { createLedger } from "@evenkeel/ledger";
 
-import { handleJob } from "../job-handler.ts";
-import { createRunner } from "../runner.ts";
+import { handleJob } from "../definition/job-handler.ts";
+import { createRunner } from "../runner/runner.ts";
 import { countJob } from "./count-job.ts";
 
 /**

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import type { Pool } from "pg";
 
-import type { RetentionPolicy } from "../retention.ts";
+import type { RetentionPolicy } from "../retention/resolved-retention.ts";
 
 /** Inserts a row of a status whose age is so many days, and answers its key. */
 type InsertOld = (pool: Pool, status: string, days: number) => Promise<string>;

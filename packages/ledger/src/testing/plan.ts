@@ -1,4 +1,4 @@
-import type { TestDatabase } from "@evenkeel/postgres/testing";
+import type { TestDatabase } from "@evenkeel/test-postgres/testing";
 
 /** A node of a plan, as `EXPLAIN (FORMAT JSON)` has it. */
 export interface PlanNode {

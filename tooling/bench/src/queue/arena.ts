@@ -1,4 +1,4 @@
-import { startPostgres, type PostgresCluster } from "@evenkeel/postgres";
+import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Client, Pool } from "pg";
 
 import { bareSql } from "./bare-sql.ts";

@@ -37,13 +37,17 @@ function deathAt(points: readonly CrashPoint[]): fc.Arbitrary<CrashPoint | undef
   return fc.oneof(fc.constant(undefined), fc.constantFrom(...points));
 }
 
-function tickCommand(window: number, isAway: boolean, diesAt: CrashPoint | undefined): Command {
+function tickCommand(
+  window: number,
+  isUnavailable: boolean,
+  diesAt: CrashPoint | undefined,
+): Command {
   return command(
-    describe(`tick of window ${window}${isAway ? ", send fails" : ""}`, diesAt),
+    describe(`tick of window ${window}${isUnavailable ? ", send fails" : ""}`, diesAt),
     async (world) => {
-      world.inngest.isAway = isAway;
+      world.inngest.isUnavailable = isUnavailable;
       await world.tick(world.scheduledAt(window), diesAt);
-      world.inngest.isAway = false;
+      world.inngest.isUnavailable = false;
     },
     // The cron handler refuses a tick that comes later.
     (world) => world.clock.now() - world.scheduledAt(window) < settings.latenessMs,
@@ -87,12 +91,15 @@ function clockCommand(name: keyof typeof settings.moves): Command {
   );
 }
 
-function reconcileCommand(isAway: boolean, diesAt: CrashPoint | undefined): Command {
-  return command(describe(`reconcile${isAway ? ", send fails" : ""}`, diesAt), async (world) => {
-    world.inngest.isAway = isAway;
-    await world.reconcile(diesAt);
-    world.inngest.isAway = false;
-  });
+function reconcileCommand(isUnavailable: boolean, diesAt: CrashPoint | undefined): Command {
+  return command(
+    describe(`reconcile${isUnavailable ? ", send fails" : ""}`, diesAt),
+    async (world) => {
+      world.inngest.isUnavailable = isUnavailable;
+      await world.reconcile(diesAt);
+      world.inngest.isUnavailable = false;
+    },
+  );
 }
 
 function redriveCommand(diesAt: CrashPoint | undefined): Command {
@@ -102,10 +109,10 @@ function redriveCommand(diesAt: CrashPoint | undefined): Command {
 const tick = fc
   .record({
     window: fc.nat({ max: 2 }),
-    isAway: fc.boolean(),
+    isUnavailable: fc.boolean(),
     diesAt: deathAt(tickPoints),
   })
-  .map(({ window, isAway, diesAt }) => tickCommand(window, isAway, diesAt));
+  .map(({ window, isUnavailable, diesAt }) => tickCommand(window, isUnavailable, diesAt));
 
 const job = fc
   .record({
@@ -129,8 +136,8 @@ const clockMove = fc
   .map((name) => clockCommand(name));
 
 const reconciliation = fc
-  .record({ isAway: fc.boolean(), diesAt: deathAt(repairPoints) })
-  .map(({ isAway, diesAt }) => reconcileCommand(isAway, diesAt));
+  .record({ isUnavailable: fc.boolean(), diesAt: deathAt(repairPoints) })
+  .map(({ isUnavailable, diesAt }) => reconcileCommand(isUnavailable, diesAt));
 
 const comingBack = fc.constant(
   command(

@@ -18,7 +18,7 @@ interface SentEvent {
 /** Inngest as the ledger knows it: it remembers an event's id for a day, and starts runs whenever it likes. */
 export class InngestDouble {
   readonly #now: () => number;
-  isAway = false;
+  isUnavailable = false;
   readonly events: ArrivedEvent[] = [];
 
   constructor(now: () => number) {
@@ -26,7 +26,7 @@ export class InngestDouble {
   }
 
   send(events: readonly SentEvent[]): void {
-    if (this.isAway) throw new Error("Inngest is away.");
+    if (this.isUnavailable) throw new Error("Inngest is away.");
     for (const { id, name, data } of events) {
       if (name !== processRequested.name || !("dispatchKey" in data)) continue;
       if (this.recent().some((event) => event.id === id)) continue;

@@ -100,7 +100,7 @@ export class LedgerModel {
       return "claimed";
     }
     window.updatedAt = this.now();
-    if (window.status !== "ENQUEUE_FAILED" && !this.hasLapsed(window)) {
+    if (window.status !== "ENQUEUE_FAILED" && !this.hasExpired(window)) {
       window.duplicates += 1;
       return "duplicate";
     }
@@ -110,7 +110,7 @@ export class LedgerModel {
     return "claimed";
   }
 
-  hasLapsed(window: ModelWindow): boolean {
+  hasExpired(window: ModelWindow): boolean {
     return window.status === "DISPATCHING" && window.leaseUntil <= this.now();
   }
 

@@ -1,4 +1,4 @@
-import type { TestDatabase } from "@evenkeel/postgres/testing";
+import type { TestDatabase } from "@evenkeel/test-postgres/testing";
 
 /** Where each sequence begins: within a minute, so that no window's edge is near. */
 const epoch: number = Date.parse("2026-01-01T00:00:30.000Z");

@@ -5,7 +5,7 @@ import { settings } from "./settings.ts";
 export interface ModelReconciliation {
   readonly stale: string[];
   /** By dispatch key. */
-  readonly repairs: Map<string, "lapsed" | "send_failed" | "never_started" | "stale">;
+  readonly repairs: Map<string, "expired" | "send_failed" | "never_started" | "stale">;
   readonly givenUp: string[];
   /** Dispatch keys of windows that two runs worked for. */
   readonly breaches: string[];
@@ -30,7 +30,7 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
     window.enqueuedAt < now - neverStartedAfterMs &&
     !model.hasLiveRun(key);
   const isUndispatched = (window: ModelWindow): boolean =>
-    window.status === "ENQUEUE_FAILED" || model.hasLapsed(window);
+    window.status === "ENQUEUE_FAILED" || model.hasExpired(window);
 
   const repairs: ModelReconciliation["repairs"] = new Map();
   for (const [key, window] of model.windows) {
@@ -38,7 +38,7 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
       ({ status, resolvedAt }) => status === "REQUEUED" && resolvedAt > now - latenessMs,
     );
     if (isUndispatched(window) && (isYoung(window) || isPutBack)) {
-      repairs.set(key, window.status === "DISPATCHING" ? "lapsed" : "send_failed");
+      repairs.set(key, window.status === "DISPATCHING" ? "expired" : "send_failed");
     } else if (
       isUnstarted(key, window) &&
       window.enqueuedAt > now - latenessMs &&
@@ -99,7 +99,7 @@ export function requeueModel(model: LedgerModel, letter: ModelLetter, letterId: 
     if (window === undefined) return false;
     const isUndone =
       window.status === "ENQUEUE_FAILED" ||
-      model.hasLapsed(window) ||
+      model.hasExpired(window) ||
       (window.status === "ENQUEUED" && !model.hasLiveRun(letter.sourceId));
     if (!isUndone) return false;
     Object.assign(window, { status: "ENQUEUE_FAILED", updatedAt: now });

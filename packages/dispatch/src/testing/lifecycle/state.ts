@@ -1,4 +1,4 @@
-import type { TestDatabase } from "@evenkeel/postgres/testing";
+import type { TestDatabase } from "@evenkeel/test-postgres/testing";
 
 import type { LedgerModel } from "./ledger-model.ts";
 

@@ -3,10 +3,10 @@ import { createPruner, type Ledger } from "@evenkeel/ledger";
 import { expect } from "vitest";
 import { z } from "zod";
 
-import { createDispatcher } from "../../dispatcher.ts";
-import { createOutboxRelay } from "../../outbox-relay.ts";
-import { createReconciler } from "../../reconciler.ts";
-import { createRedriver } from "../../redriver.ts";
+import { createDispatcher } from "../../dispatcher/dispatcher.ts";
+import { createOutboxRelay } from "../../maintenance/outbox-relay.ts";
+import { createReconciler } from "../../maintenance/reconciler.ts";
+import { createRedriver } from "../../maintenance/redriver.ts";
 import type { CrashPoint } from "./crash-points.ts";
 import { Host, type FrozenHost } from "./host.ts";
 import { InngestDouble, type ArrivedEvent } from "./inngest-double.ts";

@@ -1,4 +1,4 @@
-import { EvenkeelError } from "@evenkeel/events";
+import { EvenkeelError } from "@evenkeel/core";
 
 import { webHost } from "../../../host.ts";
 

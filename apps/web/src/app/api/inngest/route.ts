@@ -3,7 +3,7 @@ import { serve } from "inngest/next";
 import { webHost } from "../../../host.ts";
 
 export const dynamic = "force-dynamic";
-/** Seconds that one step may take on platforms with a limit: the host's `stepLimitMs`. */
+/** Seconds that one step may take on platforms with a limit: the host's `hostTimeoutMs`. */
 export const maxDuration = 60;
 
 type Handlers = ReturnType<typeof serve>;

@@ -1,0 +1,22 @@
+export { systemClock, type Clock } from "./clock.ts";
+export { DeadlineExceededError, withDeadline } from "./deadline.ts";
+export { describeMessage, EvenkeelError, type ErrorData } from "./error.ts";
+export { InputError, type InputErrorCode } from "./input-error.ts";
+export { lanes, type Lane } from "./lane.ts";
+export {
+  fieldsFirst,
+  silentLogger,
+  type FieldsFirstLogger,
+  type LogFields,
+  type Logger,
+} from "./logger.ts";
+export {
+  defined,
+  describeIssues,
+  encodePayload,
+  jsonValueSchema,
+  maxPayloadBytes,
+  type DefinedFields,
+  type JsonValue,
+} from "./payload.ts";
+export { maxTenantIdLength, parseTenantId, tenantIdSchema } from "./tenant.ts";

@@ -1,0 +1,137 @@
+import { describeMessage, EvenkeelError, silentLogger, type Logger } from "@evenkeel/core";
+
+import { authenticate } from "./cron-authentication.ts";
+import { DispatchError } from "../dispatch-error.ts";
+import { parseScheduleId } from "../schedule/dispatch-key.ts";
+import type { Dispatcher, DispatchRequest } from "../dispatcher/dispatcher.ts";
+import { receiptStatus } from "../dispatcher/receipt.ts";
+import { answer, lastSegment } from "./json-response.ts";
+import type { Schedule } from "../schedule/schedule.ts";
+
+/** What a cron handler works with. */
+export interface CronHandlerOptions {
+  readonly dispatcher: Pick<Dispatcher, "dispatch">;
+  /** Secrets that authenticate a tick, the current one first; none closes the endpoint. */
+  readonly cronSecrets: readonly string[];
+  /** The one schedule that this route dispatches, `background-jobs` by default. */
+  readonly schedule?: string;
+  /**
+   * In place of `schedule`: the schedules that this route dispatches, by the last segment of its path
+   * (`/api/cron/[schedule]`). A tick may carry the parameters that its schedule lists as query parameters,
+   * and `tenant` where the schedule's scope is `tenant`.
+   */
+  readonly schedules?: readonly Schedule[];
+  readonly clock?: { now(): Date };
+  readonly logger?: Logger;
+}
+
+/** The oldest scheduled time that a tick may carry, in milliseconds: 24 hours. */
+const maxLatenessMs = 24 * 60 * 60 * 1000;
+
+/** How far a scheduler's clock may run ahead of ours, in milliseconds. */
+const maxClockSkewMs = 60 * 1000;
+
+/** Seconds after which a failed tick may be tried again. */
+const retryAfterSeconds = 5;
+
+/**
+ * Creates the cron route: GET or POST with `Authorization: Bearer <secret>`. The answer's body is the
+ * receipt, its status that of the receipt's mode. A scheduler that knows when the tick was meant to be says
+ * so in the header `x-evenkeel-scheduled-at` (ISO 8601); a late tick then still belongs to its own window.
+ * `x-correlation-id` is kept when it is 1 to 200 plain characters.
+ *
+ * @throws DispatchError `invalid_schedule`.
+ *
+ * @example
+ * const handler = createCronHandler({ dispatcher, cronSecrets: config.cronSecrets });
+ * export { handler as GET, handler as POST };
+ */
+export function createCronHandler(
+  options: CronHandlerOptions,
+): (request: Request) => Promise<Response> {
+  const { dispatcher, cronSecrets } = options;
+  const fixedSchedule = parseScheduleId(options.schedule ?? "background-jobs");
+  const schedules =
+    options.schedules && new Map(options.schedules.map((schedule) => [schedule.id, schedule]));
+  const clock = options.clock ?? { now: () => new Date() };
+  const logger = options.logger ?? silentLogger;
+
+  return async (request) => {
+    if (request.method !== "GET" && request.method !== "POST") {
+      return answer(405, { error: "method_not_allowed" }, { allow: "GET, POST" });
+    }
+    const authentication = authenticate(request.headers.get("authorization"), cronSecrets);
+    if (authentication === "closed") {
+      logger.error("cron.not_configured", { missing: "CRON_SECRET" });
+      return answer(503, { mode: "not-configured", reason: "This endpoint is not configured." });
+    }
+    if (authentication === "refused") return answer(401, { error: "unauthorized" });
+    const schedule = schedules === undefined ? fixedSchedule : (lastSegment(request) ?? "");
+    if (schedules !== undefined && !schedules.has(schedule)) {
+      return answer(404, { error: "unknown_schedule" });
+    }
+    try {
+      const scheduledAt = parseScheduledAt(
+        request.headers.get("x-evenkeel-scheduled-at"),
+        clock.now(),
+      );
+      const correlationId = parseCorrelationId(request.headers.get("x-correlation-id"));
+      const receipt = await dispatcher.dispatch({
+        schedule,
+        source: "cron",
+        ...(schedules === undefined ? {} : readQuery(request)),
+        ...(scheduledAt === undefined ? {} : { scheduledAt }),
+        ...(correlationId === undefined ? {} : { correlationId }),
+      });
+      const headers: Record<string, string> = { "x-correlation-id": receipt.correlationId };
+      if (receipt.mode === "dispatch-failed") headers["retry-after"] = String(retryAfterSeconds);
+      return answer(receiptStatus(receipt), receipt, headers);
+    } catch (error) {
+      if (error instanceof EvenkeelError && callersFault.has(error.code)) {
+        return answer(400, { error: error.code, reason: error.message });
+      }
+      logger.error("cron.failed", {
+        code: error instanceof EvenkeelError ? error.code : "internal",
+        error: describeMessage(error),
+      });
+      return answer(500, { error: "internal" });
+    }
+  };
+}
+
+/** Errors that a caller can mend, by what it sent. */
+const callersFault: ReadonlySet<string> = new Set([
+  "invalid_scheduled_time",
+  "invalid_params",
+  "invalid_scope",
+  "invalid_tenant",
+]);
+
+/** @throws DispatchError `invalid_params` when a parameter comes twice. */
+function readQuery(request: Request): Pick<DispatchRequest, "tenantId" | "params"> {
+  const { searchParams } = new URL(request.url);
+  const { tenant, ...params } = Object.fromEntries(searchParams);
+  if (searchParams.size > Object.keys(params).length + (tenant === undefined ? 0 : 1)) {
+    throw new DispatchError("invalid_params", "A parameter comes twice.");
+  }
+  return {
+    ...(tenant === undefined ? {} : { tenantId: tenant }),
+    ...(Object.keys(params).length === 0 ? {} : { params }),
+  };
+}
+
+function parseScheduledAt(value: string | null, now: Date): Date | undefined {
+  if (value === null) return undefined;
+  const at = new Date(value);
+  const isIso = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/u.test(value);
+  const ageMs = now.getTime() - at.getTime();
+  if (isIso && ageMs <= maxLatenessMs && ageMs >= -maxClockSkewMs) return at;
+  throw new DispatchError(
+    "invalid_scheduled_time",
+    "x-evenkeel-scheduled-at must be an ISO 8601 time with its zone, at most 24 hours ago and not in the future.",
+  );
+}
+
+function parseCorrelationId(value: string | null): string | undefined {
+  return value !== null && /^[\w.:/-]{1,200}$/u.test(value) ? value : undefined;
+}

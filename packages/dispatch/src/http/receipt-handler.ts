@@ -1,0 +1,52 @@
+import { describeMessage, silentLogger, type Logger } from "@evenkeel/core";
+import { redactError, type Ledger } from "@evenkeel/ledger";
+
+import { authenticate } from "./cron-authentication.ts";
+import { answer, lastSegment } from "./json-response.ts";
+
+/** What a receipt handler works with. */
+export interface ReceiptHandlerOptions {
+  readonly ledger: Pick<Ledger, "receipt">;
+  /** The secrets that authenticate ticks; none closes the endpoint. */
+  readonly cronSecrets: readonly string[];
+  readonly logger?: Logger;
+}
+
+/**
+ * Creates the route that tells what became of a tick: GET with the cron secret, and the dispatch key as the
+ * last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the receipt, 404
+ * when no such window is on record, 503 when the ledger does not answer.
+ */
+export function createReceiptHandler({
+  ledger,
+  cronSecrets,
+  logger = silentLogger,
+}: ReceiptHandlerOptions): (request: Request) => Promise<Response> {
+  return async (request) => {
+    if (request.method !== "GET") {
+      return answer(405, { error: "method_not_allowed" }, { allow: "GET" });
+    }
+    const authentication = authenticate(request.headers.get("authorization"), cronSecrets);
+    if (authentication === "closed") return answer(503, { error: "not_configured" });
+    if (authentication === "refused") return answer(401, { error: "unauthorized" });
+    const dispatchKey = readKey(request);
+    if (dispatchKey === undefined) return answer(404, { error: "not_found" });
+    try {
+      const receipt = await ledger.receipt(dispatchKey);
+      return receipt === undefined ? answer(404, { error: "not_found" }) : answer(200, receipt);
+    } catch (error) {
+      const message = describeMessage(error);
+      logger.error("receipt.failed", { error: redactError(message) });
+      return answer(503, { error: "ledger_unavailable" }, { "retry-after": "5" });
+    }
+  };
+}
+
+function readKey(request: Request): string | undefined {
+  const segment = lastSegment(request);
+  try {
+    return segment === undefined ? undefined : decodeURIComponent(segment);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,77 @@
+import { silentLogger, type Logger } from "@evenkeel/core";
+import type { Ledger } from "@evenkeel/ledger";
+
+import type { Dispatcher } from "../dispatcher/dispatcher.ts";
+
+/** What a reconciler works with. */
+export interface ReconcilerOptions {
+  readonly ledger: Pick<Ledger, "reconcile">;
+  readonly dispatcher: Pick<Dispatcher, "repair">;
+  /** Names this host in the ledger. */
+  readonly owner: string;
+  /** How long a sent window may wait for its run before it is sent again, 2 minutes by default. */
+  readonly neverStartedAfterMs?: number;
+  /** How long a run may be silent before another takes its window over, 20 minutes by default. */
+  readonly staleAfterMs?: number;
+  /** How old a window may be to be repaired, 24 hours by default. */
+  readonly maxAgeMs?: number;
+  /** Most windows repaired in one call, 100 by default. */
+  readonly limit?: number;
+  readonly logger?: Logger;
+}
+
+/** What one reconciliation did. */
+export interface ReconcileReport {
+  /** Windows sent again. */
+  readonly repaired: number;
+  /** Windows whose repair could not be sent; the next call tries again. */
+  readonly failed: number;
+  /** Runs marked as stale. */
+  readonly staleRuns: number;
+  /** Windows that ran twice. Never repaired, never hidden. */
+  readonly breaches: number;
+  /** Windows too old to be repaired that have a dead letter now. */
+  readonly givenUp: number;
+}
+
+/** Repairs what the dispatch path left undone. */
+export interface Reconciler {
+  /** Looks once, and repairs what it finds, within its limit. Safe from many hosts at once. */
+  run(): Promise<ReconcileReport>;
+}
+
+/** Creates a reconciler. The maintenance function calls it; a host without Inngest can call it by itself. */
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  const { ledger, dispatcher, owner } = options;
+  const logger = options.logger ?? silentLogger;
+  return {
+    run: async () => {
+      const { repairs, stale, breaches, givenUp } = await ledger.reconcile({
+        owner,
+        leaseMs: 60_000,
+        neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
+        staleAfterMs: options.staleAfterMs ?? 20 * 60_000,
+        maxAgeMs: options.maxAgeMs ?? 24 * 60 * 60_000,
+        limit: options.limit ?? 100,
+      });
+      for (const run of stale) logger.warn("reconcile.stale_run", { ...run });
+      for (const breach of breaches) logger.error("reconcile.window_ran_twice", { ...breach });
+      for (const dispatchKey of givenUp) logger.error("reconcile.given_up", { dispatchKey });
+      let repaired = 0;
+      // One after another: a server that was away is not met with everything at once.
+      for (const repair of repairs) {
+        const { mode } = await dispatcher.repair(repair);
+        const { dispatchKey, repairCount } = repair.window;
+        logger.warn("reconcile.repair", { reason: repair.reason, dispatchKey, repairCount, mode });
+        if (mode === "dispatch-only") repaired += 1;
+      }
+      return {
+        repaired,
+        failed: repairs.length - repaired,
+        staleRuns: stale.length,
+        breaches: breaches.length,
+        givenUp: givenUp.length,
+      };
+    },
+  };
+}

@@ -1,0 +1,199 @@
+import { createLedger, type Ledger } from "@evenkeel/ledger";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
+import { createReceiptHandler } from "../http/receipt-handler.ts";
+import { defineSchedule, type Schedule, type ScheduleOptions } from "../schedule/schedule.ts";
+import { createWatchdog, type Watchdog } from "./watchdog.ts";
+
+let database: TestDatabase;
+let ledger: Ledger;
+beforeEach(async () => {
+  database = await createTestDatabase();
+  ledger = createLedger({ pool: database.pool });
+});
+afterEach(async () => {
+  await ledger.close();
+  await database.drop();
+});
+
+const minute = 60_000;
+
+/** A host whose clock the test moves. It starts at a whole minute, ten minutes after "now" in the database. */
+function host(settings: Partial<ScheduleOptions>): {
+  readonly schedule: Schedule;
+  readonly dispatcher: Dispatcher;
+  readonly watchdog: Watchdog;
+  readonly start: Date;
+  readonly moveTo: (offsetMs: number) => void;
+} {
+  const schedule = defineSchedule({ id: "s", every: 60, ...settings });
+  const start = new Date(Math.ceil(Date.now() / minute) * minute + 10 * minute);
+  let now = start;
+  const clock = { now: () => now };
+  const dispatcher = createDispatcher({
+    ledger,
+    send: () => Promise.resolve(),
+    config: {
+      useInngest: { enabled: true, because: "test" },
+      forceInline: false,
+      windowSeconds: 60,
+    },
+    environment: "test",
+    owner: "host-1",
+    clock,
+    schedules: [schedule],
+  });
+  const watchdog = createWatchdog({
+    schedules: [schedule],
+    ledger,
+    dispatcher,
+    owner: "host-1",
+    clock,
+  });
+  return {
+    schedule,
+    dispatcher,
+    watchdog: {
+      ...watchdog,
+      declare: async () => {
+        await watchdog.declare();
+        // The database keeps its own time; the first declaration was at the host's.
+        await database.pool.query(
+          `UPDATE "evenkeel"."background_schedule" SET "updated_at" = $1 WHERE "updated_at" < $1`,
+          [start],
+        );
+      },
+    },
+    start,
+    moveTo: (offsetMs) => {
+      now = new Date(start.getTime() + offsetMs);
+    },
+  };
+}
+
+async function statuses(): Promise<string[]> {
+  const { rows } = await database.pool.query<{ status: string }>(
+    `SELECT "status" FROM "evenkeel"."background_dispatch_window" ORDER BY "window_start"`,
+  );
+  return rows.map(({ status }) => status);
+}
+
+test.each([
+  ["none", ["ENQUEUED", "MISSED", "MISSED", "MISSED"], { caughtUp: 0, missed: 3 }],
+  ["latest", ["ENQUEUED", "MISSED", "MISSED", "ENQUEUED"], { caughtUp: 1, missed: 2 }],
+  [{ max: 2 }, ["ENQUEUED", "MISSED", "ENQUEUED", "ENQUEUED"], { caughtUp: 2, missed: 1 }],
+] as const)("a cron service that was down, catch-up %j", async (catchUp, expected, report) => {
+  const { dispatcher, watchdog, moveTo } = host({ catchUp });
+  await watchdog.declare();
+  await dispatcher.dispatch({ schedule: "s", source: "cron" });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  moveTo(5 * minute + 1_000);
+  expect(await watchdog.run()).toEqual(report);
+  expect(await statuses()).toEqual(expected);
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+});
+
+test.each([
+  ["none", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1 }],
+  // The work of the gap was done by the window after it.
+  ["latest", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1 }],
+  [{ max: 2 }, ["ENQUEUED", "ENQUEUED", "ENQUEUED"], { caughtUp: 1, missed: 0 }],
+] as const)(
+  "one tick that never came, between two that did, catch-up %j",
+  async (catchUp, expected, report) => {
+    const { dispatcher, watchdog, moveTo } = host({ catchUp });
+    await watchdog.declare();
+    await dispatcher.dispatch({ schedule: "s", source: "cron" });
+    moveTo(2 * minute);
+    await dispatcher.dispatch({ schedule: "s", source: "cron" });
+    moveTo(4 * minute - 1_000);
+    expect(await watchdog.run()).toEqual(report);
+    expect(await statuses()).toEqual(expected);
+    expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  },
+);
+
+test("many hosts at once record and catch up once", async () => {
+  const { dispatcher, watchdog, moveTo } = host({ catchUp: "latest" });
+  await watchdog.declare();
+  await dispatcher.dispatch({ schedule: "s", source: "cron" });
+  moveTo(5 * minute);
+  const reports = await Promise.all(Array.from({ length: 6 }, () => watchdog.run()));
+  expect(reports.reduce((sum, { caughtUp }) => sum + caughtUp, 0)).toBe(1);
+  expect(await statuses()).toEqual(["ENQUEUED", "MISSED", "MISSED", "ENQUEUED"]);
+});
+
+test("a late tick dispatches a window that was recorded as missed", async () => {
+  const { dispatcher, watchdog, moveTo, start } = host({});
+  await watchdog.declare();
+  await dispatcher.dispatch({ schedule: "s", source: "cron" });
+  moveTo(3 * minute);
+  await watchdog.run();
+  const scheduledAt = new Date(start.getTime() + minute);
+  const receipt = await dispatcher.dispatch({ schedule: "s", source: "cron", scheduledAt });
+  expect(receipt.mode).toBe("dispatch-only");
+  expect(await statuses()).toEqual(["ENQUEUED", "ENQUEUED"]);
+});
+
+test("windows of a pause are not missed, and a deploy resumes nothing", async () => {
+  const { dispatcher, watchdog, moveTo } = host({});
+  await watchdog.declare();
+  await dispatcher.dispatch({ schedule: "s", source: "cron" });
+  await ledger.asOperator("night-shift").schedules.pause("s");
+  moveTo(5 * minute);
+  await watchdog.declare();
+  expect(await ledger.schedules.find("s")).toMatchObject({ paused: true, pausedBy: "night-shift" });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  expect(await statuses()).toEqual(["ENQUEUED"]);
+});
+
+test("a schedule may start out paused, once", async () => {
+  const { watchdog } = host({ paused: true });
+  await watchdog.declare();
+  expect(await ledger.schedules.find("s")).toMatchObject({ paused: true });
+  await ledger.asOperator("ops").schedules.resume("s");
+  await watchdog.declare();
+  expect(await ledger.schedules.find("s")).toMatchObject({ paused: false });
+});
+
+test("a tenant's schedule is watched for every tenant that it was dispatched for", async () => {
+  const { dispatcher, watchdog, moveTo } = host({ scope: "tenant", catchUp: "latest" });
+  await watchdog.declare();
+  for (const tenantId of ["a", "b"]) {
+    await dispatcher.dispatch({ schedule: "s", source: "cron", tenantId });
+  }
+  moveTo(3 * minute);
+  expect(await watchdog.run()).toEqual({ caughtUp: 2, missed: 0 });
+});
+
+test("the sender of a tick can ask later what became of it", async () => {
+  const { dispatcher } = host({});
+  const { dispatchKey } = await dispatcher.dispatch({ schedule: "s", source: "cron" });
+  const handler = createReceiptHandler({ ledger, cronSecrets: ["secret"] });
+  const ask = async (key: string, secret = "secret"): Promise<Response> =>
+    handler(
+      new Request(`http://127.0.0.1/api/cron/receipts/${encodeURIComponent(key)}`, {
+        headers: { authorization: `Bearer ${secret}` },
+      }),
+    );
+  expect(await (await ask(dispatchKey)).json()).toMatchObject({ progress: "dispatched", runs: [] });
+  const run = { runId: "r-1", functionId: "app-process-background-jobs" };
+  const eventName = "background/process.requested";
+  await ledger.runs.begin({ ...run, eventName, dispatchKey, owner: "w", attempt: 0 });
+  expect(await (await ask(dispatchKey)).json()).toMatchObject({ progress: "started" });
+  await ledger.runs.finish({ ...run, status: "SUCCEEDED" });
+  const response = await ask(dispatchKey);
+  expect(response.status).toBe(200);
+  expect(await response.json()).toMatchObject({
+    progress: "finished",
+    window: { dispatchKey, status: "ENQUEUED" },
+    runs: [{ runId: "r-1", status: "SUCCEEDED" }],
+  });
+  expect((await ask("no|such|key")).status).toBe(404);
+  expect((await ask(dispatchKey, "wrong")).status).toBe(401);
+  expect(
+    (await createReceiptHandler({ ledger, cronSecrets: [] })(new Request("http://x/k"))).status,
+  ).toBe(503);
+});

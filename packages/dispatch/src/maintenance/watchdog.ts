@@ -1,0 +1,128 @@
+import { silentLogger, type Lane, type Logger } from "@evenkeel/core";
+import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
+
+import { formatDispatchKey, scopeOf } from "../schedule/dispatch-key.ts";
+import type { DispatchWindow } from "../schedule/dispatch-window.ts";
+import type { Dispatcher } from "../dispatcher/dispatcher.ts";
+import type { CatchUp, Schedule } from "../schedule/schedule.ts";
+
+/** What a watchdog works with. */
+export interface WatchdogOptions {
+  readonly schedules: readonly Schedule[];
+  readonly ledger: Pick<Ledger, "schedules" | "windows">;
+  /** Knows the same schedules. */
+  readonly dispatcher: Pick<Dispatcher, "dispatch">;
+  /** Names this host in the ledger. */
+  readonly owner: string;
+  readonly lane?: Lane;
+  readonly clock?: { now(): Date };
+  /** How long after its end a window may still get its tick, 60,000 ms by default. */
+  readonly graceMs?: number;
+  readonly logger?: Logger;
+}
+
+/** What one look at the schedules did. */
+export interface WatchdogReport {
+  /** Missed windows that were dispatched after all. */
+  readonly caughtUp: number;
+  /** Missed windows that are on record as missed. */
+  readonly missed: number;
+}
+
+/** Finds windows that no tick asked for: a cron service that was down, a host that was never deployed. */
+export interface Watchdog {
+  /** Mirrors the schedules into the ledger. A host calls it once when it starts. */
+  declare(): Promise<void>;
+  /** Looks once. Safe from many hosts at once: a window is dispatched or recorded once. */
+  run(): Promise<WatchdogReport>;
+}
+
+/** Most windows of one scope that one look takes up. */
+const maxWindows = 500;
+
+/** Creates a watchdog over schedules. */
+export function createWatchdog(options: WatchdogOptions): Watchdog {
+  const { ledger, dispatcher, owner, lane = "stable", graceMs = 60_000 } = options;
+  const clock = options.clock ?? { now: () => new Date() };
+  const logger = options.logger ?? silentLogger;
+  const schedules = new Map(options.schedules.map((schedule) => [schedule.id, schedule]));
+
+  function toMissed(
+    schedule: Schedule,
+    window: DispatchWindow,
+    tenantId: string | null,
+  ): MissedWindow {
+    const tenant = tenantId === null ? {} : { tenantId };
+    return {
+      dispatchKey: formatDispatchKey({ schedule: schedule.id, window, ...tenant }),
+      schedule: schedule.id,
+      scope: scopeOf(tenantId ?? undefined),
+      windowStart: window.start,
+      windowSeconds: window.seconds,
+      lane,
+      owner,
+      ...tenant,
+    };
+  }
+
+  async function look(schedule: Schedule, progress: ScheduleProgress): Promise<WatchdogReport> {
+    const { tenantId, since, newest } = progress;
+    const until = new Date(clock.now().getTime() - graceMs);
+    const candidates = schedule
+      .windowsBetween(since, until, maxWindows)
+      .map((window) => toMissed(schedule, window, tenantId));
+    if (candidates.length === 0) return { caughtUp: 0, missed: 0 };
+    const gaps = new Set(
+      await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
+    );
+    if (gaps.size === 0) return { caughtUp: 0, missed: 0 };
+    const windows = candidates.filter(({ dispatchKey }) => gaps.has(dispatchKey));
+    const repaired = chooseToCatchUp(schedule.catchUp, windows, newest);
+    const missed = await ledger.windows.recordMissed(
+      windows.filter((window) => !repaired.includes(window)),
+    );
+    let caughtUp = 0;
+    for (const { windowStart } of repaired) {
+      const { mode } = await dispatcher.dispatch({
+        schedule: schedule.id,
+        scheduledAt: windowStart,
+        source: "watchdog",
+        ...(tenantId === null ? {} : { tenantId }),
+      });
+      if (mode === "dispatch-only") caughtUp += 1;
+    }
+    logger.warn("watchdog.missed", { schedule: schedule.id, tenantId, missed, caughtUp });
+    return { caughtUp, missed };
+  }
+
+  return {
+    declare: () =>
+      ledger.schedules.declare(
+        [...schedules.values()].map(({ id, paused, definition }) => ({ id, paused, definition })),
+      ),
+    run: async () => {
+      const total = { caughtUp: 0, missed: 0 };
+      for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
+        const schedule = schedules.get(progress.schedule);
+        // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
+        const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
+        if (schedule === undefined || !isKnownScope) continue;
+        const { caughtUp, missed } = await look(schedule, progress);
+        total.caughtUp += caughtUp;
+        total.missed += missed;
+      }
+      return total;
+    },
+  };
+}
+
+/** `latest` is there to have the work done: where a newer window was dispatched, it is. */
+function chooseToCatchUp(
+  catchUp: CatchUp,
+  missed: readonly MissedWindow[],
+  newest: Date | null,
+): readonly MissedWindow[] {
+  if (catchUp === "none") return [];
+  if (catchUp !== "latest") return missed.slice(-catchUp.max);
+  return missed.slice(-1).filter(({ windowStart }) => newest === null || windowStart > newest);
+}

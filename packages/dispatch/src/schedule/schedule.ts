@@ -1,0 +1,138 @@
+import { Cron } from "croner";
+
+import { DispatchError } from "../dispatch-error.ts";
+import { parseScheduleId } from "./dispatch-key.ts";
+import { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
+
+/** Which missed windows are dispatched after all: none, the newest, or the newest few. */
+export type CatchUp = "none" | "latest" | { readonly max: number };
+
+/** Settings of {@link defineSchedule}. Either `every` or `cron`. */
+export interface ScheduleOptions {
+  /** 1 to 100 of `a-z 0-9 . _ -`; part of every dispatch key, so it is never renamed lightly. */
+  readonly id: string;
+  /** Length of a window in seconds, 15 to 86,400: windows start at multiples of it since 1970 in UTC. */
+  readonly every?: number;
+  /** A cron expression of five fields, by the wall clock of `timeZone`. A window lasts until the next match. */
+  readonly cron?: string;
+  /** An IANA name; `UTC` by default. Only with `cron`. */
+  readonly timeZone?: string;
+  /** `tenant`: every tick names one. `global` by default. */
+  readonly scope?: "global" | "tenant";
+  /** What the watchdog does with windows that no tick asked for; `none` by default: they are recorded. */
+  readonly catchUp?: CatchUp;
+  /** `skip` leaves a window out while a run of an earlier one is under way; `allow` by default. */
+  readonly overlap?: "allow" | "skip";
+  /** Whether it starts out paused. Operators decide from then on; a deploy never unpauses. */
+  readonly paused?: boolean;
+  /** Names of the parameters that a tick may carry; none by default. */
+  readonly params?: readonly string[];
+}
+
+/** A schedule: what is dispatched, and how often. */
+export interface Schedule {
+  readonly id: string;
+  readonly scope: "global" | "tenant";
+  readonly catchUp: CatchUp;
+  readonly overlap: "allow" | "skip";
+  readonly paused: boolean;
+  readonly params: readonly string[];
+  /** The settings, as the ledger mirrors them. */
+  readonly definition: ScheduleOptions;
+  /** The window that holds an instant. */
+  windowAt(at: Date): DispatchWindow;
+  /** Windows that start after one instant and end by another, the oldest first; the newest `limit` of them. */
+  windowsBetween(after: Date, until: Date, limit: number): DispatchWindow[];
+}
+
+/**
+ * Defines a schedule.
+ *
+ * @throws DispatchError `invalid_schedule` that names what is wrong.
+ *
+ * @example
+ * const digest = defineSchedule({ id: "digest", cron: "0 7 * * *", timeZone: "Europe/Berlin" });
+ */
+export function defineSchedule(options: ScheduleOptions): Schedule {
+  const { every, cron, catchUp = "none" } = options;
+  const id = parseScheduleId(options.id);
+  if ((every === undefined) === (cron === undefined)) {
+    throw invalid(id, "takes either every or cron");
+  }
+  if (cron === undefined && options.timeZone !== undefined) {
+    throw invalid(id, "takes a timeZone only with cron");
+  }
+  if (typeof catchUp === "object" && !(Number.isInteger(catchUp.max) && catchUp.max >= 1)) {
+    throw invalid(id, "takes a whole number from 1 as catchUp.max");
+  }
+  const times =
+    every === undefined
+      ? wallClockTimes(id, cron ?? "", options.timeZone ?? "UTC")
+      : evenTimes(id, every);
+  return {
+    id,
+    scope: options.scope ?? "global",
+    catchUp,
+    overlap: options.overlap ?? "allow",
+    paused: options.paused ?? false,
+    params: options.params ?? [],
+    definition: options,
+    windowAt: times.windowAt,
+    windowsBetween: (after, until, limit) => {
+      const windows: DispatchWindow[] = [];
+      let window = times.windowAt(until);
+      // From the newest backwards, so that a long gap costs no more than the limit.
+      for (; windows.length < limit && window.start > after; window = before(window, times)) {
+        if (window.start.getTime() + window.seconds * 1_000 <= until.getTime()) {
+          windows.unshift(window);
+        }
+      }
+      return windows;
+    },
+  };
+}
+
+interface Times {
+  readonly windowAt: (at: Date) => DispatchWindow;
+}
+
+function before(window: DispatchWindow, times: Times): DispatchWindow {
+  return times.windowAt(new Date(window.start.getTime() - 1));
+}
+
+function evenTimes(id: string, every: number): Times {
+  if (!Number.isInteger(every) || every < 15 || every > 86_400) {
+    throw invalid(id, "takes 15 to 86,400 whole seconds as every");
+  }
+  return { windowAt: (at) => computeWindow(at, every) };
+}
+
+/**
+ * Times by the wall clock of a zone. Where clocks go forward, a time that does not exist comes once, at the
+ * first moment after the gap; where they go back, a time that comes twice matches once.
+ */
+function wallClockTimes(id: string, pattern: string, timeZone: string): Times {
+  let cron: Cron;
+  try {
+    cron = new Cron(pattern, { timezone: timeZone, paused: true, mode: "5-part" });
+    cron.nextRun();
+  } catch (cause) {
+    throw invalid(id, "has a cron expression or a timeZone that cannot be read", cause);
+  }
+  return {
+    windowAt: (at) => {
+      // The library looks strictly before its reference, at whole seconds.
+      const reference = new Date((Math.floor(at.getTime() / 1_000) + 1) * 1_000);
+      const [start] = cron.previousRuns(1, reference);
+      const end = start === undefined ? null : cron.nextRun(start);
+      if (start === undefined || end === null)
+        throw invalid(id, "has a cron expression that never matches");
+      return { start, seconds: Math.round((end.getTime() - start.getTime()) / 1_000) };
+    },
+  };
+}
+
+function invalid(id: string, problem: string, cause?: unknown): DispatchError {
+  const options = cause === undefined ? {} : { cause };
+  return new DispatchError("invalid_schedule", `Schedule ${id} ${problem}.`, { id }, options);
+}

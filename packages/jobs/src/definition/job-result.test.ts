@@ -1,0 +1,78 @@
+import { afterEach, beforeEach, expect, expectTypeOf, test } from "vitest";
+import { z } from "zod";
+
+import { TerminalError } from "./attempt-error.ts";
+import { enqueue } from "../enqueue.ts";
+import { defineJob } from "./job-definition.ts";
+import { handleJob } from "./job-handler.ts";
+import { parseResult } from "./job-result.ts";
+import { createRunner } from "../runner/runner.ts";
+import { openQueue, type Queue } from "../testing/queue.ts";
+
+let queue: Queue;
+beforeEach(async () => {
+  queue = await openQueue();
+});
+afterEach(() => queue.close());
+
+const countWords = defineJob({
+  type: "words.count",
+  version: 1,
+  payload: z.object({ text: z.string() }),
+  result: z.object({ words: z.number(), at: z.string().transform((text) => new Date(text)) }),
+});
+const at = "2026-11-01T08:00:00.000Z";
+
+async function record(
+  text: string,
+): ReturnType<ReturnType<Queue["ledger"]["forTenant"]>["jobs"]["find"]> {
+  const { id } = await enqueue(queue.database.pool, countWords, {
+    tenantId: "t",
+    payload: { text },
+  });
+  const handler = handleJob(countWords, async ({ payload }) => {
+    if (payload.text === "") throw new TerminalError("There is no text.");
+    return { words: payload.text.split(" ").length, at };
+  });
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  await runner.drain({ budgetMs: 60_000 });
+  return queue.ledger.forTenant("t").jobs.find(id);
+}
+
+test("a result comes back in its schema's type", async () => {
+  const found = await record("a b c");
+  if (found === undefined) throw new Error("The job is on record.");
+  const result = parseResult(countWords, found);
+  expectTypeOf(result).toEqualTypeOf<{ words: number; at: Date } | undefined>();
+  expect(result).toEqual({ words: 3, at: new Date(at) });
+  expect(parseResult(countWords, { ...found, result: null })).toBeUndefined();
+});
+
+test("a job that did not succeed, is of another type or answered otherwise has no such result", async () => {
+  const dead = await record("");
+  if (dead === undefined) throw new Error("The job is on record.");
+  expect(() => parseResult(countWords, dead)).toThrow(/has not succeeded: it is DEAD/u);
+  const done = {
+    id: "1",
+    type: "words.count",
+    status: "SUCCEEDED",
+    result: { words: "3" },
+  } as const;
+  expect(() => parseResult(countWords, done)).toThrow(
+    expect.objectContaining({ code: "invalid_result", message: expect.stringContaining("words") }),
+  );
+  expect(() => parseResult(countWords, { ...done, type: "other" })).toThrow(/is of type other/u);
+});
+
+test("a handler must answer what its definition says; without a schema it may answer anything", () => {
+  // @ts-expect-error -- words is missing
+  handleJob(countWords, async () => ({ at }));
+  // @ts-expect-error -- in the handler's own transaction too
+  handleJob(countWords, async (job) => job.completeIn(queue.database.pool, { words: 1 }));
+  const free = defineJob({ type: "free", version: 1, payload: z.object({}) });
+  handleJob(free, async () => {});
+  const job = { id: "1", type: "free", status: "SUCCEEDED", result: [1] } as const;
+  const result = parseResult(free, job);
+  expectTypeOf(result).toBeUnknown();
+  expect(result).toEqual([1]);
+});

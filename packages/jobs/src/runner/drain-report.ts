@@ -1,0 +1,83 @@
+import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core";
+import type { JobStore, Settlement, TypeCount } from "@evenkeel/ledger";
+
+import { describeError } from "./error-description.ts";
+
+/**
+ * What a drain did. Only settlements that the ledger accepted count as such, so `claimed` is the sum of the
+ * seven numbers below it.
+ */
+export interface DrainReport {
+  readonly claimed: number;
+  readonly succeeded: number;
+  readonly retried: number;
+  readonly snoozed: number;
+  readonly dead: number;
+  /** Results dropped because the job was no longer held, or could not be settled while it was. */
+  readonly refused: number;
+  /** Claimed and given back without an attempt being counted. */
+  readonly released: number;
+  /** Isolated jobs handed over to runs of their own. */
+  readonly delegated: number;
+  /** Due work of known types is left. `true` as well when that could not be found out. */
+  readonly remaining: boolean;
+  /** It attended the lane, and due work is left that a cap or a rate holds back: somebody should wait on. */
+  readonly throttled: boolean;
+  /** One of its signals ended it. */
+  readonly stopped: boolean;
+  /** Pending jobs in this lane that no handler here knows. */
+  readonly unknownTypes: readonly TypeCount[];
+}
+
+/** The numbers of a {@link DrainReport}, while the drain runs. */
+export type DrainCounts = {
+  -readonly [
+    Name in Exclude<keyof DrainReport, "remaining" | "throttled" | "stopped" | "unknownTypes">
+  ]: number;
+};
+
+/** Which number a settlement adds to. */
+export const countedAs: Readonly<Record<Settlement["kind"], keyof DrainCounts>> = {
+  succeeded: "succeeded",
+  retry: "retried",
+  snooze: "snoozed",
+  released: "released",
+  dead: "dead",
+  // No handler cancels; an operator does, and then nothing is settled here.
+  cancelled: "released",
+};
+
+/** Asks the ledger what a drain leaves behind. Never throws: what cannot be found out counts as remaining. */
+export async function readRemains({
+  jobs,
+  lane,
+  types,
+  clock,
+  patienceMs,
+  logger,
+  isThrough,
+}: {
+  readonly jobs: JobStore;
+  readonly lane: Lane;
+  readonly types: readonly string[];
+  readonly clock: Clock;
+  /** How long an answer is awaited. */
+  readonly patienceMs: number;
+  readonly logger: Logger;
+  /** The drain has just seen that nothing is due. */
+  readonly isThrough: boolean;
+}): Promise<Pick<DrainReport, "remaining" | "unknownTypes">> {
+  const scope = { lane, types };
+  try {
+    const [remaining, unknownTypes] = await withDeadline(
+      patienceMs,
+      async () => Promise.all([isThrough ? false : jobs.hasDue(scope), jobs.unknownTypes(scope)]),
+      clock,
+    );
+    if (unknownTypes.length > 0) logger.warn("job.unknown_types", { lane, unknownTypes });
+    return { remaining, unknownTypes };
+  } catch (error) {
+    logger.warn("job.report_failed", { error: describeError(error).message });
+  }
+  return { remaining: true, unknownTypes: [] };
+}

@@ -1,0 +1,179 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { TerminalError } from "../definition/attempt-error.ts";
+import { enqueue } from "../enqueue.ts";
+import { handleJob } from "../definition/job-handler.ts";
+import { createRunner } from "./runner.ts";
+import { countJob } from "../testing/count-job.ts";
+import { openQueue, type Queue } from "../testing/queue.ts";
+
+let queue: Queue;
+beforeEach(async () => {
+  queue = await openQueue();
+});
+afterEach(() => queue.close());
+
+async function add(n: number, delayMs?: number): Promise<string> {
+  const delay = delayMs === undefined ? {} : { delayMs };
+  const { id } = await enqueue(queue.database.pool, countJob, {
+    tenantId: "t",
+    payload: { n },
+    ...delay,
+  });
+  return id;
+}
+
+const claim = {
+  lane: "stable",
+  types: ["count"],
+  limit: 1,
+  leaseMs: 30_000,
+  owner: "w-1",
+} as const;
+
+test("each state of a job is told apart, in words and in fields", async () => {
+  const { jobs } = queue.ledger.forTenant("t");
+  const first = await add(1);
+  const second = await add(2);
+  const later = await add(3, 3_600_000);
+  expect(await jobs.explain(second)).toMatchObject({
+    cause: "waiting",
+    ahead: 1,
+    lease: null,
+    summary: expect.stringContaining("1 due jobs of its tenant and type are ahead of it"),
+  });
+  expect(await jobs.explain(second, { types: ["other"] })).toMatchObject({ cause: "unknown_type" });
+  const scheduled = await jobs.explain(later);
+  expect(scheduled).toMatchObject({ cause: "scheduled", ahead: 0 });
+  expect(scheduled?.dueInMs).toBeGreaterThan(3_000_000);
+
+  await queue.ledger.jobs.claim(claim);
+  expect(await jobs.explain(first)).toMatchObject({
+    cause: "running",
+    attempt: 1,
+    lease: { owner: "w-1" },
+    summary: expect.stringContaining("w-1 runs it, attempt 1"),
+  });
+  await queue.expireLeases();
+  expect(await jobs.explain(first)).toMatchObject({ cause: "lease_expired" });
+
+  const handler = handleJob(countJob, async ({ payload }) => {
+    if (payload.n === 2) throw new TerminalError("no such mailbox");
+  });
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "w-2" });
+  await runner.drain({ budgetMs: 60_000 });
+  expect(await jobs.explain(first)).toMatchObject({ cause: "succeeded", attempt: 2 });
+  expect(await jobs.explain(second)).toMatchObject({
+    cause: "dead",
+    lastErrorCode: "job_terminal",
+    deadLetter: { reason: "terminal", status: "OPEN" },
+    summary: expect.stringMatching(/dead letter \S+ \(terminal\) is OPEN/u),
+  });
+  await jobs.cancel(later);
+  expect(await jobs.explain(later)).toMatchObject({ cause: "cancelled" });
+  expect(await jobs.explain("999999")).toBeUndefined();
+  expect(await jobs.explain("no id")).toBeUndefined();
+});
+
+test("of a job whose lease expired it is told who takes it over, and what keeps others from it", async () => {
+  const { jobs } = queue.ledger.forTenant("t");
+  const operator = queue.ledger.asOperator("night").queue;
+  const id = await add(1);
+  await queue.ledger.jobs.claim(claim);
+  await queue.expireLeases();
+  const summary = (text: string): unknown => expect.stringContaining(text);
+  expect(await jobs.explain(id, { types: ["count"] })).toMatchObject({
+    cause: "lease_expired",
+    heldBy: null,
+    summary: summary("the next claim takes it over"),
+  });
+  expect(await jobs.explain(id, { types: ["other"] })).toMatchObject({
+    cause: "lease_expired",
+    summary: summary("no handler here knows jobs of type count"),
+  });
+  await operator.limit({ type: "count" }, { maxRunning: 1 });
+  expect(await jobs.explain(id)).toMatchObject({ heldBy: null });
+  await operator.pause({ tenantId: "t" }, { reason: "an incident" });
+  expect(await jobs.explain(id)).toMatchObject({
+    cause: "lease_expired",
+    heldBy: { kind: "TENANT", pausedBy: "night" },
+    summary: summary("nobody takes it over while tenant t is paused since"),
+  });
+  expect((await queue.ledger.jobs.claim(claim)).jobs).toEqual([]);
+});
+
+test("a failed attempt shows while the next is awaited", async () => {
+  const id = await add(1);
+  const handler = handleJob(countJob, async () => {
+    throw Object.assign(new Error("refused"), { code: "ECONNREFUSED" });
+  });
+  const runner = createRunner({
+    ledger: queue.ledger,
+    handlers: [handler],
+    owner: "w",
+    random: () => 0.9,
+  });
+  await runner.drain({ budgetMs: 60_000, maxJobs: 1 });
+  expect(await queue.ledger.asOperator("ops").jobs.explain(id)).toMatchObject({
+    lastErrorCode: "ECONNREFUSED",
+    summary: expect.stringContaining("Attempt 1 failed with ECONNREFUSED."),
+  });
+});
+
+test("a waiting job can be due at another time, on record; one that runs cannot", async () => {
+  const operator = queue.ledger.asOperator("ada");
+  const { jobs } = operator;
+  const id = await add(1, 3_600_000);
+  expect(await jobs.reschedule(id, new Date(Date.now() - 1_000))).toBe(true);
+  expect(await jobs.explain(id)).toMatchObject({ cause: "waiting" });
+  expect(await operator.audit({ action: "job.reschedule" })).toMatchObject([
+    { actor: "ada", subjectId: id, tenantId: "t", before: { runAt: expect.any(String) } },
+  ]);
+  await queue.ledger.jobs.claim(claim);
+  expect(await jobs.reschedule(id, new Date())).toBe(false);
+  expect(await jobs.reschedule("999999", new Date())).toBe(false);
+});
+
+test("what holds a due job back is named: a pause, a cap, a rate", async () => {
+  const { jobs } = queue.ledger.forTenant("t");
+  const operator = queue.ledger.asOperator("night").queue;
+  const running = await add(1);
+  const id = await add(2);
+  await operator.pause("queue", { reason: "an incident" });
+  expect(await jobs.explain(id)).toMatchObject({
+    cause: "paused",
+    heldBy: { kind: "QUEUE", pausedBy: "night", pauseReason: "an incident" },
+    summary: expect.stringMatching(/the queue is paused since .* by night: an incident/u),
+  });
+  await operator.resume("queue");
+  await operator.pause({ type: "count" });
+  await operator.pause({ tenantId: "t" });
+  expect(await jobs.explain(id)).toMatchObject({ heldBy: { kind: "TYPE", subject: "count" } });
+  await operator.resume({ type: "count" });
+  expect(await jobs.explain(id)).toMatchObject({ heldBy: { kind: "TENANT", subject: "t" } });
+  await operator.resume({ tenantId: "t" });
+  expect(await jobs.explain(id)).toMatchObject({ cause: "waiting", heldBy: null });
+
+  await operator.limit("every-tenant", { maxRunning: 1 });
+  const claimed = await queue.ledger.jobs.claim({ ...claim, limit: 5 });
+  expect(claimed.jobs.map((job) => job.id)).toEqual([running]);
+  expect(await jobs.explain(id)).toMatchObject({
+    cause: "capped",
+    heldBy: { kind: "TENANT", subject: "t", maxRunning: 1 },
+    summary: expect.stringContaining("tenant t may run 1 jobs at a time"),
+  });
+  await operator.limit("every-tenant", { maxRunning: null });
+  await operator.limit({ type: "count" }, { maxRunning: 1 });
+  expect(await queue.ledger.asOperator("night").jobs.explain(id)).toMatchObject({
+    cause: "capped",
+    heldBy: { kind: "TYPE", subject: "count" },
+  });
+  await operator.limit({ type: "count" }, { maxRunning: null });
+  await operator.limit({ tenantId: "t" }, { rate: { jobs: 1, periodMs: 3_600_000 } });
+  await add(3);
+  expect((await queue.ledger.jobs.claim(claim)).jobs).toHaveLength(1);
+  expect(await jobs.explain(await add(4))).toMatchObject({
+    cause: "rate_limited",
+    heldBy: { kind: "TENANT", rate: { jobs: 1, periodMs: 3_600_000 } },
+  });
+});

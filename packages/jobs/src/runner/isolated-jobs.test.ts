@@ -1,0 +1,125 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { z } from "zod";
+
+import { enqueue } from "../enqueue.ts";
+import type { RequestRuns, IsolatedJob } from "./isolate.ts";
+import { defineJob, type JobDefinition } from "../definition/job-definition.ts";
+import { handleJob } from "../definition/job-handler.ts";
+import { createRunner, type Runner } from "./runner.ts";
+import { fixed } from "../definition/retry-policy.ts";
+import { openQueue, type Queue } from "../testing/queue.ts";
+
+const payload: z.ZodObject<{ n: z.ZodNumber }> = z.object({ n: z.number() });
+const exportJob: JobDefinition<typeof payload> = defineJob({
+  type: "export",
+  version: 1,
+  payload,
+  isolated: true,
+  retry: fixed({ maxAttempts: 3, delayMs: 0 }),
+});
+
+let queue: Queue;
+let ran: number;
+let failures: number;
+let runner: Runner;
+let asked: IsolatedJob[];
+beforeEach(async () => {
+  queue = await openQueue();
+  ran = 0;
+  failures = 0;
+  asked = [];
+  const handler = handleJob(exportJob, async () => {
+    ran += 1;
+    if (ran <= failures) throw new Error("not yet");
+  });
+  runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+});
+afterEach(() => queue.close());
+
+const requestRuns: RequestRuns = async (jobs) => void asked.push(...jobs);
+
+async function add(): Promise<string> {
+  return (await enqueue(queue.database.pool, exportJob, { tenantId: "t", payload: { n: 1 } })).id;
+}
+
+async function dueInMinutes(id: string): Promise<number> {
+  const explained = await queue.ledger.forTenant("t").jobs.explain(id);
+  return Math.round((explained?.dueInMs ?? 0) / 60_000);
+}
+
+test("a drain hands an isolated job over; its run takes it by its fence, once", async () => {
+  const id = await add();
+  const report = await runner.drain({ budgetMs: 60_000, requestRuns });
+  expect(report).toMatchObject({ claimed: 1, delegated: 1, succeeded: 0, remaining: false });
+  expect(asked).toMatchObject([{ id, fence: "1", tenantId: "t", type: "export", lane: "stable" }]);
+  expect(await dueInMinutes(id)).toBe(5);
+  expect(await runner.runOne({ id, fence: "0" })).toMatchObject({ claimed: 0 });
+  expect(await runner.runOne({ id, fence: "1" })).toMatchObject({ claimed: 1, succeeded: 1 });
+  expect(await runner.runOne({ id, fence: "1" })).toMatchObject({ claimed: 0 });
+  expect(ran).toBe(1);
+  expect(await queue.history()).toMatchObject([{ id, outcome: "SUCCEEDED", attempt: 1 }]);
+});
+
+test("a run that begins before its hand-over is written has the job, in the same attempt", async () => {
+  const id = await add();
+  const report = await runner.drain({
+    budgetMs: 60_000,
+    requestRuns: async ([job]) => {
+      expect(await runner.runOne({ id, fence: job?.fence ?? "" })).toMatchObject({ succeeded: 1 });
+    },
+  });
+  expect(report).toMatchObject({ claimed: 1, delegated: 1, refused: 0 });
+  expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 1 }]);
+});
+
+test("what cannot be handed over waits a moment; what never starts is handed over again, later each time", async () => {
+  const id = await add();
+  const fails: RequestRuns = () => Promise.reject(new Error("Inngest is away."));
+  expect(await runner.drain({ budgetMs: 60_000, requestRuns: fails })).toMatchObject({
+    claimed: 1,
+    snoozed: 1,
+    delegated: 0,
+  });
+  expect(await dueInMinutes(id)).toBe(0);
+  for (const minutes of [10, 20]) {
+    await queue.makeDue();
+    await runner.drain({ budgetMs: 60_000, requestRuns });
+    expect(await dueInMinutes(id)).toBe(minutes);
+  }
+  const [first, second] = asked;
+  expect(await runner.runOne(first ?? { id: "0", fence: "0" })).toMatchObject({ claimed: 0 });
+  expect(await runner.runOne(second ?? { id: "0", fence: "0" })).toMatchObject({ succeeded: 1 });
+  expect(await queue.history()).toMatchObject([{ attempt: 1, errors: [] }]);
+});
+
+test("a failed attempt and a dead worker of a run are followed by another hand-over", async () => {
+  failures = 1;
+  const id = await add();
+  await runner.drain({ budgetMs: 60_000, requestRuns });
+  expect(await runner.runOne({ id, fence: "1" })).toMatchObject({ retried: 1 });
+  await runner.drain({ budgetMs: 60_000, requestRuns });
+  const { fence = "" } = asked.at(-1) ?? {};
+  // A worker that took it over and died.
+  const request = { lane: "stable", types: ["export"], leaseMs: 60_000, owner: "dead" } as const;
+  expect(await queue.ledger.jobs.claimById({ id, fence, ...request })).toMatchObject({
+    attempt: 2,
+  });
+  await queue.expireLeases();
+  await runner.drain({ budgetMs: 60_000, requestRuns });
+  expect(await runner.runOne(asked.at(-1) ?? { id, fence: "" })).toMatchObject({ succeeded: 1 });
+  expect(asked).toHaveLength(3);
+  expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 3 }]);
+});
+
+test("without anyone to hand over to, a drain runs an isolated job itself; what is paused is not taken over", async () => {
+  const id = await add();
+  await runner.drain({ budgetMs: 60_000, requestRuns });
+  const operator = queue.ledger.asOperator("night").queue;
+  for (const subject of ["queue", { type: "export" }, { tenantId: "t" }] as const) {
+    await operator.pause(subject);
+    expect(await runner.runOne({ id, fence: "1" })).toMatchObject({ claimed: 0 });
+    await operator.resume(subject);
+  }
+  await queue.makeDue();
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1, delegated: 0 });
+});

@@ -1,0 +1,136 @@
+import type { Logger, Clock } from "@evenkeel/core";
+import {
+  toSqlClient,
+  type ClaimedJob,
+  type JobStore,
+  type TransactionClient,
+} from "@evenkeel/ledger";
+
+import { countedAs, type DrainCounts } from "./drain-report.ts";
+import type { JobHandler } from "../definition/job-handler.ts";
+import type { LeaseRenewer } from "./lease-renewer.ts";
+import {
+  abortReasons,
+  decideSettlement,
+  type AttemptOutcome,
+  type Decision,
+} from "./settlement-decision.ts";
+import { SettlementQueue } from "./settlement-queue.ts";
+
+/** What a drain's jobs are settled with. */
+interface JobSettlerDeps {
+  readonly jobs: JobStore;
+  readonly leases: LeaseRenewer;
+  /** What the ledger accepted is added here. */
+  readonly counts: DrainCounts;
+  readonly concurrency: number;
+  readonly batchSize: number;
+  readonly leaseMs: number;
+  readonly settleDelayMs: number;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  /** Called after every batch. */
+  readonly onWritten: () => void;
+}
+
+/** Decides and writes how the jobs of a drain end, and counts them by what the ledger says. */
+export class JobSettler {
+  readonly #deps: JobSettlerDeps;
+  /** Where what is no attempt's end is settled too. */
+  readonly queue: SettlementQueue;
+  /** Of jobs with a `completeIn`: each may wait for its handler's transaction, and the others must not. */
+  readonly #completions: SettlementQueue;
+  /** Jobs whose handlers called `completeIn`, whatever became of it. */
+  readonly #completing = new WeakSet<ClaimedJob>();
+  /** Jobs whose handlers settled them in transactions of their own, which may yet have been rolled back. */
+  readonly #completed = new WeakSet<ClaimedJob>();
+
+  constructor(deps: JobSettlerDeps) {
+    this.#deps = deps;
+    this.queue = new SettlementQueue(deps);
+    this.#completions = new SettlementQueue(deps);
+  }
+
+  get isIdle(): boolean {
+    return this.queue.isIdle && this.#completions.isIdle;
+  }
+
+  /** Whether what ended is not written: to run more would be to run more of it twice. */
+  get isBehind(): boolean {
+    const { leaseMs, batchSize, concurrency } = this.#deps;
+    const { size, writingForMs } = this.queue;
+    return writingForMs > leaseMs / 10 || size > 2 * (batchSize + concurrency);
+  }
+
+  /** Writes what is there without waiting for more. */
+  flush(): void {
+    this.queue.flush();
+    this.#completions.flush();
+  }
+
+  /** Settles a job inside its handler's transaction; see `completeIn` of the handler's context. */
+  async completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
+    const { jobs, leases } = this.#deps;
+    const { id, fence } = job;
+    this.#completing.add(job);
+    // Its row is locked until the transaction ends; the renewal of other leases must not wait for that.
+    leases.exempt(id, fence, true);
+    let isAccepted = false;
+    try {
+      const settlement = { id, fence, kind: "succeeded", result } as const;
+      isAccepted = (await jobs.settle([settlement], toSqlClient(tx))).has(id);
+    } finally {
+      // The handler may go on, and try another transaction.
+      if (!isAccepted) leases.exempt(id, fence, false);
+    }
+    if (!isAccepted) throw abortReasons.leaseLost(id);
+    this.#completed.add(job);
+  }
+
+  /** Settles a job by how its attempt ended. */
+  settleOutcome(job: ClaimedJob, handler: JobHandler, outcome: AttemptOutcome): void {
+    const { attempt, maxAttempts, id } = job;
+    // Refused, and rightly so, unless the transaction did not commit.
+    const isInTransaction = outcome.kind === "returned" && this.#completing.has(job);
+    const checked: AttemptOutcome = isInTransaction
+      ? { kind: "threw", error: abortReasons.completionRolledBack(id) }
+      : outcome;
+    const { retry, isRetryable } = handler.definition;
+    const { random } = this.#deps;
+    this.#settle(
+      job,
+      decideSettlement({ outcome: checked, attempt, maxAttempts, retry, isRetryable, random }),
+    );
+  }
+
+  /** Gives a job back that was not started. */
+  release(job: ClaimedJob): void {
+    this.#settle(job, { kind: "released", hasRun: false });
+  }
+
+  #settle(job: ClaimedJob, decision: Decision): void {
+    const { leases, clock, counts, logger } = this.#deps;
+    const { id, fence, type, tenantId, attempt } = job;
+    const deadlineMs = leases.untrack(id) ?? clock.now();
+    const queue = this.#completing.has(job) ? this.#completions : this.queue;
+    queue.add({
+      settlement: { ...decision, id, fence },
+      deadlineMs,
+      onSettled: (isAccepted) => {
+        const fields = { jobId: id, type, tenantId, attempt };
+        if (!isAccepted && this.#completed.has(job)) {
+          counts.succeeded += 1;
+          return;
+        }
+        counts[isAccepted ? countedAs[decision.kind] : "refused"] += 1;
+        if (!isAccepted) logger.warn("job.refused", { ...fields, kind: decision.kind });
+        else if (decision.kind === "dead" || decision.kind === "retry") {
+          const { code } = decision.error;
+          const reason = decision.kind === "dead" ? decision.reason : undefined;
+          logger.warn(`job.${decision.kind}`, { ...fields, code, reason });
+        }
+      },
+    });
+  }
+}

@@ -1,0 +1,309 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { silentLogger } from "@evenkeel/core";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { enqueue } from "../enqueue.ts";
+import { handleJob, type JobHandler } from "../definition/job-handler.ts";
+import { LeaseRenewer } from "./lease-renewer.ts";
+import { createRunner, type Runner } from "./runner.ts";
+import { countJob } from "../testing/count-job.ts";
+import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
+import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+
+let queue: Queue;
+let clock: ManualClock;
+beforeEach(async () => {
+  queue = await openQueue();
+  clock = createManualClock();
+});
+afterEach(() => queue.close());
+
+const budget = { budgetMs: 3_600_000 };
+
+/** Longer than any pause of a slow machine: only the tests end a lease. */
+const leaseMs = 600_000;
+
+/** A handler that says when it began, and goes on until it is released or told to stop. */
+function openGate(timeoutMs = 3_600_000): {
+  readonly handler: JobHandler;
+  readonly begun: Promise<AbortSignal>;
+  release(): void;
+} {
+  const begun = Promise.withResolvers<AbortSignal>();
+  const release = Promise.withResolvers<undefined>();
+  return {
+    begun: begun.promise,
+    release: () => release.resolve(undefined),
+    handler: handleJob({ ...countJob, timeoutMs }, async ({ signal }) => {
+      begun.resolve(signal);
+      await release.promise;
+    }),
+  };
+}
+
+/** A runner on the manual clock, and what its next heartbeat answers. */
+function createBeatingRunner(handler: JobHandler): {
+  readonly runner: Runner;
+  readonly beaten: Promise<Set<string>>;
+} {
+  const beat = Promise.withResolvers<Set<string>>();
+  const { jobs } = queue.ledger;
+  const heartbeat: typeof jobs.heartbeat = async (...request) => {
+    const held = await jobs.heartbeat(...request);
+    beat.resolve(held);
+    return held;
+  };
+  const ledger = { jobs: { ...jobs, heartbeat } };
+  const options = { ledger, handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
+  return { runner: createRunner(options), beaten: beat.promise };
+}
+
+async function readLeaseSeconds(): Promise<number> {
+  const { rows } = await queue.database.pool.query<{ seconds: number }>(
+    `SELECT extract(epoch FROM "lease_expires_at" - now())::float8 AS "seconds"
+     FROM "evenkeel"."background_job"`,
+  );
+  return rows[0]?.seconds ?? Number.NaN;
+}
+
+test("a job that takes longer than a lease is kept by heartbeats, every third of a lease", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const { runner, beaten } = createBeatingRunner(gate.handler);
+  const drain = runner.drain(budget);
+  await gate.begun;
+  await queue.expireLeases();
+  expect(await readLeaseSeconds()).toBeLessThan(0);
+  clock.advance(leaseMs / 3);
+  expect((await beaten).size).toBe(1);
+  expect(await readLeaseSeconds()).toBeGreaterThan(0);
+  gate.release();
+  expect(await drain).toMatchObject({ claimed: 1, succeeded: 1, refused: 0 });
+});
+
+test("a job that another took over is told to stop, and its result is dropped", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const { runner } = createBeatingRunner(gate.handler);
+  const drain = runner.drain({ ...budget, maxJobs: 1 });
+  const signal = await gate.begun;
+  await queue.expireLeases();
+  const request = { types: [countJob.type], limit: 1, leaseMs, owner: "other" };
+  const { jobs } = await queue.ledger.jobs.claim({ lane: "stable", ...request });
+  expect(jobs).toHaveLength(1);
+  clock.advance(leaseMs / 3);
+  expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, refused: 1 });
+  expect(signal.reason).toMatchObject({ code: "lease_lost" });
+  gate.release();
+  expect(await queue.history()).toEqual([]);
+});
+
+test("a lease that runs out while the database does not answer tells the job to stop", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const runner = createRunner({
+    ledger: queue.ledger,
+    handlers: [gate.handler],
+    owner: "r",
+    leaseMs,
+    clock,
+  });
+  const drain = runner.drain({ ...budget, maxJobs: 1 });
+  const signal = await gate.begun;
+  // Heartbeats wait for this lock.
+  const blocker = await queue.database.connect(1).connect();
+  await blocker.query(`BEGIN; SELECT FROM "evenkeel"."background_job" FOR UPDATE`);
+  let passedMs = 0;
+  for (; !signal.aborted; passedMs += 10_000) {
+    clock.advance(10_000);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(passedMs).toBeLessThanOrEqual(leaseMs + 10_000);
+  expect(signal.reason).toMatchObject({ code: "lease_lost" });
+  expect(await drain).toMatchObject({ claimed: 1, refused: 1 });
+  await blocker.query("ROLLBACK");
+  blocker.release();
+  gate.release();
+});
+
+test("a job that takes too long is told to stop, tried again, and dead after its last attempt", async () => {
+  await enqueueCounts(queue, 1);
+  for (const expected of [{ retried: 1 }, { retried: 1 }, { dead: 1 }]) {
+    const gate = openGate(5_000);
+    const { runner } = createBeatingRunner(gate.handler);
+    const drain = runner.drain(budget);
+    const signal = await gate.begun;
+    clock.advance(4_999);
+    expect(signal.aborted).toBe(false);
+    clock.advance(1);
+    expect(signal.reason).toMatchObject({ code: "timed_out" });
+    expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, ...expected });
+    // What it does afterwards changes nothing.
+    gate.release();
+    await queue.makeDue();
+  }
+  expect(await queue.deadLetters()).toMatchObject([{ reason: "timeout" }]);
+  expect(await queue.history()).toMatchObject([{ outcome: "DEAD", attempt: 3 }]);
+});
+
+test("when the budget ends nothing starts any more, what runs may end, and the rest is given back", async () => {
+  await enqueueCounts(queue, 5);
+  const gate = openGate();
+  const { runner } = createBeatingRunner(gate.handler);
+  const drain = runner.drain({ budgetMs: 1_000 });
+  const signal = await gate.begun;
+  clock.advance(1_000);
+  expect(signal.aborted).toBe(false);
+  gate.release();
+  const report = await drain;
+  expect(report).toMatchObject({ succeeded: 1, remaining: true, stopped: false });
+  expect(report.released).toBe(report.claimed - 1);
+  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, retried: 0 });
+});
+
+test("a job that does not stop in time after an abort is a failed attempt", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const { runner } = createBeatingRunner(gate.handler);
+  const abort = new AbortController();
+  const drain = runner.drain({ ...budget, signal: abort.signal, abortGraceMs: 2_000 });
+  const signal = await gate.begun;
+  abort.abort();
+  expect(signal.reason).toMatchObject({ code: "drain_aborted" });
+  clock.advance(2_000);
+  expect(await drain).toMatchObject({ claimed: 1, retried: 1, released: 0, stopped: true });
+  gate.release();
+  const { rows } = await queue.database.pool.query(
+    `SELECT "state", "errors" FROM "evenkeel"."background_job"`,
+  );
+  expect(rows).toMatchObject([{ state: "PENDING", errors: [{ code: "drain_aborted" }] }]);
+});
+
+test("a drain without a budget claims nothing and says whether work is due", async () => {
+  await enqueueCounts(queue, 1);
+  const { runner } = createBeatingRunner(openGate().handler);
+  expect(await runner.drain({ budgetMs: 0 })).toMatchObject({ claimed: 0, remaining: true });
+  expect(await runner.drain({ ...budget, maxJobs: 0 })).toMatchObject({ remaining: true });
+  expect(await runner.drain({ ...budget, signal: AbortSignal.abort() })).toMatchObject({
+    claimed: 0,
+    stopped: true,
+  });
+});
+
+test("jobs of a claim that the ledger answered too late are given back", async () => {
+  await enqueueCounts(queue, 3);
+  const asked = Promise.withResolvers<undefined>();
+  const answer = Promise.withResolvers<undefined>();
+  const settled = Promise.withResolvers<Set<string>>();
+  const { jobs } = queue.ledger;
+  const late: typeof jobs = {
+    ...jobs,
+    claim: async (request) => {
+      const result = await jobs.claim(request);
+      asked.resolve(undefined);
+      await answer.promise;
+      return result;
+    },
+    settle: async (settlements) => {
+      const accepted = await jobs.settle(settlements);
+      settled.resolve(accepted);
+      return accepted;
+    },
+  };
+  const { handler } = openGate();
+  const options = { handlers: [handler], owner: "r", leaseMs, clock };
+  const drain = createRunner({ ledger: { jobs: late }, ...options }).drain(budget);
+  await asked.promise;
+  clock.advance(leaseMs / 2);
+  await expect(drain).rejects.toMatchObject({ code: "lease_lost" });
+  answer.resolve(undefined);
+  expect((await settled.promise).size).toBe(3);
+  expect(await jobs.counts()).toMatchObject({ due: 3, running: 0 });
+});
+
+test("while the database takes no settlements, no more jobs are run that would have to be run again", async () => {
+  await enqueueCounts(queue, 60);
+  const { jobs } = queue.ledger;
+  let ran = 0;
+  const ranAtSettlement: number[] = [];
+  const settle: typeof jobs.settle = async (...request) => {
+    if (ranAtSettlement.length === 0) await sleep(500);
+    ranAtSettlement.push(ran);
+    return jobs.settle(...request);
+  };
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+    clock.advance(leaseMs / 50);
+  });
+  const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
+  const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
+  // What waits for more to be settled with it waits by this clock.
+  const ticking = setInterval(() => clock.advance(20), 5);
+  const report = await runner.drain({ budgetMs: 24 * 3_600_000 });
+  clearInterval(ticking);
+  expect(report).toMatchObject({ claimed: 60, succeeded: 60, refused: 0 });
+  expect(ranAtSettlement[0]).toBeLessThan(12);
+});
+
+test("a lease that ran out while the event loop was blocked is kept, if nobody has taken the job", async () => {
+  let blockedMs = 0;
+  const answer = Promise.withResolvers<Set<string>>();
+  const keeper = new LeaseRenewer({
+    jobs: { heartbeat: () => answer.promise },
+    leaseMs,
+    clock: { ...clock, now: () => clock.now() + blockedMs },
+    logger: silentLogger,
+  });
+  const lost: string[] = [];
+  keeper.track("1", "1", 0, () => void lost.push("1"));
+  keeper.track("2", "1", 0, () => void lost.push("2"));
+  blockedMs = leaseMs;
+  clock.advance(leaseMs / 3);
+  // As long as a database takes.
+  clock.advance(100);
+  answer.resolve(new Set(["1"]));
+  for (let tick = 0; tick < 20; tick += 1) await Promise.resolve();
+  expect(lost).toEqual(["2"]);
+});
+
+test("what still runs at the host's limit has timed out, and says so", async () => {
+  await enqueueCounts(queue, 1);
+  const gate = openGate();
+  const { runner } = createBeatingRunner(gate.handler);
+  const drain = runner.drain({ ...budget, deadlineMs: 10_000 });
+  const signal = await gate.begun;
+  clock.advance(9_999);
+  expect(signal.aborted).toBe(false);
+  clock.advance(1);
+  expect(signal.reason).toMatchObject({ code: "timed_out" });
+  expect(await drain).toMatchObject({ claimed: 1, retried: 1, remaining: false });
+  gate.release();
+  const { rows } = await queue.database.pool.query<{ message: string }>(
+    `SELECT "errors" -> 0 ->> 'message' AS "message" FROM "evenkeel"."background_job"`,
+  );
+  expect(rows[0]?.message).toMatch(/within 10000 ms, .* its host's limit left of its 3600000 ms/u);
+});
+
+test("a job whose time-out does not fit into what the limit has left waits for a drain's first claim", async () => {
+  const longJob = { ...countJob, type: "long", timeoutMs: 9_000 };
+  const quickJob = { ...countJob, timeoutMs: 1_000 };
+  const ran: string[] = [];
+  const handlers = [quickJob, longJob].map((definition) =>
+    handleJob(definition, async () => {
+      ran.push(definition.type);
+      clock.advance(500);
+    }),
+  );
+  const options = { handlers, owner: "r", concurrency: 1, batchSize: 1, leaseMs, clock };
+  const runner = createRunner({ ledger: queue.ledger, ...options });
+  for (const definition of [quickJob, longJob, quickJob]) {
+    await enqueue(queue.database.pool, definition, { tenantId: "t", payload: { n: 1 } });
+    clock.advance(10);
+  }
+  const limited = { ...budget, deadlineMs: 9_400 };
+  expect(await runner.drain(limited)).toMatchObject({ succeeded: 2, remaining: true });
+  expect(ran).toEqual(["count", "count"]);
+  expect(await runner.drain(limited)).toMatchObject({ succeeded: 1, remaining: false });
+  expect(ran.at(-1)).toBe("long");
+});

@@ -1,0 +1,197 @@
+import { randomUUID } from "node:crypto";
+
+import { jobTransitions, type ClaimedJob, type JobStatus, type Settlement } from "@evenkeel/ledger";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { openQueue, type Queue } from "../testing/queue.ts";
+
+let queue: Queue;
+beforeAll(async () => {
+  queue = await openQueue();
+});
+afterAll(() => queue.close());
+
+/** What a job should be by now. */
+interface ExpectedJob {
+  status: JobStatus;
+  fence: string;
+  isExpired: boolean;
+  isDue: boolean;
+}
+
+type Step =
+  | { readonly kind: "enqueue" }
+  | { readonly kind: "claim"; readonly limit: number }
+  | { readonly kind: "expire" | "makeDue" }
+  | { readonly kind: "heartbeat"; readonly pick: number }
+  | { readonly kind: "settle"; readonly picks: readonly number[]; readonly end: End };
+
+const ends = ["succeeded", "retry", "snooze", "released", "dead", "cancelled"] as const;
+type End = (typeof ends)[number];
+
+const statusAfter: Readonly<Record<End, JobStatus>> = {
+  succeeded: "SUCCEEDED",
+  retry: "PENDING",
+  snooze: "PENDING",
+  released: "PENDING",
+  dead: "DEAD",
+  cancelled: "CANCELLED",
+};
+
+const pick = fc.nat({ max: 100 });
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  fc.constantFrom<Step>({ kind: "enqueue" }, { kind: "expire" }, { kind: "makeDue" }),
+  fc.integer({ min: 1, max: 4 }).map((limit): Step => ({ kind: "claim", limit })),
+  pick.map((pick): Step => ({ kind: "heartbeat", pick })),
+  fc
+    .tuple(fc.array(pick, { minLength: 1, maxLength: 3 }), fc.constantFrom(...ends))
+    .map(([picks, end]): Step => ({ kind: "settle", picks, end })),
+);
+
+const error = { code: "x", message: "x" };
+
+function settlementOf({ id, fence }: ClaimedJob, end: End): Settlement {
+  if (end === "retry") return { id, fence, kind: end, delayMs: 3_600_000, error };
+  if (end === "snooze") return { id, fence, kind: end, delayMs: 3_600_000 };
+  if (end === "dead") return { id, fence, kind: end, reason: "terminal", error };
+  return { id, fence, kind: end };
+}
+
+/** Two hosts' claims, old and new, used in any order, beside a model of what must come of it. */
+class Scenario {
+  readonly type: string = randomUUID();
+  readonly jobs: Map<string, ExpectedJob> = new Map();
+  readonly claims: ClaimedJob[] = [];
+
+  async take(step: Step): Promise<void> {
+    switch (step.kind) {
+      case "enqueue":
+        return this.#enqueue();
+      case "claim":
+        return this.#claim(step.limit);
+      case "expire":
+        await this.#update("lease_expires_at", "RUNNING");
+        for (const job of this.jobs.values()) if (job.status === "RUNNING") job.isExpired = true;
+        return;
+      case "makeDue":
+        await this.#update("run_at", "PENDING");
+        for (const job of this.jobs.values()) job.isDue = true;
+        return;
+      case "heartbeat":
+        return this.#heartbeat(step.pick);
+      case "settle":
+        return this.#settle(step.picks, step.end);
+    }
+  }
+
+  /** Where each job is, by the tables and by the model, and how many letters there are. */
+  async compare(): Promise<Record<"actual" | "expected", { places: string[]; letters: number }>> {
+    const { pool } = queue.database;
+    const { rows } = await pool.query<{ id: string; status: string }>(
+      `SELECT "id"::text, "state"::text AS "status" FROM "evenkeel"."background_job" WHERE "type" = $1
+       UNION ALL
+       SELECT "id"::text, "outcome"::text FROM "evenkeel"."background_job_history" WHERE "type" = $1`,
+      [this.type],
+    );
+    const letters = await pool.query(
+      `SELECT FROM "evenkeel"."background_dead_letter" WHERE "name" = $1`,
+      [this.type],
+    );
+    const expected = [...this.jobs].map(([id, { status }]) => ({ id, status }));
+    const toPlaces = (jobs: typeof expected | typeof rows): string[] =>
+      jobs.map(({ id, status }) => `${id} ${status}`).toSorted();
+    return {
+      actual: { places: toPlaces(rows), letters: letters.rows.length },
+      expected: {
+        places: toPlaces(expected),
+        letters: expected.filter(({ status }) => status === "DEAD").length,
+      },
+    };
+  }
+
+  async #enqueue(): Promise<void> {
+    const job = { tenantId: "t", version: 1, payloadText: "{}", lane: "stable" } as const;
+    const stored = await queue.ledger.jobs.insert(undefined, [
+      { ...job, type: this.type, maxAttempts: 3 },
+    ]);
+    for (const { id } of stored) {
+      this.jobs.set(id, { status: "PENDING", fence: "0", isExpired: false, isDue: true });
+    }
+  }
+
+  async #claim(limit: number): Promise<void> {
+    const open = [...this.jobs.values()];
+    const expired = open.filter(
+      ({ status, isExpired }) => status === "RUNNING" && isExpired,
+    ).length;
+    const due = open.filter(({ status, isDue }) => status === "PENDING" && isDue).length;
+    const request = { types: [this.type], limit, leaseMs: 3_600_000, owner: "o" };
+    const { jobs } = await queue.ledger.jobs.claim({ lane: "stable", ...request });
+    const expiredTaken = Math.min(expired, Math.ceil(limit / 2));
+    expect(jobs).toHaveLength(expiredTaken + Math.min(due, limit - expiredTaken));
+    for (const claimed of jobs) {
+      const job = this.#move(claimed.id, "RUNNING");
+      expect(BigInt(claimed.fence)).toBeGreaterThan(BigInt(job.fence));
+      Object.assign(job, { fence: claimed.fence, isExpired: false });
+      this.claims.push(claimed);
+    }
+  }
+
+  async #heartbeat(pick: number): Promise<void> {
+    const claim = this.claims[pick % Math.max(1, this.claims.length)];
+    if (claim === undefined) return;
+    const held = await queue.ledger.jobs.heartbeat([claim], 3_600_000);
+    expect(held.has(claim.id)).toBe(this.#isHeld(claim));
+    const job = this.jobs.get(claim.id);
+    if (job !== undefined && held.has(claim.id)) job.isExpired = false;
+  }
+
+  async #settle(picks: readonly number[], end: End): Promise<void> {
+    const claims = new Set(
+      picks.flatMap((place) => this.claims[place % Math.max(1, this.claims.length)] ?? []),
+    );
+    const held = [...claims].filter((claim) => this.#isHeld(claim));
+    const settlements = [...claims].map((claim) => settlementOf(claim, end));
+    const accepted = await queue.ledger.jobs.settle(settlements);
+    expect([...accepted].toSorted()).toEqual(held.map(({ id }) => id).toSorted());
+    for (const { id } of held) {
+      const isPutOff = end === "retry" || end === "snooze";
+      Object.assign(this.#move(id, statusAfter[end]), { isDue: !isPutOff });
+    }
+  }
+
+  #isHeld({ id, fence }: ClaimedJob): boolean {
+    const job = this.jobs.get(id);
+    return job?.status === "RUNNING" && job.fence === fence;
+  }
+
+  #move(id: string, to: JobStatus): ExpectedJob {
+    const job = this.jobs.get(id);
+    if (job === undefined) throw new Error(`Job ${id} was never enqueued.`);
+    expect(jobTransitions[job.status]).toContain(to);
+    job.status = to;
+    return job;
+  }
+
+  async #update(column: string, state: string): Promise<void> {
+    await queue.database.pool.query(
+      `UPDATE "evenkeel"."background_job" SET "${column}" = now() - interval '1 second'
+       WHERE "type" = $1 AND "state" = '${state}'`,
+      [this.type],
+    );
+  }
+}
+
+test("claims and settlements in any order: only the current fence settles, and each job ends once", async () => {
+  const property = fc.asyncProperty(
+    fc.array(steps, { minLength: 10, maxLength: 60 }),
+    async (sequence) => {
+      const scenario = new Scenario();
+      for (const step of sequence) await scenario.take(step);
+      const { actual, expected } = await scenario.compare();
+      expect(actual).toEqual(expected);
+    },
+  );
+  await fc.assert(property, { numRuns: 40 });
+});

@@ -1,0 +1,162 @@
+import { randomUUID } from "node:crypto";
+
+import {
+  withDeadline,
+  DeadlineExceededError,
+  type Clock,
+  type Lane,
+  type Logger,
+} from "@evenkeel/core";
+import type { JobStore } from "@evenkeel/ledger";
+
+import { describeError } from "./error-description.ts";
+
+/** How long an attendance outlives its host, in milliseconds. */
+const pollerLeaseMs = 2_000;
+
+/** How often it is renewed, in milliseconds, or given back by a drain that has not claimed meanwhile. */
+export const renewalMs: number = 500;
+
+/**
+ * A drain's attendance of its lane: while it is held, others may rely on this drain to see new jobs, and no other
+ * waits for them. A drain that takes no jobs for a while gives it back meanwhile. Trouble with it is logged and
+ * costs no job: nobody attends then.
+ */
+export class PollerLease {
+  readonly #jobs: Pick<JobStore, "acquirePoller" | "releasePoller">;
+  readonly #lane: Lane;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #isAttentive: () => boolean;
+  readonly #onChange: () => void;
+  readonly #pollerId: string = randomUUID();
+  #cancelTimer: (() => void) | undefined;
+  #isRunning = false;
+  /** What is under way: a question, or the giving back. */
+  #asked: Promise<void> | undefined;
+  #isMarked = false;
+  #hasPolled = false;
+  #isBackingOff = false;
+  /** By this host's clock, counted from before the question was sent: never later than the database's. */
+  #heldUntilMs = Number.NEGATIVE_INFINITY;
+
+  constructor(deps: {
+    readonly jobs: Pick<JobStore, "acquirePoller" | "releasePoller">;
+    readonly lane: Lane;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    /** Whether the drain would take a job up now. */
+    readonly isAttentive: () => boolean;
+    /** Called after every answer. */
+    readonly onChange: () => void;
+  }) {
+    this.#jobs = deps.jobs;
+    this.#lane = deps.lane;
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+    this.#isAttentive = deps.isAttentive;
+    this.#onChange = deps.onChange;
+  }
+
+  get isHeld(): boolean {
+    return this.#clock.now() < this.#heldUntilMs;
+  }
+
+  /** Whether others may still see its mark. */
+  get isMarked(): boolean {
+    return this.#isMarked;
+  }
+
+  /** Whether it has been held at any time. */
+  get hasPolled(): boolean {
+    return this.#hasPolled;
+  }
+
+  /** Whether it is not known yet who attends. */
+  get isAsking(): boolean {
+    return this.#asked !== undefined && !this.isHeld;
+  }
+
+  /** Asks for the attendance, and goes on asking or renewing it, until {@link leave}. */
+  start(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    this.#turn();
+  }
+
+  /** Asks again at once if it was given back for want of attention. Answers whether it was. */
+  resume(): boolean {
+    if (!this.#isBackingOff) return false;
+    this.#isBackingOff = false;
+    if (this.#asked === undefined) {
+      this.#cancelTimer?.();
+      this.#turn();
+    }
+    return true;
+  }
+
+  /** Gives the attendance back. */
+  async releasePoller(): Promise<void> {
+    this.#isRunning = false;
+    this.#isBackingOff = false;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    while (this.#asked !== undefined) await this.#asked;
+    if (this.#isMarked) await this.#track(this.#giveBack());
+  }
+
+  #turn(): void {
+    this.#isBackingOff = !this.#isAttentive();
+    const turn = this.#isBackingOff ? this.#giveBack() : this.#ask();
+    void this.#track(turn).then(() => {
+      if (!this.#isRunning) return;
+      this.#cancelTimer = this.#clock.setTimer(() => this.#turn(), renewalMs);
+      this.#onChange();
+    });
+  }
+
+  #track(work: Promise<void>): Promise<void> {
+    const asked = work.then(() => {
+      this.#asked = undefined;
+    });
+    this.#asked = asked;
+    return asked;
+  }
+
+  async #ask(): Promise<void> {
+    const sentAtMs = this.#clock.now();
+    const request = { lane: this.#lane, pollerId: this.#pollerId, forMs: pollerLeaseMs };
+    try {
+      const isHeld = await this.#answerTo(() => this.#jobs.acquirePoller(request));
+      this.#isMarked ||= isHeld;
+      this.#hasPolled ||= this.#isMarked;
+      this.#heldUntilMs = isHeld ? sentAtMs + pollerLeaseMs : Number.NEGATIVE_INFINITY;
+    } catch (error) {
+      if (error instanceof DeadlineExceededError) {
+        // The mark may be there all the same.
+        this.#isMarked = true;
+        this.#hasPolled = true;
+        this.#heldUntilMs = Number.NEGATIVE_INFINITY;
+        return;
+      }
+      this.#logger.warn("job.poller_acquire_failed", { error: describeError(error).message });
+    }
+  }
+
+  async #giveBack(): Promise<void> {
+    if (!this.#isMarked) return;
+    this.#isMarked = false;
+    this.#heldUntilMs = Number.NEGATIVE_INFINITY;
+    const request = { lane: this.#lane, pollerId: this.#pollerId };
+    try {
+      await this.#answerTo(() => this.#jobs.releasePoller(request));
+    } catch (error) {
+      // It expires.
+      this.#logger.warn("job.poller_release_failed", { error: describeError(error).message });
+    }
+  }
+
+  #answerTo<Value>(call: () => Promise<Value>): Promise<Value> {
+    return withDeadline(pollerLeaseMs, call, this.#clock);
+  }
+}

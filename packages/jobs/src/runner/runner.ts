@@ -1,0 +1,214 @@
+import {
+  lanes,
+  silentLogger,
+  type Lane,
+  type Logger,
+  systemClock,
+  type Clock,
+} from "@evenkeel/core";
+import type { JobClaim, JobStore } from "@evenkeel/ledger";
+
+import { Drain } from "./drain.ts";
+import type { DrainReport } from "./drain-report.ts";
+import type { RequestRuns } from "./isolate.ts";
+import { JobError } from "../job-error.ts";
+import { SuspectGate } from "./local-queue.ts";
+import type { JobHandler } from "../definition/job-handler.ts";
+
+/** What {@link createRunner} needs. */
+export interface RunnerOptions {
+  /** The ledger, of which only the job store is used. */
+  readonly ledger: { readonly jobs: JobStore };
+  /** One handler per type. Jobs of other types are never touched. */
+  readonly handlers: readonly JobHandler[];
+  /** Names this host for people, in the ledger and the logs, 1 to 200 characters; it is no fence. */
+  readonly owner: string;
+  /** The lane whose jobs it runs, `stable` by default. */
+  readonly lane?: Lane;
+  /** Jobs running at a time in one drain, 1 to 1,000; 10 by default. */
+  readonly concurrency?: number;
+  /**
+   * Most jobs claimed at once, 1 to 10,000; 5,000 by default. The runner begins with `concurrency` and grows
+   * towards this only while jobs pass quickly.
+   */
+  readonly batchSize?: number;
+  /** How long a dead runner's jobs wait for another, in milliseconds; 30,000 by default, at least 1,000. */
+  readonly leaseMs?: number;
+  /**
+   * How long a finished job waits for others to be settled with it, in milliseconds: 0 to 1,000, 20 by default. What
+   * ends while a batch is being written goes with the next one at once.
+   */
+  readonly settleDelayMs?: number;
+  readonly clock?: Clock;
+  /** For the jitter of retries; `Math.random` by default. */
+  readonly random?: () => number;
+  readonly logger?: Logger;
+}
+
+/** How far a drain goes. */
+export interface DrainOptions {
+  /**
+   * No job starts after so many milliseconds; those running may end, each within its own time-out. Jobs
+   * claimed and not started are given back at once.
+   */
+  readonly budgetMs: number;
+  /**
+   * When every attempt is over, in milliseconds: for a host that ends what takes longer. What runs then has timed
+   * out. The first claim takes any job; later ones only jobs whose `timeoutMs` fits into what is left, so that a job
+   * is cut short only where its time-out is longer than the limit. No limit by default.
+   */
+  readonly deadlineMs?: number;
+  /**
+   * How long it waits for new jobs after the last one that it saw, in milliseconds; 0 by default. Of the drains of
+   * a lane one waits, asking every 20 ms at first and every 250 ms after a while; others end when nothing is due.
+   * While caps or rates hold due work back, it waits on.
+   */
+  readonly idleTimeoutMs?: number;
+  /** Most jobs claimed; no limit by default. */
+  readonly maxJobs?: number;
+  /**
+   * Asks for runs of isolated jobs, each of which calls {@link Runner.runOne}. Absent: the drain runs them itself.
+   */
+  readonly requestRuns?: RequestRuns;
+  /** Ends the drain early and gently: nothing starts any more, and what runs may end. */
+  readonly stopSignal?: AbortSignal;
+  /**
+   * Ends the drain early: nothing starts any more, the signals of running jobs fire, and what does not
+   * stop within `abortGraceMs` is settled as a failed attempt.
+   */
+  readonly signal?: AbortSignal;
+  /** 5,000 ms by default. */
+  readonly abortGraceMs?: number;
+}
+
+/** Runs due jobs. */
+export interface Runner {
+  /**
+   * Claims and runs due jobs until none is left or the budget ends. Drains may overlap, in one process or
+   * in many.
+   *
+   * Rejects with whatever the ledger threw when not even the first claim succeeded, and nothing is held
+   * then; with a JobError `invalid_options` when an option is out of range.
+   */
+  drain(options: DrainOptions): Promise<DrainReport>;
+  /**
+   * Runs one job that a drain handed over under this fence, as a drain would. `claimed: 0`: it was claimed since,
+   * has ended, or is paused.
+   */
+  runOne(
+    job: JobClaim,
+    options?: Pick<DrainOptions, "deadlineMs" | "signal" | "stopSignal" | "abortGraceMs">,
+  ): Promise<DrainReport>;
+}
+
+/**
+ * Creates a runner.
+ *
+ * @throws JobError `duplicate_definition` when two handlers have one type; `invalid_options`.
+ */
+export function createRunner(options: RunnerOptions): Runner {
+  const { concurrency = 10, batchSize = 5_000, leaseMs = 30_000, settleDelayMs = 20 } = options;
+  checkWhole("concurrency", concurrency, 1, 1_000);
+  checkWhole("batchSize", batchSize, 1, 10_000);
+  checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);
+  checkWhole("settleDelayMs", settleDelayMs, 0, 1_000);
+  const { owner, lane = "stable" } = options;
+  // Names come from a host's environment, where they may be missing.
+  const isName = typeof owner === "string" && owner.length >= 1 && owner.length <= 200;
+  if (!isName || owner.includes("\u0000") || !owner.isWellFormed()) {
+    throw new JobError("invalid_options", "owner must have 1 to 200 characters and no NUL.", {
+      field: "owner",
+    });
+  }
+  if (!lanes.includes(lane)) {
+    throw new JobError("invalid_options", `lane must be one of ${lanes.join(", ")}.`, {
+      field: "lane",
+    });
+  }
+  const handlers = new Map<string, JobHandler>();
+  for (const handler of options.handlers) {
+    const { type } = handler.definition;
+    if (handlers.has(type)) {
+      throw new JobError("duplicate_definition", `Two handlers were given for job ${type}.`, {
+        type,
+      });
+    }
+    handlers.set(type, handler);
+  }
+  const deps = {
+    jobs: options.ledger.jobs,
+    handlers,
+    owner,
+    lane,
+    concurrency,
+    batchSize,
+    leaseMs,
+    settleDelayMs,
+    suspects: new SuspectGate(),
+    clock: options.clock ?? systemClock,
+    random: options.random ?? Math.random,
+    logger: options.logger ?? silentLogger,
+  };
+  return {
+    drain: async (drainOptions) => {
+      const { budgetMs, maxJobs = Number.MAX_SAFE_INTEGER, abortGraceMs = 5_000 } = drainOptions;
+      const { idleTimeoutMs = 0, deadlineMs } = drainOptions;
+      checkRange("budgetMs", budgetMs, 0, 86_400_000);
+      checkWhole("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
+      checkRange("idleTimeoutMs", idleTimeoutMs, 0, 86_400_000);
+      checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
+      checkLimit(deadlineMs);
+      return new Drain(deps, {
+        budgetMs,
+        deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
+        idleTimeoutMs,
+        maxJobs,
+        abortGraceMs,
+        signal: drainOptions.signal,
+        stopSignal: drainOptions.stopSignal,
+        requestRuns: drainOptions.requestRuns,
+      }).run();
+    },
+    runOne: async (job, { abortGraceMs = 5_000, deadlineMs, signal, stopSignal } = {}) => {
+      checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
+      checkLimit(deadlineMs);
+      const claimById: JobStore["claim"] = async (request) => {
+        const claimed = await deps.jobs.claimById({ ...job, ...request });
+        return { jobs: claimed === undefined ? [] : [claimed], throttled: false };
+      };
+      const limits = {
+        budgetMs: longestWaitMs,
+        deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
+        idleTimeoutMs: 0,
+        maxJobs: 1,
+        requestRuns: undefined,
+      };
+      const oneDeps = { ...deps, jobs: { ...deps.jobs, claim: claimById } };
+      return new Drain(oneDeps, { ...limits, abortGraceMs, signal, stopSignal }).run();
+    },
+  };
+}
+
+/** How long a claim of one job is tried, in milliseconds. */
+const longestWaitMs = 60_000;
+
+function checkLimit(deadlineMs: number | undefined): void {
+  if (deadlineMs !== undefined) checkRange("deadlineMs", deadlineMs, 1, 86_400_000);
+}
+
+function checkRange(field: string, value: number, min: number, max: number): void {
+  if (Number.isFinite(value) && value >= min && value <= max) return;
+  throw new JobError("invalid_options", `${field} must be ${min} to ${max}; got ${value}.`, {
+    field,
+    value,
+  });
+}
+
+function checkWhole(field: string, value: number, min: number, max: number): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new JobError(
+    "invalid_options",
+    `${field} must be a whole number from ${min} to ${max}; got ${value}.`,
+    { field, value },
+  );
+}

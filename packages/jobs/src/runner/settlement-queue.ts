@@ -1,0 +1,156 @@
+import { DeadlineExceededError, withDeadline, type Clock, type Logger } from "@evenkeel/core";
+import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
+
+import { describeError } from "./error-description.ts";
+
+/** Most settlements in one statement. */
+const maxBatch = 5_000;
+
+/** How long an answer is awaited even if the leases have run out: nobody may have taken the jobs over. */
+const leastPatienceMs = 1_000;
+
+const firstRetryMs = 50;
+const longestRetryMs = 1_000;
+
+interface PendingSettlement {
+  readonly settlement: Settlement;
+  /** Until when the lease is good, by the runner's clock: no try is made after it. */
+  readonly deadlineMs: number;
+  readonly onSettled: (accepted: boolean) => void;
+}
+
+/**
+ * Writes settlements in batches, in the order they were added. One statement is under way at a time, and
+ * what comes in meanwhile goes with the next. A batch that fails is tried again while its leases hold.
+ */
+export class SettlementQueue {
+  readonly #jobs: Pick<JobStore, "settle">;
+  readonly #settleDelayMs: number;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #onWritten: () => void;
+  /** By job. */
+  readonly #pending = new Map<string, PendingSettlement>();
+  #isWriting = false;
+  #writingCount = 0;
+  #writingSinceMs = 0;
+  #cancelTimer: (() => void) | undefined;
+
+  constructor(deps: {
+    readonly jobs: Pick<JobStore, "settle">;
+    /** How long a finished job waits for others to be settled with it, in milliseconds. */
+    readonly settleDelayMs: number;
+    readonly clock: Clock;
+    readonly logger: Logger;
+    /** Called after every batch. */
+    readonly onWritten: () => void;
+  }) {
+    this.#jobs = deps.jobs;
+    this.#settleDelayMs = deps.settleDelayMs;
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+    this.#onWritten = deps.onWritten;
+  }
+
+  get isIdle(): boolean {
+    return !this.#isWriting && this.#pending.size === 0;
+  }
+
+  /** How many wait for an answer. */
+  get size(): number {
+    return this.#writingCount + this.#pending.size;
+  }
+
+  /** How long the write under way has taken, in milliseconds; 0 without one. */
+  get writingForMs(): number {
+    return this.#isWriting ? this.#clock.now() - this.#writingSinceMs : 0;
+  }
+
+  add(item: PendingSettlement): void {
+    const { id } = item.settlement;
+    // The job was claimed again before an older claim's result was written: that one's fence is gone.
+    this.#pending.get(id)?.onSettled(false);
+    this.#pending.set(id, item);
+    if (this.#isWriting) return;
+    if (this.#pending.size >= maxBatch) this.flush();
+    else this.#cancelTimer ??= this.#clock.setTimer(() => this.flush(), this.#settleDelayMs);
+  }
+
+  /** Writes what is there without waiting for more. */
+  flush(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    if (this.#isWriting || this.#pending.size === 0) return;
+    this.#isWriting = true;
+    const batch = [...this.#pending.values()].slice(0, maxBatch);
+    for (const { settlement } of batch) this.#pending.delete(settlement.id);
+    this.#writingCount = batch.length;
+    this.#writingSinceMs = this.#clock.now();
+    void this.#write(batch).then(() => {
+      this.#isWriting = false;
+      this.#writingCount = 0;
+      // What came in during the write has waited long enough.
+      this.flush();
+      this.#onWritten();
+    });
+  }
+
+  async #write(batch: readonly PendingSettlement[]): Promise<void> {
+    let open = batch;
+    let mayBeWritten = false;
+    for (let delayMs = firstRetryMs; open.length > 0; delayMs *= 2) {
+      try {
+        const lastDeadlineMs = Math.max(...open.map(({ deadlineMs }) => deadlineMs));
+        const accepted = await withDeadline(
+          Math.max(leastPatienceMs, lastDeadlineMs - this.#clock.now()),
+          () => this.#jobs.settle(open.map(({ settlement }) => settlement)),
+          this.#clock,
+        );
+        // Nobody takes a job over while its lease holds: what is gone by then was settled by a try without an answer.
+        const nowMs = this.#clock.now();
+        for (const { settlement, deadlineMs, onSettled } of open) {
+          onSettled(accepted.has(settlement.id) || (mayBeWritten && nowMs < deadlineMs));
+        }
+        return;
+      } catch (error) {
+        if (error instanceof DeadlineExceededError) {
+          this.#logger.warn("job.settle_unanswered", { jobs: open.length });
+          for (const item of open) item.onSettled(false);
+          return;
+        }
+        mayBeWritten ||= isUnreachable(error);
+        const { code, message } = describeError(error);
+        this.#logger.warn("job.settle_failed", { jobs: open.length, code, error: message });
+        if (isDataFault(error)) return await this.#bisect(open);
+      }
+      await this.#sleep(Math.min(delayMs, longestRetryMs));
+      const nowMs = this.#clock.now();
+      for (const item of open) if (item.deadlineMs <= nowMs) item.onSettled(false);
+      open = open.filter(({ deadlineMs }) => deadlineMs > nowMs);
+    }
+  }
+
+  /** One settlement is what the database cannot take: the others must not wait for it. */
+  async #bisect(batch: readonly PendingSettlement[]): Promise<void> {
+    if (batch.length === 1) {
+      // The same again would fail again. The lease expires, and the job is given to its next attempt.
+      for (const item of batch) item.onSettled(false);
+      return;
+    }
+    const half = Math.ceil(batch.length / 2);
+    await this.#write(batch.slice(0, half));
+    await this.#write(batch.slice(half));
+  }
+
+  #sleep(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#clock.setTimer(resolve, delayMs);
+    });
+  }
+}
+
+/** Postgres' classes 22 (data), 23 (constraints) and 54 (limits): what was sent is at fault. */
+function isDataFault(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return "code" in error && /^(?:22|23|54)...$/u.test(String(error.code));
+}

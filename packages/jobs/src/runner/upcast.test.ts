@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { z } from "zod";
+
+import { enqueue } from "../enqueue.ts";
+import { defineJob, type JobOptions } from "../definition/job-definition.ts";
+import { handleJob } from "../definition/job-handler.ts";
+import { createRunner } from "./runner.ts";
+import { openQueue, type Queue } from "../testing/queue.ts";
+
+let queue: Queue;
+beforeEach(async () => {
+  queue = await openQueue();
+});
+afterEach(() => queue.close());
+
+const type = "invoice.book";
+const first = defineJob({ type, version: 1, payload: z.object({ cents: z.number() }) });
+const schema = z.object({ amount: z.object({ cents: z.number(), currency: z.string() }) });
+const options: JobOptions<typeof schema> = {
+  type,
+  version: 3,
+  payload: schema,
+  upcast: {
+    1: (old) => ({ amount: first.payload.parse(old).cents }),
+    2: (old) => ({ amount: { cents: (old as { amount: number }).amount, currency: "EUR" } }),
+  },
+};
+
+test("payloads of older versions are taken to today's, step by step, before they are parsed", async () => {
+  const { pool } = queue.database;
+  const second = defineJob({ type, version: 2, payload: z.object({ amount: z.number() }) });
+  const third = defineJob(options);
+  await enqueue(pool, first, { tenantId: "t", payload: { cents: 1 } });
+  await enqueue(pool, second, { tenantId: "t", payload: { amount: 2 } });
+  const today = { amount: { cents: 3, currency: "USD" } };
+  await enqueue(pool, third, { tenantId: "t", payload: today });
+  const seen: unknown[] = [];
+  const handler = handleJob(third, async ({ payload }) => seen.push(payload));
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 3, dead: 0 });
+  expect(seen).toEqual([
+    { amount: { cents: 1, currency: "EUR" } },
+    { amount: { cents: 2, currency: "EUR" } },
+    today,
+  ]);
+});
+
+test("an upcast that fails ends the job as one that the schema refuses, without a word of its payload", async () => {
+  const broken = defineJob({ ...options, upcast: { 1: () => JSON.parse("secret") as unknown } });
+  await enqueue(queue.database.pool, first, { tenantId: "t", payload: { cents: 1 } });
+  const handlers = [handleJob(broken, async () => {})];
+  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o" });
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ dead: 1 });
+  const [letter] = await queue.deadLetters();
+  expect(letter).toMatchObject({
+    reason: "schema",
+    error: expect.stringContaining("the upcast from version 1 failed with SyntaxError"),
+  });
+  expect(letter?.error).not.toContain("secret");
+});
+
+test.each([0, 3, 4])("an upcast from version %d of a job of version 3 is refused", (from) => {
+  expect(() => defineJob({ ...options, upcast: { [from]: (old) => old } })).toThrow(
+    expect.objectContaining({ code: "invalid_definition" }),
+  );
+});

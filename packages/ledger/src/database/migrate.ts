@@ -1,0 +1,169 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { describeMessage, type Logger } from "@evenkeel/core";
+import type pg from "pg";
+
+import { describeTarget } from "./database.ts";
+import { migrations as shippedMigrations } from "../generated/migrations.ts";
+import { isUnreachable, LedgerError } from "./ledger-error.ts";
+
+/** One migration file: its folder's name, the SHA-256 of its text, and the text. */
+export interface Migration {
+  readonly name: string;
+  readonly checksum: string;
+  readonly sql: string;
+}
+
+/** What {@link migrate} did. */
+export interface MigrationResult {
+  /** Names of the migrations applied now, oldest first; empty when there was nothing to do. */
+  readonly applied: readonly string[];
+}
+
+// The key of Prisma Migrate's advisory lock: both wait for each other.
+const prismaMigrateLock = 72_707_369;
+
+const bookkeeping = `
+CREATE TABLE IF NOT EXISTS "evenkeel"."_prisma_migrations" (
+  "id" VARCHAR(36) PRIMARY KEY NOT NULL,
+  "checksum" VARCHAR(64) NOT NULL,
+  "finished_at" TIMESTAMPTZ,
+  "migration_name" VARCHAR(255) NOT NULL,
+  "logs" TEXT,
+  "rolled_back_at" TIMESTAMPTZ,
+  "started_at" TIMESTAMPTZ NOT NULL DEFAULT now(),
+  "applied_steps_count" INTEGER NOT NULL DEFAULT 0
+)`;
+
+/**
+ * Brings the database to this package's schema: the files of `prisma/migrations`, recorded as Prisma
+ * Migrate records them, in `evenkeel._prisma_migrations`. Any number of hosts may call it at once; all but
+ * one wait and then find nothing to do. All pending migrations are applied, or none. A table that is in use
+ * is asked for again and again, a tenth of a second each time, so that nobody has to wait behind the migration.
+ *
+ * @throws LedgerError `newer_database` when the database holds a migration that this build does not know,
+ * `migration_edited` when an applied one had another text, `migration_failed` with the migration's name.
+ */
+export async function migrate(
+  pool: pg.Pool,
+  logger: Logger,
+  migrations: readonly Migration[] = shippedMigrations,
+): Promise<MigrationResult> {
+  const client = await pool.connect().catch((cause: unknown) => {
+    if (!isUnreachable(cause)) throw cause;
+    throw new LedgerError(
+      "unreachable",
+      `No Postgres answers at ${describeTarget(pool)}. Start it, or set DATABASE_URL.`,
+      { target: describeTarget(pool) },
+      { cause },
+    );
+  });
+  // A cut connection rejects the statement under way. The event that comes with it would end the process.
+  const ignore = (): void => {};
+  client.on("error", ignore);
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const applied = await applyPending(client, migrations);
+        if (applied.length > 0) logger.info("ledger.migrated", { applied });
+        return { applied };
+      } catch (error) {
+        await client.query("ROLLBACK").catch(() => {});
+        if (!isLockTimeout(error) || attempt === maxLockAttempts) throw error;
+        logger.info("ledger.migration_waits", { attempt });
+        await sleep(lockPauseMs);
+      }
+    }
+  } finally {
+    client.off("error", ignore);
+    client.release();
+  }
+}
+
+/** What waits for a table's lock makes every later statement on the table wait behind it. */
+const lockTimeoutMs = 100;
+const lockPauseMs = 400;
+const maxLockAttempts = 240;
+
+function isLockTimeout(error: unknown): boolean {
+  const cause = error instanceof LedgerError ? error.cause : error;
+  return cause instanceof Error && "code" in cause && cause.code === "55P03";
+}
+
+async function applyPending(
+  client: pg.PoolClient,
+  migrations: readonly Migration[],
+): Promise<string[]> {
+  await client.query("BEGIN");
+  // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
+  await client.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
+  await client.query(`CREATE SCHEMA IF NOT EXISTS "evenkeel"`);
+  await client.query(bookkeeping);
+  const pending = await findPending(client, migrations);
+  await client.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);
+  for (const migration of pending) await apply(client, migration);
+  await client.query("COMMIT");
+  return pending.map(({ name }) => name);
+}
+
+async function findPending(
+  client: pg.PoolClient,
+  migrations: readonly Migration[],
+): Promise<Migration[]> {
+  const { rows } = await client.query<{
+    migration_name: string;
+    checksum: string;
+    finished: boolean;
+  }>(`
+    SELECT "migration_name", "checksum", "finished_at" IS NOT NULL AS "finished"
+    FROM "evenkeel"."_prisma_migrations"
+    WHERE "rolled_back_at" IS NULL`);
+  const shipped = new Map(migrations.map((migration) => [migration.name, migration]));
+  for (const row of rows) {
+    const name = row.migration_name;
+    const known = shipped.get(name);
+    if (known === undefined) {
+      throw new LedgerError(
+        "newer_database",
+        `The database holds migration ${name}, which this version of @evenkeel/ledger does not know. Deploy the newer version.`,
+        { migration: name },
+      );
+    }
+    if (!row.finished) {
+      throw new LedgerError(
+        "migration_failed",
+        `Migration ${name} was started elsewhere and did not finish. Look at the database, then run "prisma migrate resolve".`,
+        { migration: name },
+      );
+    }
+    if (known.checksum !== row.checksum) {
+      throw new LedgerError(
+        "migration_edited",
+        `Migration ${name} was applied with another text than this version ships. Published migrations are never edited.`,
+        { migration: name },
+      );
+    }
+  }
+  const done = new Set(rows.map((row) => row.migration_name));
+  return migrations.filter(({ name }) => !done.has(name));
+}
+
+async function apply(client: pg.PoolClient, migration: Migration): Promise<void> {
+  try {
+    await client.query(migration.sql);
+  } catch (cause) {
+    throw new LedgerError(
+      "migration_failed",
+      `Migration ${migration.name} failed and was rolled back: ${describeMessage(cause)}`,
+      { migration: migration.name },
+      { cause },
+    );
+  }
+  await client.query(
+    `INSERT INTO "evenkeel"."_prisma_migrations"
+       ("id", "checksum", "migration_name", "started_at", "finished_at", "applied_steps_count")
+     VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp(), 1)`,
+    [randomUUID(), migration.checksum, migration.name],
+  );
+}

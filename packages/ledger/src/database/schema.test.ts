@@ -1,0 +1,125 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+const schemaPath = join(import.meta.dirname, "..", "..", "..", "..", "prisma", "schema.prisma");
+
+interface Column {
+  readonly name: string;
+  readonly type: string;
+  readonly nullable: boolean;
+  readonly hasDefault: boolean;
+}
+
+/** The Postgres type of a Prisma scalar without a native type attribute. */
+const scalarTypes: Readonly<Record<string, string>> = {
+  String: "text",
+  Int: "int4",
+  BigInt: "int8",
+  Boolean: "bool",
+  Json: "jsonb",
+};
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+
+/** Reads the models and enums of the schema file, as far as columns go. */
+async function readSchema(): Promise<{
+  tables: Map<string, Column[]>;
+  enums: Map<string, string[]>;
+}> {
+  const source = (await readFile(schemaPath, "utf8")).replaceAll(/\/\/.*$/gmu, "");
+  const blocks = [...source.matchAll(/^(model|enum) (\w+) \{\n(.*?)^\}/gmsu)];
+  const mappedName = (body: string, name: string): string =>
+    /@@map\("(\w+)"\)/u.exec(body)?.[1] ?? name;
+  const enumNames = new Map<string, string>();
+  const modelNames = new Set<string>();
+  for (const [, kind, name = "", body = ""] of blocks) {
+    if (kind === "enum") enumNames.set(name, mappedName(body, name));
+    else modelNames.add(name);
+  }
+  const tables = new Map<string, Column[]>();
+  const enums = new Map<string, string[]>();
+  for (const [, kind, name = "", body = ""] of blocks) {
+    const lines = body.split("\n").map((line) => line.trim());
+    const entries = lines.filter((line) => line !== "" && !line.startsWith("@@"));
+    if (kind === "enum") {
+      enums.set(mappedName(body, name), entries);
+      continue;
+    }
+    const columns: Column[] = [];
+    for (const entry of entries) {
+      const [field = "", typeText = "", ...attributes] = entry.split(/\s+/u);
+      const type = typeText.replace(/[?[\]]+$/u, "");
+      if (modelNames.has(type)) continue;
+      const rest = attributes.join(" ");
+      const native = /@db\.(\w+)/u.exec(rest)?.[1]?.toLowerCase().replace("smallint", "int2");
+      columns.push({
+        name: /@map\("(\w+)"\)/u.exec(rest)?.[1] ?? field,
+        type: native ?? enumNames.get(type) ?? scalarTypes[type] ?? `unknown ${type}`,
+        nullable: typeText.endsWith("?"),
+        hasDefault: rest.includes("@default("),
+      });
+    }
+    tables.set(mappedName(body, name), columns);
+  }
+  return { tables, enums };
+}
+
+test("every model and field of the Prisma schema is a table and a column, and no other exists", async () => {
+  const { rows } = await database.pool.query<Column & { table: string }>(
+    `SELECT c.table_name AS "table", c.column_name AS "name", c.udt_name AS "type",
+       c.is_nullable = 'YES' AS "nullable",
+       c.column_default IS NOT NULL OR c.is_identity = 'YES' AS "hasDefault"
+     FROM information_schema.columns AS c
+     WHERE c.table_schema = 'evenkeel' AND c.table_name <> '_prisma_migrations'
+     ORDER BY c.ordinal_position`,
+  );
+  const actual = Object.groupBy(rows, ({ table }) => table);
+  const { tables } = await readSchema();
+  expect(tables.size).toBeGreaterThan(5);
+  expect(Object.keys(actual).toSorted()).toEqual([...tables.keys()].toSorted());
+  for (const [table, columns] of tables) {
+    const inDatabase = actual[table]?.map(({ table: _table, ...column }) => column) ?? [];
+    const byName = (a: Column, b: Column): number => (a.name < b.name ? -1 : 1);
+    expect({ table, columns: inDatabase.toSorted(byName) }).toEqual({
+      table,
+      columns: columns.toSorted(byName),
+    });
+  }
+});
+
+test("every enum of the Prisma schema has the same values in the database", async () => {
+  const { rows } = await database.pool.query<{ name: string; values: string[] }>(
+    `SELECT t.typname AS "name", array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS "values"
+     FROM pg_type AS t
+     JOIN pg_enum AS e ON e.enumtypid = t.oid
+     JOIN pg_namespace AS n ON n.oid = t.typnamespace
+     WHERE n.nspname = 'evenkeel' GROUP BY t.typname`,
+  );
+  const { enums } = await readSchema();
+  expect(Object.fromEntries(rows.map(({ name, values }) => [name, values]))).toEqual(
+    Object.fromEntries(enums),
+  );
+});
+
+test("every index that the schema names exists, and every other is a primary key", async () => {
+  const source = await readFile(schemaPath, "utf8");
+  const named = [...source.matchAll(/@@(?:index|unique)\(.*?map: "(\w+)"/gu)].map(
+    ([, name]) => name,
+  );
+  const { rows } = await database.pool.query<{ name: string }>(
+    `SELECT c.relname AS "name" FROM pg_index AS i
+     JOIN pg_class AS c ON c.oid = i.indexrelid
+     JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'evenkeel' AND NOT i.indisprimary ORDER BY 1`,
+  );
+  expect(rows.map(({ name }) => name)).toEqual(
+    named.toSorted((a = "", b = "") => a.localeCompare(b)),
+  );
+});

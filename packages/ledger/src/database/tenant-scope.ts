@@ -1,0 +1,93 @@
+import { parseTenantId } from "@evenkeel/core";
+import type { Pool } from "pg";
+
+import { toSqlClient, type SqlClient, type SqlValue } from "./database.ts";
+
+/** Whose rows a repository may touch. */
+export interface Scope {
+  /**
+   * Runs one statement within the scope. In it, `:tenant` stands for the condition on a tenant's id, as in
+   * `WHERE :tenant("j"."tenant_id")`; parameters count from $1.
+   */
+  query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
+}
+
+/** A scope that sees every tenant. */
+export function everyTenant(sql: SqlClient): Scope {
+  return {
+    query: (text, values) => sql.query(text.replaceAll(tenantCondition, "true"), values),
+  };
+}
+
+/**
+ * A scope of one tenant. Its statements ask for that tenant's rows, and where row-level security is on, the
+ * database shows them no others: each runs in a transaction of its own under the role `evenkeel_tenant`.
+ *
+ * @throws InputError `invalid_tenant`.
+ */
+export function oneTenant(pool: Pool, rowSecurity: RowSecurity, tenant: string): Scope {
+  const tenantId = parseTenantId(tenant);
+  return {
+    query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
+      const condition = `($1 = $${values.length + 1}::text)`;
+      const scoped = text.replaceAll(tenantCondition, (_, column: string) =>
+        condition.replace("$1", () => column),
+      );
+      const parameters = scoped === text ? values : [...values, tenantId];
+      if (!(await rowSecurity.isEnforced()))
+        return toSqlClient(pool).query<Row>(scoped, parameters);
+      const client = await pool.connect();
+      let failure: unknown;
+      try {
+        await client.query("BEGIN");
+        await client.query(
+          `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', $1, true)`,
+          [tenantId],
+        );
+        const rows = await toSqlClient(client).query<Row>(scoped, parameters);
+        await client.query("COMMIT");
+        return rows;
+      } catch (error) {
+        failure = error;
+        await client.query("ROLLBACK").catch(() => {});
+        throw error;
+      } finally {
+        client.release(failure !== undefined);
+      }
+    },
+  };
+}
+
+/** Whether the database keeps tenants apart by itself. */
+export interface RowSecurity {
+  isEnforced(): Promise<boolean>;
+}
+
+/** Asks once per ledger whether row-level security is on and this user may take the tenants' role. */
+export function createRowSecurity(sql: SqlClient, onDown: () => void): RowSecurity {
+  let answer: Promise<boolean> | undefined;
+  const ask = async (): Promise<boolean> => {
+    const [row] = await sql.query<{ up: boolean }>(
+      `SELECT EXISTS (
+         SELECT FROM pg_roles AS "r" WHERE "r"."rolname" = 'evenkeel_tenant'
+           AND pg_has_role(current_user, "r"."oid", 'MEMBER')
+       ) AND EXISTS (
+         SELECT FROM pg_policies WHERE "schemaname" = 'evenkeel' AND "policyname" = 'one_tenant'
+       ) AS "up"`,
+    );
+    const up = row?.up === true;
+    if (!up) onDown();
+    return up;
+  };
+  return {
+    isEnforced: () => {
+      answer ??= ask().catch((error: unknown) => {
+        answer = undefined;
+        throw error;
+      });
+      return answer;
+    },
+  };
+}
+
+const tenantCondition = /:tenant\(([^)]+)\)/gu;

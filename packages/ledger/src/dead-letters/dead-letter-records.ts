@@ -1,0 +1,95 @@
+import type { DeadLetterKind, DeadLetterReason } from "./dead-letter-store.ts";
+import type { DeadLetterStatus } from "./dead-letter.ts";
+import { pageLimit, type Page } from "../database/page.ts";
+import type { Scope } from "../database/tenant-scope.ts";
+
+/** A dead letter as recorded. */
+export interface DeadLetterRecord {
+  readonly id: string;
+  readonly kind: DeadLetterKind;
+  /** The job's id, the run's id, the dispatch key or the outbox event's id. */
+  readonly sourceId: string;
+  readonly tenantId: string | null;
+  readonly name: string;
+  readonly reason: DeadLetterReason;
+  readonly error: string;
+  readonly payload: unknown;
+  /** For a job, the version of its payload, as long as the job is on record. */
+  readonly version: number | null;
+  readonly history: readonly unknown[];
+  readonly status: DeadLetterStatus;
+  /** The letter of the same work that was redriven before it died again. */
+  readonly previousId: string | null;
+  readonly createdAt: Date;
+  readonly resolvedAt: Date | null;
+  readonly resolvedBy: string | null;
+}
+
+/** Which letters to read or to decide about: those that match everything given. */
+export interface DeadLetterFilter {
+  readonly ids?: readonly string[];
+  readonly kind?: DeadLetterKind;
+  readonly reason?: DeadLetterReason;
+  /** The job's type or the function's id. */
+  readonly name?: string;
+  readonly status?: DeadLetterStatus;
+  readonly tenantId?: string;
+  readonly createdAfter?: Date;
+  readonly createdBefore?: Date;
+}
+
+/** Dead letters, as far as a scope reaches. */
+export interface ScopedDeadLetters {
+  find(id: string): Promise<DeadLetterRecord | undefined>;
+  /** The newest first. */
+  list(filter?: DeadLetterFilter & Page): Promise<DeadLetterRecord[]>;
+}
+
+const letterColumns = `"d"."id"::text, "d"."kind"::text, "d"."source_id" AS "sourceId",
+  "d"."tenant_id" AS "tenantId", "d"."name", "d"."reason", "d"."error", "d"."payload", "d"."history",
+  (SELECT "h"."version" FROM "evenkeel"."background_job_history" AS "h"
+    WHERE "h"."id" = CASE WHEN "d"."kind" = 'JOB' THEN "d"."source_id"::bigint END) AS "version",
+  "d"."status"::text, "d"."previous_id"::text AS "previousId", "d"."created_at" AS "createdAt",
+  "d"."resolved_at" AS "resolvedAt", "d"."resolved_by" AS "resolvedBy"`;
+
+/** What a letter has to fulfil: `$1` is the filter, as {@link encodeFilter} writes it. */
+export const letterCondition = `:tenant("d"."tenant_id")
+  AND ($1::jsonb->'ids' IS NULL OR "d"."id" IN (
+    SELECT "asked"::uuid FROM jsonb_array_elements_text($1::jsonb->'ids') AS "asked"))
+  AND ($1::jsonb->>'kind' IS NULL OR "d"."kind"::text = $1::jsonb->>'kind')
+  AND ($1::jsonb->>'reason' IS NULL OR "d"."reason" = $1::jsonb->>'reason')
+  AND ($1::jsonb->>'name' IS NULL OR "d"."name" = $1::jsonb->>'name')
+  AND ($1::jsonb->>'status' IS NULL OR "d"."status"::text = $1::jsonb->>'status')
+  AND ($1::jsonb->>'tenantId' IS NULL OR "d"."tenant_id" = $1::jsonb->>'tenantId')
+  AND ($1::jsonb->>'createdAfter' IS NULL OR "d"."created_at" > ($1::jsonb->>'createdAfter')::timestamptz)
+  AND ($1::jsonb->>'createdBefore' IS NULL OR "d"."created_at" < ($1::jsonb->>'createdBefore')::timestamptz)`;
+
+const listStatement = `
+SELECT ${letterColumns} FROM "evenkeel"."background_dead_letter" AS "d"
+WHERE ${letterCondition}
+  AND ($2::uuid IS NULL OR ("d"."created_at", "d"."id") < (
+    SELECT "b"."created_at", "b"."id" FROM "evenkeel"."background_dead_letter" AS "b"
+    WHERE "b"."id" = $2::uuid AND :tenant("b"."tenant_id")))
+ORDER BY "d"."created_at" DESC, "d"."id" DESC LIMIT $3::int`;
+
+/** The filter as a statement's parameter. Text that is no letter's id matches nothing. */
+export function encodeFilter({ ids, ...rest }: DeadLetterFilter): string {
+  return JSON.stringify({ ...rest, ...(ids === undefined ? {} : { ids: ids.filter(isLetterId) }) });
+}
+
+/** Dead letters within a scope. */
+export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
+  const list: ScopedDeadLetters["list"] = ({ before, limit, ...filter } = {}) => {
+    if (before !== undefined && !isLetterId(before)) return Promise.resolve([]);
+    return scope.query<DeadLetterRecord>(listStatement, [
+      encodeFilter(filter),
+      before ?? null,
+      pageLimit(limit),
+    ]);
+  };
+  return { list, find: async (id) => (await list({ ids: [id] }))[0] };
+}
+
+function isLetterId(id: string): boolean {
+  return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/iu.test(id);
+}

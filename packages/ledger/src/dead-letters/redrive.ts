@@ -1,0 +1,171 @@
+import type { SqlClient } from "../database/database.ts";
+import { hasLiveRun } from "../windows/reconciliation.ts";
+import { encodeFilter, letterCondition, type DeadLetterFilter } from "./dead-letter-records.ts";
+import type { Scope } from "../database/tenant-scope.ts";
+
+/** A letter to be put back. */
+export interface RequeueItem {
+  readonly id: string;
+  /** For a job: its payload as today's schema wants it, and what today's definition says. */
+  readonly job?: {
+    /** JSON text. */
+    readonly payload: string;
+    readonly version: number;
+    readonly maxAttempts: number;
+  };
+}
+
+// A letter is requeued if what it asks for was written; all of it is one statement, so none is without the
+// other. A letter that another operator is deciding about is skipped.
+const requeueStatement = `
+WITH "items" AS MATERIALIZED (
+  SELECT DISTINCT ON ("id") * FROM jsonb_to_recordset($1::jsonb) AS "i" (
+    "id" uuid, "payload" jsonb, "version" int, "max_attempts" int)
+), "letters" AS MATERIALIZED (
+  SELECT "d".*, "i"."payload" AS "job_payload", "i"."version", "i"."max_attempts",
+    CASE WHEN "d"."kind" = 'JOB' THEN "d"."source_id"::bigint END AS "dead_job_id",
+    nextval('evenkeel.background_job_id_seq') AS "new_job_id"
+  FROM "evenkeel"."background_dead_letter" AS "d" JOIN "items" AS "i" USING ("id")
+  WHERE "d"."status" = 'OPEN'
+  ORDER BY "d"."id"
+  FOR UPDATE OF "d" SKIP LOCKED
+), "known" AS MATERIALIZED (
+  -- Keys that outlast their jobs: the dead job's own, or one that another took over from it. They are looked for
+  -- among those of its tenant and type.
+  SELECT "l"."id", "k"."job_id", "k"."unique_key"
+  FROM "letters" AS "l" JOIN "evenkeel"."background_job_unique_key" AS "k"
+    ON "k"."tenant_id" = "l"."tenant_id" AND "k"."type" = "l"."name"
+    AND "l"."dead_job_id" IN ("k"."job_id", "k"."replaced_job_id")
+), "ready" AS MATERIALIZED (
+  SELECT "l".*, coalesce("h"."lane", 'stable') AS "lane", coalesce("h"."priority", 0) AS "priority",
+    "h"."unique_key", "h"."correlation_id", "own"."unique_key" AS "lasting_key"
+  FROM "letters" AS "l"
+  LEFT JOIN "evenkeel"."background_job_history" AS "h" ON "h"."id" = "l"."dead_job_id"
+  LEFT JOIN "known" AS "own" ON "own"."id" = "l"."id" AND "own"."job_id" = "l"."dead_job_id"
+  -- A payload that a newer build wrote is left to that build.
+  WHERE "l"."kind" = 'JOB' AND "l"."version" >= coalesce("h"."version", 0) AND NOT EXISTS (
+    SELECT FROM "known" JOIN "evenkeel"."background_job" AS "j" ON "j"."id" = "known"."job_id"
+    WHERE "known"."id" = "l"."id"
+  )
+), "keys" AS (
+  -- The new job's from now on, unless another takes it at this moment.
+  UPDATE "evenkeel"."background_job_unique_key" AS "k" SET "job_id" = "r"."new_job_id"
+  FROM "ready" AS "r"
+  WHERE "k"."tenant_id" = "r"."tenant_id" AND "k"."type" = "r"."name" AND "k"."unique_key" = "r"."lasting_key"
+    AND "k"."job_id" = "r"."dead_job_id"
+  RETURNING "k"."job_id"
+), "jobs" AS (
+  INSERT INTO "evenkeel"."background_job" (
+    "id", "tenant_id", "type", "version", "payload", "lane", "priority", "max_attempts", "unique_key",
+    "correlation_id", "redriven_from")
+  SELECT "new_job_id", "tenant_id", "name", "version", "job_payload", "lane", "priority", "max_attempts",
+    "unique_key", "correlation_id", "id"
+  FROM "ready"
+  WHERE "lasting_key" IS NULL OR "new_job_id" IN (SELECT "job_id" FROM "keys")
+  ON CONFLICT ("tenant_id", "type", "unique_key") WHERE "unique_key" IS NOT NULL DO NOTHING
+  RETURNING "redriven_from" AS "id", "background_job"."id" AS "job_id"
+), "effects" AS (
+  -- What the dead job did or began goes on under the same keys.
+  UPDATE "evenkeel"."background_effect" AS "e" SET "job_id" = "jobs"."job_id", "fence" = 0
+  FROM "jobs" JOIN "letters" AS "l" USING ("id")
+  WHERE "e"."job_id" = "l"."dead_job_id"
+), "events" AS (
+  -- Inngest remembers the first id; the letter's own makes a second.
+  INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "tenant_id", "name", "data")
+  SELECT coalesce("payload"->>'id', "source_id") || ':d:' || "id", "tenant_id", "payload"->>'name',
+    "payload"->'data'
+  FROM "letters"
+  WHERE "kind" = 'RUN' AND "payload"->>'name' <> ''
+    AND "payload"->>'name' NOT LIKE 'inngest/%' AND jsonb_typeof("payload"->'data') = 'object'
+  ON CONFLICT ("event_id") DO NOTHING
+  RETURNING right("event_id", 36)::uuid AS "id"
+), "guards" AS (
+  -- A failed run that was never put on record would hold its window for ever.
+  DELETE FROM "evenkeel"."background_dispatch_guard" AS "g" USING "letters" AS "l"
+  WHERE "l"."kind" = 'RUN' AND "g"."function_id" = "l"."name" AND "g"."run_id" = "l"."source_id"
+), "again" AS (
+  UPDATE "evenkeel"."background_outbox_event" AS "e" SET "status" = 'PENDING', "settled_at" = NULL
+  FROM "letters" AS "l"
+  WHERE "l"."kind" = 'EVENT' AND "e"."event_id" = "l"."source_id" AND "e"."status" = 'REFUSED'
+  RETURNING "l"."id"
+), "windows" AS (
+  -- The reconciler takes it up, however old it is.
+  UPDATE "evenkeel"."background_dispatch_window" AS "w"
+  SET "status" = 'ENQUEUE_FAILED', "lease_expires_at" = NULL, "updated_at" = clock_timestamp()
+  FROM "letters" AS "l"
+  WHERE "l"."kind" = 'DISPATCH' AND "w"."dispatch_key" = "l"."source_id"
+    AND ("w"."status" = 'ENQUEUE_FAILED'
+      OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp())
+      OR ("w"."status" = 'ENQUEUED' AND NOT ${hasLiveRun}))
+  RETURNING "l"."id"
+), "done" AS (
+  UPDATE "evenkeel"."background_dead_letter" AS "d"
+  SET "status" = 'REQUEUED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
+  FROM (
+    SELECT "id" FROM "jobs" UNION ALL SELECT "id" FROM "events" UNION ALL SELECT "id" FROM "again"
+    UNION ALL SELECT "id" FROM "windows"
+  ) AS "put"
+  WHERE "d"."id" = "put"."id"
+  RETURNING "d"."id", "d"."tenant_id"
+), "audit" AS (
+  INSERT INTO "evenkeel"."background_audit_entry"
+    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
+  SELECT $2, 'dead_letter.requeue', 'dead_letter', "id"::text, "tenant_id", '{"status":"OPEN"}',
+    '{"status":"REQUEUED"}', $3::text FROM "done"
+)
+SELECT "id"::text FROM "done"`;
+
+const discardStatement = `
+WITH "letters" AS MATERIALIZED (
+  SELECT "d"."id" FROM "evenkeel"."background_dead_letter" AS "d"
+  WHERE ${letterCondition} AND "d"."status" = 'OPEN'
+  ORDER BY "d"."created_at", "d"."id" LIMIT $4::int
+  FOR UPDATE OF "d" SKIP LOCKED
+), "done" AS (
+  UPDATE "evenkeel"."background_dead_letter" AS "d"
+  SET "status" = 'DISCARDED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
+  FROM "letters" WHERE "d"."id" = "letters"."id"
+  RETURNING "d"."id", "d"."tenant_id"
+), "audit" AS (
+  INSERT INTO "evenkeel"."background_audit_entry"
+    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
+  SELECT $2, 'dead_letter.discard', 'dead_letter', "id"::text, "tenant_id", '{"status":"OPEN"}',
+    '{"status":"DISCARDED"}', $3 FROM "done"
+)
+SELECT "id"::text FROM "done"`;
+
+/** See `OperatorDeadLetters.requeue`. */
+export async function requeueLetters(
+  sql: SqlClient,
+  actor: string,
+  items: readonly RequeueItem[],
+  reason?: string,
+): Promise<string[]> {
+  const text = items.map(({ id, job }) => {
+    if (job === undefined) return JSON.stringify({ id });
+    const fields = JSON.stringify({ id, version: job.version, max_attempts: job.maxAttempts });
+    return `${fields.slice(0, -1)},"payload":${job.payload}}`;
+  });
+  const rows = await sql.query<{ id: string }>(requeueStatement, [
+    `[${text.join(",")}]`,
+    actor,
+    reason ?? null,
+  ]);
+  return rows.map(({ id }) => id);
+}
+
+/** See `OperatorDeadLetters.discard`. */
+export async function discardLetters(
+  scope: Scope,
+  actor: string,
+  filter: DeadLetterFilter,
+  { reason, limit = 100 }: { readonly reason: string; readonly limit?: number },
+): Promise<string[]> {
+  const rows = await scope.query<{ id: string }>(discardStatement, [
+    encodeFilter(filter),
+    actor,
+    reason,
+    limit,
+  ]);
+  return rows.map(({ id }) => id);
+}

@@ -1,0 +1,44 @@
+import { expect, test } from "vitest";
+
+import { encodeResult, isStorableJson, recordAttemptError } from "./attempt-record.ts";
+
+test.each([
+  ["plain", true],
+  ["a\u0000b", false],
+  ["\ud800", false],
+  ["\udfff", false],
+  ["😀", true],
+  // These are texts that look like an escape, and are none.
+  ["\\u0000", true],
+  ["\\\\u0000", true],
+  ["\\\u0000", false],
+  ["\u0001", true],
+])("Postgres can store %j: %s", (text, isStorable) => {
+  expect(isStorableJson(JSON.stringify(text))).toBe(isStorable);
+  expect(isStorableJson(JSON.stringify({ [text]: [text] }))).toBe(isStorable);
+});
+
+test("an attempt's error stays within 4 KiB with its code and message, whatever its characters", () => {
+  for (const character of ["x", "é", "😀", '"', "\u0001", "\u0000", "\ud800"]) {
+    const text = character.repeat(20_000);
+    const error = recordAttemptError({ code: text, message: text, stack: text });
+    expect(Buffer.byteLength(JSON.stringify(error))).toBeLessThanOrEqual(4 * 1024 - 200);
+    expect(isStorableJson(JSON.stringify(error))).toBe(true);
+    expect(error.message).not.toBe("");
+  }
+});
+
+test("a short error is recorded as it is, without credentials", () => {
+  const error = { code: "E", message: "failed: password=hunter2", stack: "at send (a.ts:1)" };
+  expect(recordAttemptError(error)).toEqual({ ...error, message: "failed: password=[redacted]" });
+  expect(recordAttemptError({ code: "E", message: "m" })).toEqual({ code: "E", message: "m" });
+});
+
+test("a result is kept as JSON if it can be", () => {
+  expect(encodeResult({ a: 1 })).toBe('{"a":1}');
+  const cycle: Record<string, unknown> = {};
+  cycle["self"] = cycle;
+  for (const result of [undefined, null, cycle, 1n, () => 1, "\u0000", "é".repeat(32 * 1024)]) {
+    expect(encodeResult(result)).toBeUndefined();
+  }
+});

@@ -1,0 +1,59 @@
+import { redactError } from "../database/redaction.ts";
+import type { AttemptError } from "./job-store.ts";
+
+/** The most that one attempt's error may take in the record, in bytes of UTF-8 JSON. */
+const maxErrorBytes: number = 4 * 1024;
+
+/** The most that a result may take, in bytes of UTF-8 JSON: a result is a note, not a store. */
+const maxResultBytes: number = 64 * 1024;
+
+// A backslash escape that jsonb refuses: NUL, or half of a surrogate pair.
+const refusedEscape = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f][0-9a-f]{2})/u;
+
+/** Whether Postgres can store this JSON text, as written by `JSON.stringify`, in a jsonb column. */
+export function isStorableJson(text: string): boolean {
+  return !text.includes("\\u") || !refusedEscape.test(text);
+}
+
+/**
+ * An error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}: the code and the
+ * message matter most, the stack gives way.
+ */
+export function recordAttemptError(error: AttemptError): AttemptError {
+  const code = cut(redactError(error.code), 200);
+  const message = cut(redactError(error.message), 2_000);
+  const frame = Buffer.byteLength(JSON.stringify({ code, message, stack: "" }));
+  const stack = error.stack === undefined ? "" : redactError(error.stack);
+  // 200 bytes stay free for what the database adds: the attempt and the time.
+  const room = maxErrorBytes - 200 - frame;
+  const kept = room > 0 ? cut(stack, room) : "";
+  return kept === "" ? { code, message } : { code, message, stack: kept };
+}
+
+/** The longest start of a text whose JSON form takes at most so many bytes. */
+function cut(text: string, maxBytes: number): string {
+  if (text.length * 6 <= maxBytes) return text;
+  let kept = text.slice(0, maxBytes);
+  for (;;) {
+    const bytes = Buffer.byteLength(JSON.stringify(kept)) - 2;
+    if (bytes <= maxBytes) return kept;
+    const length = Math.min(kept.length - 1, Math.floor((kept.length * maxBytes) / bytes));
+    kept = kept.slice(0, length).toWellFormed();
+  }
+}
+
+/**
+ * The JSON text of a handler's result, or `undefined` when there is none or it cannot be kept: a job that
+ * did its work is not tried again because of what it returned.
+ */
+export function encodeResult(result: unknown): string | undefined {
+  if (result === undefined || result === null) return undefined;
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(result);
+  } catch {
+    return undefined;
+  }
+  if (text === undefined || Buffer.byteLength(text) > maxResultBytes) return undefined;
+  return isStorableJson(text) ? text : undefined;
+}

@@ -1,0 +1,109 @@
+import type { Lane } from "@evenkeel/core";
+
+import type { SqlClient } from "../database/database.ts";
+
+/** How many jobs are in which state, over all tenants and lanes. */
+export interface JobCounts {
+  /** Pending and due. */
+  readonly due: number;
+  /** Pending and not due yet: scheduled, or waiting to be tried again. */
+  readonly scheduled: number;
+  readonly running: number;
+  readonly succeeded: number;
+  readonly dead: number;
+  readonly cancelled: number;
+  /** Attempts that failed or whose worker went away, other than the one that ended a job as dead. */
+  readonly retried: number;
+}
+
+/** How many jobs of one type wait. */
+export interface TypeCount {
+  readonly type: string;
+  readonly count: number;
+}
+
+const countsStatement = `
+SELECT hot.*, settled.*, (hot.errors + settled.errors - settled.dead)::int AS retried
+FROM (
+  SELECT
+    (count(*) FILTER (WHERE state = 'PENDING' AND run_at <= now()))::int AS due,
+    (count(*) FILTER (WHERE state = 'PENDING' AND run_at > now()))::int AS scheduled,
+    (count(*) FILTER (WHERE state = 'RUNNING'))::int AS running,
+    COALESCE(sum(jsonb_array_length(errors)), 0) AS errors
+  FROM evenkeel.background_job
+) AS hot, (
+  SELECT
+    (count(*) FILTER (WHERE outcome = 'SUCCEEDED'))::int AS succeeded,
+    (count(*) FILTER (WHERE outcome = 'DEAD'))::int AS dead,
+    (count(*) FILTER (WHERE outcome = 'CANCELLED'))::int AS cancelled,
+    COALESCE(sum(jsonb_array_length(errors)), 0) AS errors
+  FROM evenkeel.background_job_history
+) AS settled`;
+
+/** See {@link JobStore.counts}. */
+export async function countJobs(sql: SqlClient): Promise<JobCounts> {
+  const [row] = await sql.query<JobCounts & { errors: unknown }>(countsStatement);
+  if (row === undefined) throw new Error("A count came back without a row.");
+  const { due, scheduled, running, succeeded, dead, cancelled, retried } = row;
+  return { due, scheduled, running, succeeded, dead, cancelled, retried };
+}
+
+/**
+ * Steps from type to type through the index background_job_due, and counts those not asked for. Jobs whose
+ * lease expired are few; they are read as they are.
+ */
+const unknownTypesStatement = `
+WITH RECURSIVE
+  known AS MATERIALIZED (
+    SELECT ARRAY(SELECT jsonb_array_elements_text($2::jsonb)) AS types
+  ),
+  stored AS (
+    (
+      SELECT type FROM evenkeel.background_job
+      WHERE state = 'PENDING' AND lane = $1::evenkeel.lane
+      ORDER BY type, priority, tenant_id, run_at, id
+      LIMIT 1
+    )
+    UNION ALL
+    SELECT next.type
+    FROM stored
+    CROSS JOIN LATERAL (
+      SELECT job.type FROM evenkeel.background_job AS job
+      WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type > stored.type
+      ORDER BY job.type, job.priority, job.tenant_id, job.run_at, job.id
+      LIMIT 1
+    ) AS next
+  ),
+  pending AS (
+    SELECT stored.type, (
+      SELECT count(*) FROM (
+        SELECT FROM evenkeel.background_job AS job
+        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = stored.type
+        LIMIT 10000
+      ) AS jobs
+    ) AS count
+    FROM stored CROSS JOIN known
+    WHERE stored.type <> ALL (known.types)
+  ),
+  expired AS (
+    SELECT left_behind.type, count(*) AS count
+    FROM (
+      SELECT job.type FROM evenkeel.background_job AS job CROSS JOIN known
+      WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+        AND job.type <> ALL (known.types)
+      LIMIT 10000
+    ) AS left_behind
+    GROUP BY left_behind.type
+  )
+SELECT type, LEAST(sum(count), 10000)::int AS count
+FROM (SELECT * FROM pending UNION ALL SELECT * FROM expired) AS waiting
+GROUP BY type
+ORDER BY type`;
+
+/** See {@link JobStore.unknownTypes}. */
+export async function findUnknownTypes(
+  sql: SqlClient,
+  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
+): Promise<TypeCount[]> {
+  return sql.query<TypeCount>(unknownTypesStatement, [lane, JSON.stringify(types)]);
+}

@@ -1,0 +1,36 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { ClaimWatermarks } from "./watermarks.ts";
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["performance"] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** How long a watermark is good after a look that took so long, in milliseconds. */
+function goodForMs(tookMs: number): number {
+  const watermarks = new ClaimWatermarks();
+  watermarks.begin("k", "2026-01-01", tookMs);
+  for (let ms = 0; ; ms += 100) {
+    if (watermarks.find("k") === undefined) return ms;
+    vi.advanceTimersByTime(100);
+  }
+}
+
+test("a watermark is good for fifty times what the look at all there is took, within 0.2 and five seconds", () => {
+  expect([0, 10, 30, 80, 10_000].map(goodForMs)).toEqual([200, 500, 1_500, 4_000, 5_000]);
+});
+
+test("a watermark that rises is good for no longer, and one that was cleared does not rise", () => {
+  const watermarks = new ClaimWatermarks();
+  watermarks.begin("k", "2026-01-01", 0);
+  vi.advanceTimersByTime(100);
+  watermarks.raise("k", "2026-01-02");
+  expect(watermarks.find("k")).toBe("2026-01-02");
+  vi.advanceTimersByTime(100);
+  expect(watermarks.find("k")).toBeUndefined();
+  watermarks.raise("k", "2026-01-03");
+  expect(watermarks.find("k")).toBeUndefined();
+});

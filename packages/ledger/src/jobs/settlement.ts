@@ -1,0 +1,164 @@
+import { claimsOf, heldJobs, isHeld } from "./lease.ts";
+import { encodeResult, recordAttemptError } from "./attempt-record.ts";
+import type { SqlClient } from "../database/database.ts";
+import type { Settlement } from "./job-store.ts";
+
+/**
+ * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats
+ * do, so that the two cannot deadlock. A row whose fence or state moved on is left out of `held`, hence of
+ * everything else, and of the answer.
+ */
+export const settleStatement: string = `
+WITH
+  held AS MATERIALIZED (
+    SELECT job.id, job.attempt, input.kind, input.delay_ms, input.has_run, input.result, input.reason,
+      -- The attempt's error, with what only the database knows.
+      CASE WHEN input.error IS NOT NULL THEN input.error || jsonb_build_object(
+        'attempt', job.attempt,
+        'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+      ) END AS error
+    FROM ${claimsOf(`id bigint, fence bigint, kind text, delay_ms float8, has_run bool, result jsonb, reason text,
+      error jsonb`)}
+    ${heldJobs("FOR UPDATE")}
+  ),
+  rescheduled AS (
+    UPDATE evenkeel.background_job AS job
+    SET state = 'PENDING',
+      attempt = job.attempt - (held.kind <> 'retry')::int,
+      run_at = CASE WHEN held.kind = 'released' THEN job.run_at
+        ELSE date_trunc('milliseconds', now() + held.delay_ms * interval '1 millisecond') END,
+      lease_expires_at = NULL,
+      owner = NULL,
+      crashes = CASE WHEN held.has_run IS FALSE THEN job.crashes ELSE 0 END,
+      errors = CASE WHEN held.error IS NULL THEN job.errors
+        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
+        ELSE job.errors || held.error END
+    FROM held
+    WHERE job.id = held.id AND held.kind IN ('retry', 'snooze', 'released')
+  ),
+  finished AS (
+    DELETE FROM evenkeel.background_job AS job
+    USING held
+    WHERE job.id = held.id AND held.kind IN ('succeeded', 'dead', 'cancelled')
+    RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
+      job.attempt, job.unique_key, job.correlation_id, job.created_at, job.redriven_from,
+      held.kind, held.result, held.reason, held.error,
+      CASE WHEN held.error IS NULL THEN job.errors
+        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
+        ELSE job.errors || held.error END AS errors
+  ),
+  history AS (
+    INSERT INTO evenkeel.background_job_history (
+      id, tenant_id, type, version, payload, lane, outcome, priority, run_at, attempt, unique_key, result,
+      errors, correlation_id, created_at
+    )
+    SELECT id, tenant_id, type, version, payload, lane, upper(kind)::evenkeel.job_outcome, priority, run_at,
+      attempt, unique_key, result, errors, correlation_id, created_at
+    FROM finished
+  ),
+  letters AS (
+    INSERT INTO evenkeel.background_dead_letter (
+      kind, source_id, tenant_id, name, reason, error, payload, history, previous_id
+    )
+    SELECT 'JOB', id::text, tenant_id, type, reason, error ->> 'message', payload, errors, redriven_from
+    FROM finished
+    WHERE kind = 'dead'
+    ON CONFLICT (kind, source_id) WHERE status = 'OPEN' DO NOTHING
+  )
+SELECT id::text FROM held`;
+
+/**
+ * The same for a batch of nothing but successes, the usual case, without locking its rows first: one write less
+ * per job. They are taken in the order of their ids here too, as the array is sorted and its index is read in
+ * that order; were it read otherwise, Postgres would end a deadlock with a heartbeat by an error, and the batch
+ * would be settled again.
+ */
+export const succeedStatement: string = `
+WITH
+  finished AS (
+    DELETE FROM evenkeel.background_job AS job
+    WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}
+      -- IS TRUE keeps it from becoming a join, whose plan would go by estimates: here it is looked up in a hash table.
+      AND ((job.id, job.fence) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[]))) IS TRUE
+    RETURNING job.id, job.fence, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
+      job.attempt, job.unique_key, job.errors, job.correlation_id, job.created_at
+  ),
+  history AS (
+    INSERT INTO evenkeel.background_job_history (
+      id, tenant_id, type, version, payload, lane, outcome, priority, run_at, attempt, unique_key, result,
+      errors, correlation_id, created_at
+    )
+    SELECT id, tenant_id, type, version, payload, lane, 'SUCCEEDED', priority, run_at, attempt, unique_key,
+      CASE WHEN $3::text IS NOT NULL THEN $3::jsonb -> (id || ' ' || fence) END, errors, correlation_id, created_at
+    FROM finished
+  )
+SELECT id::text FROM finished`;
+
+/** See {@link JobStore.settle}. */
+export async function settleJobs(
+  sql: SqlClient,
+  settlements: readonly Settlement[],
+): Promise<Set<string>> {
+  if (settlements.length === 0) return new Set();
+  const isAllDone = settlements.every(({ kind }) => kind === "succeeded");
+  const rows = isAllDone
+    ? await sql.query<{ id: string }>(succeedStatement, encodeSuccesses(settlements))
+    : await sql.query<{ id: string }>(settleStatement, [
+        `[${settlements.map(encodeSettlement).join(",")}]`,
+      ]);
+  return new Set(rows.map((row) => row.id));
+}
+
+/** The ids and fences as arrays, and the results there are as an object by both. */
+function encodeSuccesses(settlements: readonly Settlement[]): (string | null)[] {
+  const results: string[] = [];
+  for (const settlement of settlements) {
+    if (settlement.kind !== "succeeded") continue;
+    const result = encodeResult(settlement.result);
+    if (result !== undefined) results.push(`"${settlement.id} ${settlement.fence}":${result}`);
+  }
+  return [
+    `{${settlements.map(({ id }) => id).join(",")}}`,
+    `{${settlements.map(({ fence }) => fence).join(",")}}`,
+    results.length > 0 ? `{${results.join(",")}}` : null,
+  ];
+}
+
+function encodeSettlement(settlement: Settlement): string {
+  const { id, fence, kind } = settlement;
+  switch (kind) {
+    case "succeeded": {
+      const result = encodeResult(settlement.result);
+      const fields = JSON.stringify({ id, fence, kind });
+      return result === undefined ? fields : `${fields.slice(0, -1)},"result":${result}}`;
+    }
+    case "retry":
+      return JSON.stringify({
+        id,
+        fence,
+        kind,
+        delay_ms: settlement.delayMs,
+        error: recordAttemptError(settlement.error),
+      });
+    case "snooze":
+      return JSON.stringify({
+        id,
+        fence,
+        kind,
+        delay_ms: settlement.delayMs,
+        has_run: settlement.hasRun,
+      });
+    case "dead":
+      return JSON.stringify({
+        id,
+        fence,
+        kind,
+        reason: settlement.reason,
+        error: recordAttemptError(settlement.error),
+      });
+    case "released":
+      return JSON.stringify({ id, fence, kind, has_run: settlement.hasRun });
+    case "cancelled":
+      return JSON.stringify({ id, fence, kind });
+  }
+}

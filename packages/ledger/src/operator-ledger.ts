@@ -1,0 +1,72 @@
+import type { SqlClient } from "./database/database.ts";
+import { LedgerError } from "./database/ledger-error.ts";
+import { listAudit, type AuditEntry, type AuditFilter } from "./audit/audit.ts";
+import {
+  createScopedDeadLetters,
+  type DeadLetterFilter,
+  type ScopedDeadLetters,
+} from "./dead-letters/dead-letter-records.ts";
+import { discardLetters, requeueLetters, type RequeueItem } from "./dead-letters/redrive.ts";
+import { createScopedEffects, resolveEffect, type OperatorEffects } from "./jobs/effect-records.ts";
+import { createScopedJobs, type ScopedJobs } from "./jobs/job-records.ts";
+import type { Page } from "./database/page.ts";
+import { createOperatorQueue, type OperatorQueue } from "./jobs/queue-controls.ts";
+import { createScopedRuns, type ScopedRuns } from "./runs/run-records.ts";
+import { decideSchedule, type OperatorSchedules } from "./schedules/schedule-controls.ts";
+import { everyTenant } from "./database/tenant-scope.ts";
+
+/** Dead letters as an operator decides about them. Each decision is audited. */
+export interface OperatorDeadLetters extends ScopedDeadLetters {
+  /**
+   * Puts the work of open letters back, each once however many operators ask: a job is enqueued anew, a run's
+   * event is sent again through the outbox under a new id, an event of the outbox waits to be sent again. The
+   * job, the letter and the audit entry change in one statement. Answers the letters requeued; the others are
+   * no longer open, have nothing to put back, or their unique key is taken.
+   */
+  requeue(items: readonly RequeueItem[], reason?: string): Promise<string[]>;
+  /** Closes open letters, at most `limit`, 100 by default. Answers their ids. */
+  discard(
+    filter: DeadLetterFilter,
+    decision: { readonly reason: string; readonly limit?: number },
+  ): Promise<string[]>;
+}
+
+/** What an operator may see and do: every tenant's rows, under a name. */
+export interface OperatorLedger {
+  readonly jobs: ScopedJobs;
+  /** What jobs did outside the database. */
+  readonly effects: OperatorEffects;
+  readonly runs: ScopedRuns;
+  readonly deadLetters: OperatorDeadLetters;
+  readonly schedules: OperatorSchedules;
+  readonly queue: OperatorQueue;
+  /** What operators did, the newest first. */
+  audit(filter?: AuditFilter & Page): Promise<AuditEntry[]>;
+}
+
+/** The ledger as an operator sees it. @throws LedgerError `invalid_actor`. */
+export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLedger {
+  if (typeof actor !== "string" || actor.trim() === "" || actor.length > 200) {
+    throw new LedgerError("invalid_actor", "An operator's name must have 1 to 200 characters.");
+  }
+  const scope = everyTenant(sql);
+  return {
+    jobs: createScopedJobs(scope, actor),
+    effects: {
+      ...createScopedEffects(scope),
+      resolve: (jobId, name, decision) => resolveEffect(sql, actor, { ...decision, jobId, name }),
+    },
+    runs: createScopedRuns(scope),
+    deadLetters: {
+      ...createScopedDeadLetters(scope),
+      requeue: (items, reason) => requeueLetters(sql, actor, items, reason),
+      discard: (filter, decision) => discardLetters(scope, actor, filter, decision),
+    },
+    schedules: {
+      pause: (id, { reason } = {}) => decideSchedule(sql, actor, { id, paused: true, reason }),
+      resume: (id, { reason } = {}) => decideSchedule(sql, actor, { id, paused: false, reason }),
+    },
+    queue: createOperatorQueue(sql, actor),
+    audit: (filter) => listAudit(scope, filter),
+  };
+}

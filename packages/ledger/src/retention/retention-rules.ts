@@ -1,0 +1,208 @@
+import type { RetentionPolicy } from "./resolved-retention.ts";
+
+/** Which rows of one table and status may go. */
+export interface RetentionRule {
+  readonly table: keyof RetentionPolicy;
+  /** The policy's word for it. */
+  readonly status: string;
+  /** The table's name in Postgres. */
+  readonly relation: string;
+  /** The column that an index orders and that is never younger than the row's age. */
+  readonly orderedBy: string;
+  /** What else holds for a row that may go, over `t`. It repeats the literals of its index's predicate. */
+  readonly where: string;
+  /** Whether a row keeps something from happening twice: it stays as long as a repetition can come. */
+  readonly isDedupe: boolean;
+  /** The `table.status` that must not be kept longer: these rows wait for those to go. */
+  readonly outlives?: string;
+}
+
+/**
+ * The moment before which a row is old, of the database's clock. `$1` is the age in seconds. `now()` and
+ * not `clock_timestamp()`: only a stable function can bound an index scan.
+ */
+export const cutoff = `now() - $1::double precision * interval '1 second'`;
+
+// Every EXISTS below ends with OFFSET 0: it stays a probe per row, and is never turned into a join that
+// would read another table whole because the estimates are off.
+
+/** No operator still has to decide about what failed here. */
+function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH" | "EVENT", sourceId: string): string {
+  return `NOT EXISTS (
+    SELECT FROM "evenkeel"."background_dead_letter" AS "l"
+    WHERE "l"."kind" = '${kind}' AND "l"."source_id" = ${sourceId} AND "l"."status" = 'OPEN'
+    OFFSET 0
+  )`;
+}
+
+/** The run `r` may still write: a stale one until it was silent for as long as the row is kept. */
+const runIsUnsettled = `("r"."status" = 'RUNNING'
+      OR ("r"."status" = 'STALE' AND "r"."heartbeat_at" >= ${cutoff}))`;
+
+// A window's age counts from its end: until then ticks belong to it, and windows of a cron schedule may be
+// weeks long. The newest window of a schedule stays: it tells the watchdog where to go on looking.
+const windowIsOver = `"t"."updated_at" < ${cutoff}
+  AND "t"."window_start" + "t"."window_seconds" * interval '1 second' < ${cutoff}
+  AND "t"."window_start" < (
+    SELECT "n"."window_start" FROM "evenkeel"."background_dispatch_window" AS "n"
+    WHERE "n"."schedule" = "t"."schedule" ORDER BY "n"."window_start" DESC LIMIT 1
+  )
+  AND NOT EXISTS (
+    SELECT FROM "evenkeel"."background_function_run" AS "r"
+    WHERE "r"."dispatch_key" = "t"."dispatch_key" AND ${runIsUnsettled}
+    OFFSET 0
+  )
+  AND ${withoutOpenLetter("DISPATCH", `"t"."dispatch_key"`)}`;
+
+const windowIsGone = `NOT EXISTS (
+    SELECT FROM "evenkeel"."background_dispatch_window" AS "w"
+    WHERE "w"."dispatch_key" = "t"."dispatch_key"
+    OFFSET 0
+  )`;
+
+// A run goes after the guard that names it: a guard asks how its holder ended before it gives way.
+const runIsOver = `${windowIsGone}
+  AND NOT EXISTS (
+    SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
+    WHERE "g"."function_id" = "t"."function_id" AND "g"."dispatch_key" = "t"."dispatch_key"
+      AND "g"."continuation" = "t"."continuation" AND "g"."run_id" = "t"."run_id"
+    OFFSET 0
+  )
+  AND ${withoutOpenLetter("RUN", `"t"."run_id"`)}`;
+
+function windows(status: keyof RetentionPolicy["windows"], orderedBy: string): RetentionRule {
+  return {
+    table: "windows",
+    status,
+    relation: "background_dispatch_window",
+    orderedBy,
+    where: `"t"."status" = '${status}' AND ${windowIsOver}`,
+    isDedupe: true,
+  };
+}
+
+function runs(
+  status: keyof RetentionPolicy["runs"],
+  orderedBy: "finished_at" | "heartbeat_at" = "finished_at",
+): RetentionRule {
+  return {
+    table: "runs",
+    status,
+    relation: "background_function_run",
+    orderedBy,
+    where: `"t"."status" = '${status}' AND ${runIsOver}`,
+    isDedupe: true,
+    outlives: "guards.TAKEN",
+  };
+}
+
+function jobHistory(status: keyof RetentionPolicy["jobHistory"]): RetentionRule {
+  return {
+    table: "jobHistory",
+    status,
+    relation: "background_job_history",
+    orderedBy: "finished_at",
+    where: `"t"."outcome" = '${status}' AND ${withoutOpenLetter("JOB", `"t"."id"::text`)}`,
+    isDedupe: false,
+  };
+}
+
+function deadLetters(status: keyof RetentionPolicy["deadLetters"]): RetentionRule {
+  return {
+    table: "deadLetters",
+    status,
+    relation: "background_dead_letter",
+    orderedBy: "resolved_at",
+    where: `"t"."status" = '${status}'`,
+    // A failure that is reported again finds its letter.
+    isDedupe: true,
+  };
+}
+
+function outbox(status: keyof RetentionPolicy["outbox"]): RetentionRule {
+  return {
+    table: "outbox",
+    status,
+    relation: "background_outbox_event",
+    orderedBy: "settled_at",
+    where: `"t"."status" = '${status}' AND "t"."settled_at" IS NOT NULL
+  AND ${withoutOpenLetter("EVENT", `"t"."event_id"`)}`,
+    // An event that is added again finds its id.
+    isDedupe: true,
+  };
+}
+
+/**
+ * Every rule, in the order in which they are applied: what waits for other rows comes before them. So no
+ * rule's answer depends on what the same call deletes, and a dry run says what the call would do.
+ */
+export const retentionRules: readonly RetentionRule[] = [
+  runs("SUCCEEDED"),
+  runs("FAILED"),
+  runs("CANCELLED"),
+  runs("SKIPPED_DUPLICATE"),
+  runs("STALE", "heartbeat_at"),
+  {
+    table: "guards",
+    status: "TAKEN",
+    relation: "background_dispatch_guard",
+    orderedBy: "taken_at",
+    where: `${windowIsGone}
+  AND NOT EXISTS (
+    SELECT FROM "evenkeel"."background_function_run" AS "r"
+    WHERE "r"."dispatch_key" = "t"."dispatch_key" AND "r"."function_id" = "t"."function_id"
+      AND ${runIsUnsettled}
+    OFFSET 0
+  )`,
+    isDedupe: true,
+    outlives: "windows.ENQUEUED",
+  },
+  windows("ENQUEUED", "enqueued_at"),
+  windows("INLINE_EMERGENCY", "window_start"),
+  windows("MISSED", "window_start"),
+  windows("SKIPPED_OVERLAP", "window_start"),
+  jobHistory("SUCCEEDED"),
+  jobHistory("DEAD"),
+  jobHistory("CANCELLED"),
+  {
+    table: "effects",
+    status: "RECORDED",
+    relation: "background_effect",
+    orderedBy: "started_at",
+    // A job that waits or runs asks for what it did before, and so does one that an operator puts back.
+    where: `NOT EXISTS (
+    SELECT FROM "evenkeel"."background_job" AS "j" WHERE "j"."id" = "t"."job_id"
+    OFFSET 0
+  )
+  AND ${withoutOpenLetter("JOB", `"t"."job_id"::text`)}`,
+    isDedupe: false,
+  },
+  {
+    table: "uniqueKeys",
+    status: "RECORDED",
+    relation: "background_job_unique_key",
+    orderedBy: "enqueued_at",
+    // Nobody holds it any more, whatever is asked.
+    where: `NOT EXISTS (
+    SELECT FROM "evenkeel"."background_job" AS "j" WHERE "j"."id" = "t"."job_id"
+    OFFSET 0
+  )
+  AND NOT EXISTS (
+    SELECT FROM "evenkeel"."background_job_history" AS "h" WHERE "h"."id" = "t"."job_id"
+    OFFSET 0
+  )`,
+    isDedupe: false,
+  },
+  deadLetters("REQUEUED"),
+  deadLetters("DISCARDED"),
+  outbox("SENT"),
+  outbox("REFUSED"),
+  {
+    table: "audit",
+    status: "RECORDED",
+    relation: "background_audit_entry",
+    orderedBy: "at",
+    where: "true",
+    isDedupe: false,
+  },
+];

@@ -1,0 +1,120 @@
+import { randomUUID } from "node:crypto";
+
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { createLedger, type Ledger } from "../ledger.ts";
+import type { ClaimOutcome, WindowClaim } from "./window-store.ts";
+
+let database: TestDatabase;
+let ledger: Ledger;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  ledger = createLedger({ pool: database.pool });
+});
+afterAll(async () => {
+  await ledger.close();
+  await database.drop();
+});
+
+function claimFor(dispatchKey: string, change: Partial<WindowClaim> = {}): WindowClaim {
+  return {
+    dispatchKey,
+    schedule: "background-jobs",
+    scope: "global",
+    windowStart: new Date("2026-01-01T00:00:00Z"),
+    windowSeconds: 60,
+    lane: "stable",
+    owner: "host-1",
+    correlationId: randomUUID(),
+    leaseMs: 30_000,
+    ...change,
+  };
+}
+
+function fenceOf(outcome: ClaimOutcome): string {
+  if (outcome.outcome !== "claimed") throw new Error(`Expected a claim, got ${outcome.outcome}`);
+  return outcome.fence;
+}
+
+async function expire(dispatchKey: string): Promise<void> {
+  await database.pool.query(
+    `UPDATE evenkeel.background_dispatch_window SET lease_expires_at = now() - interval '1 second' WHERE dispatch_key = $1`,
+    [dispatchKey],
+  );
+}
+
+test("of 200 concurrent claims of one window one wins and the others are counted as duplicates", async () => {
+  const key = randomUUID();
+  const ledgers = [1, 2, 3, 4].map(() => createLedger({ pool: database.connect() }));
+  const outcomes = await Promise.all(
+    Array.from({ length: 200 }, (_, index) => {
+      const host = ledgers[index % 4] ?? ledger;
+      return host.windows.claim(claimFor(key, { owner: `host-${index % 4}` }));
+    }),
+  );
+  expect(outcomes.filter(({ outcome }) => outcome === "claimed")).toHaveLength(1);
+  expect(await ledger.windows.find(key)).toMatchObject({
+    status: "DISPATCHING",
+    claimCount: 1,
+    duplicateCount: 199,
+  });
+});
+
+test("a window whose send failed is claimed again at once, under a new fence", async () => {
+  const key = randomUUID();
+  const first = fenceOf(await ledger.windows.claim(claimFor(key)));
+  expect(await ledger.windows.markFailed(key, first, "ECONNREFUSED")).toBe(true);
+  const second = await ledger.windows.claim(claimFor(key));
+  expect(second).toMatchObject({ outcome: "claimed", claimCount: 2 });
+  expect(fenceOf(second)).not.toBe(first);
+  expect(await ledger.windows.find(key)).toMatchObject({ failureCount: 1, duplicateCount: 0 });
+});
+
+test("a expired claim is taken over, and its late owner's writes are refused", async () => {
+  const key = randomUUID();
+  const late = fenceOf(await ledger.windows.claim(claimFor(key)));
+  expect(await ledger.windows.claim(claimFor(key))).toMatchObject({ outcome: "duplicate" });
+  await expire(key);
+  const current = fenceOf(await ledger.windows.claim(claimFor(key, { owner: "host-2" })));
+
+  expect(await ledger.windows.markEnqueued(key, late)).toBe(false);
+  expect(await ledger.windows.markFailed(key, late, "late")).toBe(false);
+  expect(await ledger.windows.markInline(key, late)).toBe(false);
+  expect(await ledger.windows.find(key)).toMatchObject({ status: "DISPATCHING", owner: "host-2" });
+  expect(await ledger.windows.markEnqueued(key, current)).toBe(true);
+});
+
+test("a dispatched window stays dispatched, however late a tick comes", async () => {
+  const key = randomUUID();
+  const fence = fenceOf(await ledger.windows.claim(claimFor(key)));
+  await ledger.windows.markEnqueued(key, fence);
+  await expire(key);
+  const late = await ledger.windows.claim(claimFor(key));
+  expect(late).toMatchObject({ outcome: "duplicate", window: { status: "ENQUEUED" } });
+  expect(await ledger.windows.markFailed(key, fence, "too late")).toBe(false);
+});
+
+test("a paused schedule claims nothing until it is resumed", async () => {
+  const key = randomUUID();
+  const claim = claimFor(key, { schedule: "paused-schedule" });
+  await ledger.asOperator("ops").schedules.pause("paused-schedule", { reason: "incident" });
+  expect(await ledger.windows.claim(claim)).toEqual({ outcome: "paused", reason: "incident" });
+  expect(await ledger.windows.find(key)).toBeUndefined();
+  await ledger.asOperator("ops").schedules.resume("paused-schedule");
+  expect(await ledger.windows.claim(claim)).toMatchObject({ outcome: "claimed" });
+});
+
+test("an error's credentials never reach the row", async () => {
+  const key = randomUUID();
+  const fence = fenceOf(await ledger.windows.claim(claimFor(key)));
+  await ledger.windows.markFailed(
+    key,
+    fence,
+    "connect postgresql://app:hunter2@db/app failed; Authorization: Bearer abc.def",
+  );
+  const window = await ledger.windows.find(key);
+  expect(window?.lastError).toContain("postgresql://[redacted]@db/app");
+  expect(window?.lastError).not.toMatch(/hunter2|abc\.def/u);
+});
