@@ -24,7 +24,7 @@ export interface IsolatedJobOutcome {
   readonly jobId: string;
 }
 
-const endings = ["succeeded", "retried", "snoozed", "dead", "refused", "released"] as const;
+const endings = ["succeeded", "retried", "snoozed", "dead", "lost", "released"] as const;
 
 /**
  * Creates the function that runs isolated jobs, one per run, by turns of their tenants. The fence in the event makes

@@ -23,7 +23,7 @@ test("without any tick, work starts on a nudge; while its drain waits, what foll
   await vi.waitUntil(() => app.notes.length === 3, patience);
   await vi.waitUntil(() => ledger.jobs.hasPoller("stable"), patience);
   await app.enqueueNotes(2);
-  expect(await nudge()).toEqual({ outcome: "attended" });
+  expect(await nudge()).toEqual({ outcome: "polled" });
   await vi.waitUntil(() => app.notes.length === 5, patience);
   expect(await runsOf(app)).toBe(1);
   // Its drain ends by itself, and then quiet begins anew.

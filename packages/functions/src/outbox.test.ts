@@ -44,6 +44,6 @@ test("an event that the server refuses is a dead letter, and the next one goes o
 test("a server that is away refuses nothing: the event waits", async () => {
   await app.ledger.outbox.add(app.database.pool, { name: "order/placed", data: {} });
   app.engine.faults.refuseEvents({ for: "1h" });
-  expect(await relay().run()).toEqual({ sent: 0, refused: 0, outcome: "away" });
+  expect(await relay().run()).toEqual({ sent: 0, refused: 0, outcome: "unavailable" });
   expect(await app.ledger.outbox.backlog()).toMatchObject({ pending: 1, refused: 0 });
 });

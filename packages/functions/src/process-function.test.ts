@@ -98,7 +98,7 @@ const emptyReport: DrainReport = {
   retried: 0,
   snoozed: 0,
   dead: 0,
-  refused: 0,
+  lost: 0,
   released: 0,
   delegated: 0,
   remaining: false,

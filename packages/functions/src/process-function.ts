@@ -115,7 +115,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
         retried: 0,
         snoozed: 0,
         dead: 0,
-        refused: 0,
+        lost: 0,
         released: 0,
         delegated: 0,
       };
@@ -198,7 +198,7 @@ const countNames = [
   "retried",
   "snoozed",
   "dead",
-  "refused",
+  "lost",
   "released",
   "delegated",
 ] as const satisfies readonly (keyof DrainCounts)[];

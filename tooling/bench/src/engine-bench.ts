@@ -1,18 +1,12 @@
 // Measures the engine against its budgets: events to a one-step function, in process, on one core.
-// Usage: node bench/engine-bench.ts [--events 10000] [--json]
+// Usage: node tooling/bench/src/engine-bench.ts [--events 10000] [--json]
 import { cpus } from "node:os";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
-import {
-  type Clock,
-  type Engine,
-  createEngine,
-  realClock,
-  virtualClock,
-} from "../../../packages/engine/src/index.ts";
+import { type Clock, type Engine, createEngine, realClock, virtualClock } from "@evenkeel/engine";
 
 interface Measure {
   readonly runsPerSecond: number;

@@ -38,16 +38,7 @@ if (load !== undefined) {
   const ok = printReport(await bench({ quick: values.quick }), values.json);
   process.exitCode = ok ? 0 : 1;
 } else if (name === "engine") {
-  const script = join(
-    import.meta.dirname,
-    "..",
-    "..",
-    "..",
-    "packages",
-    "engine",
-    "bench",
-    "engine-bench.ts",
-  );
+  const script = join(import.meta.dirname, "engine-bench.ts");
   const args = values.json ? [script, "--json"] : [script];
   process.exitCode = spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1;
 } else {

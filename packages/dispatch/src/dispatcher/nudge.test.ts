@@ -65,7 +65,7 @@ test("a nudge sends the process event of its second, and nothing while the lane 
   ]);
   expect(sent[0]?.[0]?.data.dispatchKey).toMatch(/\|v1\|global\|1\|.*\.000Z$/u);
   await ledger.jobs.acquirePoller({ lane: "stable", pollerId: randomUUID(), forMs: 60_000 });
-  expect(await nudge()).toEqual({ outcome: "attended" });
+  expect(await nudge()).toEqual({ outcome: "polled" });
   expect(sent).toHaveLength(1);
 });
 
@@ -132,7 +132,7 @@ test("a failed send is on record, rests, and never becomes inline work", async (
     receipt: { mode: "dispatch-failed", reason: "Inngest is away." },
   });
   expect(await windowsOf()).toMatchObject([{ status: "ENQUEUE_FAILED" }]);
-  expect(await nudge()).toEqual({ outcome: "resting" });
+  expect(await nudge()).toEqual({ outcome: "backing-off" });
 });
 
 test("a ledger that does not answer is no error of the caller's", async () => {
@@ -157,5 +157,5 @@ test("a look that the ledger never answers fails in time, and the nudges after i
     ledgerTimeoutMs: 20,
   });
   expect(await nudge()).toMatchObject({ outcome: "failed", error: "No answer within 20 ms." });
-  expect(await nudge()).toEqual({ outcome: "attended" });
+  expect(await nudge()).toEqual({ outcome: "polled" });
 });

@@ -30,7 +30,7 @@ export interface NudgeOptions {
  * failed, and the next is tried later; otherwise the dispatch's receipt, or the error that kept it from being made.
  */
 export type NudgeOutcome =
-  | { readonly outcome: "attended" | "resting" }
+  | { readonly outcome: "polled" | "backing-off" }
   | { readonly outcome: "dispatched" | "not-dispatched"; readonly receipt: Receipt }
   | { readonly outcome: "failed"; readonly error: string };
 
@@ -70,8 +70,8 @@ export function createNudge(options: NudgeOptions): Nudge {
     for (;;) {
       // Later nudges wait for this one: a connection that hangs must not silence them all.
       const hasPoller = await withDeadline(ledgerTimeoutMs, () => ledger.jobs.hasPoller(lane));
-      if (hasPoller) return { outcome: "attended" };
-      if (clock.now().getTime() < cooldownUntilMs) return { outcome: "resting" };
+      if (hasPoller) return { outcome: "polled" };
+      if (clock.now().getTime() < cooldownUntilMs) return { outcome: "backing-off" };
       const receipt = await dispatcher.nudge({ schedule, source: "nudge" });
       if (receipt.mode !== "dispatch-duplicate-suppressed") {
         const isSent = receipt.mode === "dispatch-only";

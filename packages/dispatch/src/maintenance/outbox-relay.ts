@@ -49,7 +49,7 @@ export interface RelayReport {
    * `drained`: nothing is left; `idle`: nothing was there, or another host sends; `away`: a send failed, and is
    * tried again later; `stopped`: the signal fired.
    */
-  readonly outcome: "drained" | "idle" | "away" | "stopped";
+  readonly outcome: "drained" | "idle" | "unavailable" | "stopped";
 }
 
 /** Sends what the outbox holds. */
@@ -144,7 +144,7 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
         refused: result.refused.map(({ event, error }) => ({ place: event.place, error })),
         ...(failure === undefined ? {} : { failure: toFailure(failure, failureCount) }),
       });
-      if (failure !== undefined) return { sent, refused, outcome: "away" };
+      if (failure !== undefined) return { sent, refused, outcome: "unavailable" };
       size = Math.min(batchSize, size * 2);
       const pauseMs = (batch.length / maxPerSecond) * 1_000 - (performance.now() - startedAt);
       if (pauseMs > 0) await sleep(pauseMs, undefined, { signal }).catch(() => {});

@@ -48,9 +48,9 @@ export class Attempt {
   start(handler: JobHandler, leftMs: number): void {
     const { definition } = handler;
     const { crashes } = this.job;
-    if (crashes >= definition.maxCrashes) return this.#end({ kind: "poisonous", crashes });
-    if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "used_up" });
-    if (this.job.version > definition.version) return this.#end({ kind: "too_new" });
+    if (crashes >= definition.maxCrashes) return this.#end({ kind: "poison", crashes });
+    if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "attempts_exhausted" });
+    if (this.job.version > definition.version) return this.#end({ kind: "unsupported_version" });
     void this.#run(handler, Math.max(1, leftMs));
   }
 
@@ -67,7 +67,7 @@ export class Attempt {
 
   /** Ends an interrupted attempt whose handler goes on. */
   abandon(): void {
-    this.#end({ kind: "overstayed" });
+    this.#end({ kind: "grace_exceeded" });
   }
 
   async #run(handler: JobHandler, leftMs: number): Promise<void> {
@@ -75,7 +75,7 @@ export class Attempt {
     const allowedMs = Math.min(timeoutMs, Math.floor(leftMs));
     try {
       const prepared = handler.prepare(this.job.payload, this.job.version);
-      if (!prepared.ok) return this.#end({ kind: "unreadable", issues: prepared.issues });
+      if (!prepared.ok) return this.#end({ kind: "invalid_payload", issues: prepared.issues });
       this.#cancelTimeout = this.#clock.setTimer(() => {
         this.#controller.abort(abortReasons.timedOut(allowedMs));
         this.#end({ kind: "timed_out", timeoutMs, allowedMs });

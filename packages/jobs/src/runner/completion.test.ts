@@ -59,7 +59,7 @@ test("an effect and its job's settlement commit together", async () => {
       await job.completeIn(tx, { n: job.payload.n });
     }),
   );
-  expect(report).toMatchObject({ claimed: 50, succeeded: 50, refused: 0, retried: 0 });
+  expect(report).toMatchObject({ claimed: 50, succeeded: 50, lost: 0, retried: 0 });
   expect(await effects()).toBe(50);
   const history = await queue.history();
   expect(history.map(({ outcome, result }) => ({ outcome, result }))).toEqual(
@@ -103,7 +103,7 @@ test("a worker that was taken for dead cannot commit: its effect is rolled back 
       await job.completeIn(tx);
     });
   // It claims no more than this one, which it would else take over from itself.
-  expect(await drain(isDead, 1)).toMatchObject({ succeeded: 0, refused: 1 });
+  expect(await drain(isDead, 1)).toMatchObject({ succeeded: 0, lost: 1 });
   const { rows } = await queue.database.pool.query(`SELECT "job" FROM "effect"`);
   expect(rows).toEqual([{ job: "by the other" }]);
   expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 2 }]);
@@ -115,7 +115,7 @@ test("a completed job that fails afterwards has succeeded", async () => {
     await inTransaction((tx) => job.completeIn(tx));
     throw new Error("Too late to matter.");
   });
-  expect(report).toMatchObject({ succeeded: 1, retried: 0, refused: 0 });
+  expect(report).toMatchObject({ succeeded: 1, retried: 0, lost: 0 });
   expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED" }]);
 });
 
@@ -136,7 +136,7 @@ test("a transaction that hangs after its settlement holds up no other job's", as
   const draining = runner.drain({ budgetMs: 60_000 });
   await vi.waitFor(async () => expect(await queue.history()).toHaveLength(1), { timeout: 10_000 });
   release.resolve(undefined);
-  expect(await draining).toMatchObject({ claimed: 2, succeeded: 2, retried: 0, refused: 0 });
+  expect(await draining).toMatchObject({ claimed: 2, succeeded: 2, retried: 0, lost: 0 });
 });
 
 test("a transaction in which completeIn fails leaves a failed attempt, even if the handler hides it", async () => {

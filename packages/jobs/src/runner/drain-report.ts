@@ -14,7 +14,7 @@ export interface DrainReport {
   readonly snoozed: number;
   readonly dead: number;
   /** Results dropped because the job was no longer held, or could not be settled while it was. */
-  readonly refused: number;
+  readonly lost: number;
   /** Claimed and given back without an attempt being counted. */
   readonly released: number;
   /** Isolated jobs handed over to runs of their own. */

@@ -102,7 +102,7 @@ export class Drain {
     retried: 0,
     snoozed: 0,
     dead: 0,
-    refused: 0,
+    lost: 0,
     released: 0,
     delegated: 0,
   };
@@ -398,7 +398,7 @@ export class Drain {
     if (handler === undefined) return;
     // Its lease expired unnoticed, and this very drain claimed it again.
     const older = this.#attempts.get(job.id);
-    if (older !== undefined || this.#waiting.delete(job.id)) this.#counts.refused += 1;
+    if (older !== undefined || this.#waiting.delete(job.id)) this.#counts.lost += 1;
     older?.lose();
     this.#waiting.add(job, handler);
     this.#leases.track(job.id, job.fence, claimedAtMs, () => this.#loseLease(job));
@@ -406,7 +406,7 @@ export class Drain {
 
   /** A job is no longer this drain's. */
   #loseLease(job: ClaimedJob): void {
-    this.#counts.refused += 1;
+    this.#counts.lost += 1;
     const { id: jobId, type, tenantId, attempt } = job;
     this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
     this.#leases.untrack(job.id);

@@ -182,7 +182,7 @@ test("a worker that was taken for dead records nothing, and begins nothing", asy
       .once("mail", async () => "sent")
       .catch((error: unknown) => codes.push(codeOf(error)));
   });
-  expect(report).toMatchObject({ refused: 1, succeeded: 0 });
+  expect(report).toMatchObject({ lost: 1, succeeded: 0 });
   expect(codes).toEqual(["lease_lost", "lease_lost"]);
   expect(new Set(calls).size).toBe(1);
   expect(await effects()).toEqual([{ state: "DONE", tries: 2, result: { receipt: 8 } }]);

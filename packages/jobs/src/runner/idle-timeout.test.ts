@@ -109,7 +109,7 @@ test("trouble with the poller lease costs no job and ends no drain", async () =>
   });
 });
 
-test("while a rate holds due work back, the pollerId waits for it", async () => {
+test("while a rate holds due work back, the poller waits for it", async () => {
   await queue.ledger
     .asOperator("night")
     .queue.limit({ tenantId: "t" }, { rate: { jobs: 2, periodMs: 1_000 } });

@@ -68,7 +68,7 @@ test("a run that begins before its hand-over is written has the job, in the same
       expect(await runner.runOne({ id, fence: job?.fence ?? "" })).toMatchObject({ succeeded: 1 });
     },
   });
-  expect(report).toMatchObject({ claimed: 1, delegated: 1, refused: 0 });
+  expect(report).toMatchObject({ claimed: 1, delegated: 1, lost: 0 });
   expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 1 }]);
 });
 

@@ -123,8 +123,8 @@ export class JobSettler {
           counts.succeeded += 1;
           return;
         }
-        counts[isAccepted ? countedAs[decision.kind] : "refused"] += 1;
-        if (!isAccepted) logger.warn("job.refused", { ...fields, kind: decision.kind });
+        counts[isAccepted ? countedAs[decision.kind] : "lost"] += 1;
+        if (!isAccepted) logger.warn("job.lost", { ...fields, kind: decision.kind });
         else if (decision.kind === "dead" || decision.kind === "retry") {
           const { code } = decision.error;
           const reason = decision.kind === "dead" ? decision.reason : undefined;

@@ -79,7 +79,7 @@ test("a job that takes longer than a lease is kept by heartbeats, every third of
   expect((await beaten).size).toBe(1);
   expect(await readLeaseSeconds()).toBeGreaterThan(0);
   gate.release();
-  expect(await drain).toMatchObject({ claimed: 1, succeeded: 1, refused: 0 });
+  expect(await drain).toMatchObject({ claimed: 1, succeeded: 1, lost: 0 });
 });
 
 test("a job that another took over is told to stop, and its result is dropped", async () => {
@@ -93,7 +93,7 @@ test("a job that another took over is told to stop, and its result is dropped", 
   const { jobs } = await queue.ledger.jobs.claim({ lane: "stable", ...request });
   expect(jobs).toHaveLength(1);
   clock.advance(leaseMs / 3);
-  expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, refused: 1 });
+  expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, lost: 1 });
   expect(signal.reason).toMatchObject({ code: "lease_lost" });
   gate.release();
   expect(await queue.history()).toEqual([]);
@@ -121,7 +121,7 @@ test("a lease that runs out while the database does not answer tells the job to 
   }
   expect(passedMs).toBeLessThanOrEqual(leaseMs + 10_000);
   expect(signal.reason).toMatchObject({ code: "lease_lost" });
-  expect(await drain).toMatchObject({ claimed: 1, refused: 1 });
+  expect(await drain).toMatchObject({ claimed: 1, lost: 1 });
   await blocker.query("ROLLBACK");
   blocker.release();
   gate.release();
@@ -242,7 +242,7 @@ test("while the database takes no settlements, no more jobs are run that would h
   const ticking = setInterval(() => clock.advance(20), 5);
   const report = await runner.drain({ budgetMs: 24 * 3_600_000 });
   clearInterval(ticking);
-  expect(report).toMatchObject({ claimed: 60, succeeded: 60, refused: 0 });
+  expect(report).toMatchObject({ claimed: 60, succeeded: 60, lost: 0 });
   expect(ranAtSettlement[0]).toBeLessThan(12);
 });
 

@@ -64,8 +64,8 @@ async function drainWith(ran: number[]): Promise<DrainReport> {
 }
 
 function sumOf(report: DrainReport): number {
-  const { succeeded, retried, snoozed, dead, refused, released } = report;
-  return succeeded + retried + snoozed + dead + refused + released;
+  const { succeeded, retried, snoozed, dead, lost, released } = report;
+  return succeeded + retried + snoozed + dead + lost + released;
 }
 
 test("the jobs of a worker killed in mid-job are run by another once their leases expire", async () => {
@@ -259,10 +259,10 @@ test("one settlement that the database cannot take does not hold up the others",
   const handler = handleJob(countJob, async ({ payload }) => payload.n);
   const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "r" });
   const first = await runner.drain({ budgetMs: 60_000 });
-  expect(first).toMatchObject({ claimed: 40, succeeded: 39, refused: 1 });
+  expect(first).toMatchObject({ claimed: 40, succeeded: 39, lost: 1 });
   for (let attempt = 2; attempt <= 3; attempt += 1) {
     await queue.expireLeases();
-    expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, refused: 1 });
+    expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, lost: 1 });
   }
   await queue.expireLeases();
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 1, dead: 1 });
@@ -282,6 +282,6 @@ test("settlements that were written and whose answer was lost count as what they
   const handler = handleJob(countJob, async () => {});
   const ledger = { jobs: { ...jobs, settle } };
   const runner = createRunner({ ledger, handlers: [handler], owner: "r" });
-  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 3, refused: 0 });
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 3, lost: 0 });
   expect(await queue.history()).toHaveLength(3);
 });

@@ -37,7 +37,7 @@ test("every due job is run once and settled once, by several runners at once", a
   const reports = await Promise.all(runners.map((runner) => runner.drain(budget)));
   expect(seen.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 1_000 }, (_, n) => n));
   expect(reports.reduce((sum, { succeeded }) => sum + succeeded, 0)).toBe(1_000);
-  expect(reports.every(({ remaining, refused }) => !remaining && refused === 0)).toBe(true);
+  expect(reports.every(({ remaining, lost }) => !remaining && lost === 0)).toBe(true);
   const history = await queue.history();
   expect(history).toHaveLength(1_000);
   expect(history[7]).toMatchObject({ outcome: "SUCCEEDED", attempt: 1, result: 7 });
@@ -163,7 +163,7 @@ function heldHandler(): {
   };
 }
 
-test("a expired lease is claimed by another, and the first owner's settlement is refused", async () => {
+test("an expired lease is claimed by another, and the first owner's settlement is refused", async () => {
   await enqueueCounts(queue, 1);
   const first = heldHandler();
   const refusals: string[] = [];
@@ -175,8 +175,8 @@ test("a expired lease is claimed by another, and the first owner's settlement is
   const second = runnerOf(handleJob(countJob, async () => "in time"));
   expect(await second.drain(budget)).toMatchObject({ claimed: 1, succeeded: 1 });
   first.release();
-  expect(await slow).toMatchObject({ succeeded: 0, refused: 1 });
-  expect(refusals).toContain("job.refused");
+  expect(await slow).toMatchObject({ succeeded: 0, lost: 1 });
+  expect(refusals).toContain("job.lost");
   expect(await queue.history()).toMatchObject([
     { outcome: "SUCCEEDED", attempt: 2, result: "in time", errors: [{ code: "lease_expired" }] },
   ]);
@@ -197,7 +197,7 @@ test("a drain that claims its own expired job again runs it once more, and drops
   ).drain(budget);
   await entered.promise;
   await queue.expireLeases();
-  expect(await drain).toMatchObject({ claimed: 2, succeeded: 1, refused: 1 });
+  expect(await drain).toMatchObject({ claimed: 2, succeeded: 1, lost: 1 });
   expect(olderSignal?.reason).toMatchObject({ code: "lease_lost" });
   expect(await queue.history()).toMatchObject([
     { outcome: "SUCCEEDED", attempt: 2, result: "second" },
@@ -229,7 +229,7 @@ test("a gentle stop lets what runs end; an abort gives back what stops for it", 
   await entered.promise;
   abort.abort();
   const report = await aborted;
-  expect(report).toMatchObject({ succeeded: 0, retried: 0, refused: 0, stopped: true });
+  expect(report).toMatchObject({ succeeded: 0, retried: 0, lost: 0, stopped: true });
   // A claim under way may take a job up once more that was just given back, and gives it back too.
   expect(report.released).toBe(report.claimed);
   expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, succeeded: 1 });

@@ -65,11 +65,11 @@ test("whatever is thrown, the decision is one that the ledger can store", () => 
 const outcomes: fc.Arbitrary<AttemptOutcome> = fc.oneof(
   fc.constantFrom<AttemptOutcome>(
     { kind: "interrupted" },
-    { kind: "too_new" },
-    { kind: "used_up" },
-    { kind: "overstayed" },
+    { kind: "unsupported_version" },
+    { kind: "attempts_exhausted" },
+    { kind: "grace_exceeded" },
     { kind: "timed_out", timeoutMs: 1, allowedMs: 1 },
-    { kind: "unreadable", issues: ["n: wrong"] },
+    { kind: "invalid_payload", issues: ["n: wrong"] },
     { kind: "returned", result: 1 },
   ),
   fc
@@ -119,7 +119,7 @@ test("a delay to a time that has just passed is none, and one that is no number 
 
 test("work that was interrupted or is too new costs no attempt", () => {
   expect(decide({ kind: "interrupted" }, 3)).toEqual({ kind: "released" });
-  expect(decide({ kind: "too_new" }, 3)).toMatchObject({ kind: "snooze" });
+  expect(decide({ kind: "unsupported_version" }, 3)).toMatchObject({ kind: "snooze" });
 });
 
 test("an abort is told from a failure by its reason or its name, also as a cause", () => {

@@ -17,19 +17,19 @@ export type AttemptOutcome =
       readonly allowedMs: number;
     }
   /** The drain was aborted and the handler did not stop in the time it was given. */
-  | { readonly kind: "overstayed" }
+  | { readonly kind: "grace_exceeded" }
   /** The drain was aborted and the handler stopped because of it. */
   | { readonly kind: "interrupted" }
   /** The payload does not match the schema. */
-  | { readonly kind: "unreadable"; readonly issues: readonly string[] }
+  | { readonly kind: "invalid_payload"; readonly issues: readonly string[] }
   /** Its workers went away until no attempt was left; it was not started again. */
-  | { readonly kind: "used_up" }
+  | { readonly kind: "attempts_exhausted" }
   /** Its worker went away so often in a row that the job counts as the cause. */
-  | { readonly kind: "poisonous"; readonly crashes: number }
+  | { readonly kind: "poison"; readonly crashes: number }
   /** An effect of an earlier attempt may have happened, and its handler will not have it made again. */
   | { readonly kind: "in_doubt"; readonly message: string }
   /** A newer build enqueued it with a version that this build does not know. */
-  | { readonly kind: "too_new" };
+  | { readonly kind: "unsupported_version" };
 
 type WithoutClaim<T> = T extends unknown ? Omit<T, "id" | "fence"> : never;
 
@@ -62,17 +62,17 @@ export function decideSettlement({
       return { kind: "succeeded", result: outcome.result };
     case "interrupted":
       return { kind: "released" };
-    case "too_new":
+    case "unsupported_version":
       return { kind: "snooze", delayMs: newerVersionDelayMs };
-    case "unreadable": {
+    case "invalid_payload": {
       const message = `The payload does not match the schema: ${outcome.issues.join("; ")}`;
       return { kind: "dead", reason: "schema", error: { code: "invalid_payload", message } };
     }
-    case "used_up": {
+    case "attempts_exhausted": {
       const message = `Its workers went away in ${maxAttempts} attempts; none is left.`;
       return { kind: "dead", reason: "exhausted", error: { code: "lease_expired", message } };
     }
-    case "poisonous": {
+    case "poison": {
       const message = `Its worker went away ${outcome.crashes} times in a row while it ran.`;
       return { kind: "dead", reason: "poison", error: { code: "poison", message } };
     }
@@ -90,7 +90,7 @@ export function decideSettlement({
       if (isLast) return { kind: "dead", reason: "timeout", error };
       return { kind: "retry", delayMs: delayMs(), error };
     }
-    case "overstayed": {
+    case "grace_exceeded": {
       const message = "The drain was aborted and the handler did not stop.";
       const error = { code: "drain_aborted", message };
       if (isLast) return { kind: "dead", reason: "exhausted", error };

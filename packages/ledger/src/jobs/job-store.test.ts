@@ -64,7 +64,7 @@ async function rowsOf<Row extends object>(table: string, type: string): Promise<
   return rows;
 }
 
-test("a expired lease goes to another under a higher fence, and what shows the old one is refused", async () => {
+test("an expired lease goes to another under a higher fence, and what shows the old one is refused", async () => {
   const type = randomUUID();
   await ledger.jobs.insert(undefined, [newJob(type)]);
   const first = await claimById(type);

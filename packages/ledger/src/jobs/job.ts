@@ -3,7 +3,7 @@ export type JobStatus = "PENDING" | "RUNNING" | "SUCCEEDED" | "DEAD" | "CANCELLE
 
 /**
  * Which status may follow which. `PENDING` covers what is due and what is scheduled: `run_at` tells.
- * `RUNNING` follows itself when a expired lease is claimed again under a new fence, and goes back to
+ * `RUNNING` follows itself when an expired lease is claimed again under a new fence, and goes back to
  * `PENDING` on a retry, a snooze or a release. Every statement that changes a status asks for the old one,
  * and out of `RUNNING` for the fence too.
  */

@@ -253,7 +253,7 @@ test("a claim that was held up counts what others started meanwhile, and its own
   expect((await claim(["a"], 3)).jobs).toHaveLength(0);
 });
 
-test("what runs when a cap is set counts, and a retry or a expired lease does not count twice", async () => {
+test("what runs when a cap is set counts, and a retry or an expired lease does not count twice", async () => {
   await insert("a", "t", 5);
   const [first] = (await claim(["a"], 2)).jobs;
   await operator.limit({ tenantId: "t" }, { maxRunning: 3 });

@@ -84,7 +84,7 @@ test.each([
   expect(await ledger.outbox.backlog()).toMatchObject({ pending: 0 });
 });
 
-test("one host relays at a time, and a expired lease is another's", async () => {
+test("one host relays at a time, and an expired lease is another's", async () => {
   await ledger.outbox.add(database.pool, { name: "a", data: {} });
   const [first, second] = [randomUUID(), randomUUID()];
   const both = await Promise.all(

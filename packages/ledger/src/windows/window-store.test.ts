@@ -72,7 +72,7 @@ test("a window whose send failed is claimed again at once, under a new fence", a
   expect(await ledger.windows.find(key)).toMatchObject({ failureCount: 1, duplicateCount: 0 });
 });
 
-test("a expired claim is taken over, and its late owner's writes are refused", async () => {
+test("an expired claim is taken over, and its late owner's writes are refused", async () => {
   const key = randomUUID();
   const late = fenceOf(await ledger.windows.claim(claimFor(key)));
   expect(await ledger.windows.claim(claimFor(key))).toMatchObject({ outcome: "duplicate" });

@@ -1,0 +1,21 @@
+import { expect, test } from "vitest";
+
+import { defineStatement } from "./statement.ts";
+
+test("names become numbers in the order of their first use, and a name keeps its number", () => {
+  const statement = defineStatement<"lane" | "limit">(
+    `SELECT :limit::int WHERE lane = :lane::evenkeel.lane AND :limit::int > 0`,
+  );
+  expect(statement.text).toBe(`SELECT $1::int WHERE lane = $2::evenkeel.lane AND $1::int > 0`);
+  expect(statement.values({ lane: "stable", limit: 3 })).toEqual([3, "stable"]);
+});
+
+test("casts, quoted text and the tenant's condition are left alone", () => {
+  const text = `SELECT to_char(now(), 'HH24:mi:ss')::text WHERE :tenant(job.tenant_id)`;
+  expect(defineStatement(text).text).toBe(text);
+});
+
+test("a parameter without a value is named", () => {
+  const statement = defineStatement(`SELECT :limit::int`);
+  expect(() => statement.values({})).toThrow(":limit is missing");
+});
