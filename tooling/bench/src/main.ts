@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { compareBuilds } from "./compare.ts";
 import { printReport, type BenchReport } from "./report.ts";
 
 const usage = `Usage: pnpm bench <name> [--quick] [--json]
@@ -10,7 +11,9 @@ const usage = `Usage: pnpm bench <name> [--quick] [--json]
   impact      a product's route while a backlog drains: inside the cron request, and dispatch-only
   migrations  how long writers wait while the ledger migrates over a million rows per table
   queue       the job queue beside graphile-worker and pg-boss
-  engine      the embedded engine in process`;
+  engine      the embedded engine in process
+
+Side by side with another build: pnpm bench <name> --against <its folder> [--rounds 5]`;
 
 const { values, positionals } = parseArgs({
   args: process.argv.slice(2).filter((arg) => arg !== "--"),
@@ -18,6 +21,8 @@ const { values, positionals } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
+    against: { type: "string" },
+    rounds: { type: "string", default: "5" },
   },
 });
 
@@ -33,7 +38,9 @@ const benches = new Map<string, () => Promise<Bench>>([
 
 const name = positionals[0] ?? "";
 const load = benches.get(name);
-if (load !== undefined) {
+if (load !== undefined && values.against !== undefined) {
+  compareBuilds(name, values.against, Number(values.rounds));
+} else if (load !== undefined) {
   const bench = await load();
   const ok = printReport(await bench({ quick: values.quick }), values.json);
   process.exitCode = ok ? 0 : 1;

@@ -17,7 +17,8 @@ export interface BenchReport {
   readonly table?: Table;
 }
 
-interface Row {
+/** A number without a budget. */
+export interface Row {
   readonly name: string;
   readonly value: number | string;
 }
