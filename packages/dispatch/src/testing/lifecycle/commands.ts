@@ -147,7 +147,7 @@ const comingBack = fc.constant(
   ),
 );
 
-const redrive = deathAt(["lettersPutBack"]).map(redriveCommand);
+const redrive = deathAt(["lettersRequeued"]).map(redriveCommand);
 
 const relay = fc.constant(command("relay", (world) => world.relay()));
 

@@ -17,7 +17,7 @@ export const crashPoints = {
   jobsSettled: 10,
   runFinished: 11,
   // An operator's redrive.
-  lettersPutBack: 12,
+  lettersRequeued: 12,
   // The maintenance function.
   rowsPruned: 13,
   repairClaimedNotSent: 14,
