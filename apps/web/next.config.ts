@@ -4,7 +4,7 @@ import type { NextConfig } from "next";
 
 const config: NextConfig = {
   // Postgres clients stay ordinary modules of the server.
-  serverExternalPackages: ["@prisma/client", "@prisma/adapter-pg", "pg", "pino"],
+  serverExternalPackages: ["pg", "pino"],
   turbopack: { root: join(import.meta.dirname, "..", "..") },
   poweredByHeader: false,
 };

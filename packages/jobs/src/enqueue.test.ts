@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 
 // A product generates a client of its own; any generated client serves as one.
-import { PrismaClient } from "../../ledger/src/generated/prisma/client.ts";
+import { PrismaClient } from "./generated/prisma/client.ts";
 import { enqueue, enqueueMany } from "./enqueue.ts";
 import { defineJob } from "./definition/job-definition.ts";
 import { countJob } from "./testing/count-job.ts";

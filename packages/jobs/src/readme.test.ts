@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { PrismaPg } from "@prisma/adapter-pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { PrismaClient } from "../../ledger/src/generated/prisma/client.ts";
+import { PrismaClient } from "./generated/prisma/client.ts";
 import { openQueue, type Queue } from "./testing/queue.ts";
 import { runReadme } from "./testing/readme-example.ts";
 

@@ -1,10 +1,8 @@
 import { silentLogger, type Logger } from "@evenkeel/core";
-import { PrismaPg } from "@prisma/adapter-pg";
 import type pg from "pg";
 
 import { describeTarget, openPool, toSqlClient } from "./database/database.ts";
 import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
-import { PrismaClient } from "./generated/prisma/client.ts";
 import { createGuardStore, type GuardStore } from "./runs/run-guard.ts";
 import { createJobStore, type JobStore } from "./jobs/job-store.ts";
 import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
@@ -106,7 +104,6 @@ export function createLedger(options: LedgerOptions): Ledger {
   // the server cuts it, would end the process. Whoever holds it learns of the cut from its next statement.
   pool.on("connect", (client) => client.on("error", () => {}));
   const sql = toSqlClient(pool);
-  const prisma = new PrismaClient({ adapter: new PrismaPg(pool) });
   const runs = createRunStore(sql);
   const rowSecurity = createRowSecurity(sql, () => logger.warn("ledger.row_security_off"));
   return {
@@ -122,11 +119,10 @@ export function createLedger(options: LedgerOptions): Ledger {
     forTenant: (tenantId) => createTenantLedger(oneTenant(pool, rowSecurity, tenantId)),
     asOperator: (actor) => createOperatorLedger(sql, actor),
     receipt: (dispatchKey) => readReceipt(everyTenant(sql), dispatchKey),
-    report: () => readReport(prisma, sql),
+    report: () => readReport(sql),
     migrate: () => migrate(pool, logger),
     ping: () => ping(pool),
     close: async () => {
-      await prisma.$disconnect();
       if (ownsPool && !pool.ended) await pool.end();
     },
   };

@@ -1,7 +1,6 @@
 import type { SqlClient } from "./database/database.ts";
-import { executesWindow } from "./windows/reconciliation.ts";
-import type { PrismaClient } from "./generated/prisma/client.ts";
 import type { RunStatus } from "./runs/run.ts";
+import { executesWindow } from "./windows/reconciliation.ts";
 import type { WindowStatus } from "./windows/window.ts";
 
 /** Numbers over the whole ledger, for a report's end or an operator's first look. It reads every table. */
@@ -9,7 +8,7 @@ export interface LedgerReport {
   readonly windows: {
     readonly total: number;
     readonly byStatus: Readonly<Partial<Record<WindowStatus, number>>>;
-    /** Ticks answered as duplicates. */
+    /** Ticks that found their window dispatched already. */
     readonly duplicates: number;
     /** Sends that failed. */
     readonly failures: number;
@@ -30,60 +29,66 @@ export interface LedgerReport {
   };
 }
 
-/** Reads a {@link LedgerReport}. */
-export async function readReport(prisma: PrismaClient, sql: SqlClient): Promise<LedgerReport> {
-  const [windows, totals, runs, letters, [anomalies]] = await Promise.all([
-    prisma.backgroundDispatchWindow.groupBy({ by: ["status"], _count: true }),
-    prisma.backgroundDispatchWindow.aggregate({
-      _sum: { duplicateCount: true, failureCount: true, claimCount: true },
-      _count: true,
-    }),
-    prisma.backgroundFunctionRun.groupBy({ by: ["status"], _count: true }),
-    prisma.backgroundDeadLetter.groupBy({
-      by: ["reason"],
-      where: { status: "OPEN" },
-      _count: true,
-    }),
-    sql.query<{ duplicate_runs: number; never_started: number }>(anomaliesStatement),
-  ]);
-  return {
-    windows: {
-      total: totals._count,
-      byStatus: Object.fromEntries(windows.map((group) => [group.status, group._count])),
-      duplicates: totals._sum.duplicateCount ?? 0,
-      failures: totals._sum.failureCount ?? 0,
-      reclaims: (totals._sum.claimCount ?? 0) - totals._count,
-      neverStarted: anomalies?.never_started ?? 0,
-    },
-    runs: {
-      total: sum(runs),
-      byStatus: Object.fromEntries(runs.map((group) => [group.status, group._count])),
-      duplicateForWindow: anomalies?.duplicate_runs ?? 0,
-    },
-    deadLetters: {
-      open: sum(letters),
-      byReason: Object.fromEntries(letters.map((group) => [group.reason, group._count])),
-    },
-  };
+/** Reads a {@link LedgerReport}: one statement, so that its numbers are of one moment. */
+export async function readReport(sql: SqlClient): Promise<LedgerReport> {
+  const [row] = await sql.query<{ report: LedgerReport }>(reportStatement);
+  if (row === undefined) throw new Error("The report's statement returned no row.");
+  return row.report;
 }
 
-function sum(groups: readonly { readonly _count: number }[]): number {
-  return groups.reduce((total, group) => total + group._count, 0);
-}
-
-const anomaliesStatement = `
-SELECT
-  (SELECT coalesce(sum("runs" - 1), 0)::int FROM (
-     SELECT count(*) AS "runs"
-     FROM "evenkeel"."background_function_run" AS "r"
-     WHERE ${executesWindow}
-     GROUP BY "function_id", "dispatch_key", "continuation"
-     HAVING count(*) > 1
-   ) AS "repeated") AS "duplicate_runs",
-  (SELECT count(*)::int
-   FROM "evenkeel"."background_dispatch_window" AS "w"
-   WHERE "w"."status" = 'ENQUEUED' AND NOT EXISTS (
-     SELECT 1 FROM "evenkeel"."background_function_run" AS "r"
-     WHERE "r"."dispatch_key" = "w"."dispatch_key"
-       AND "r"."event_name" = 'background/process.requested'
-   )) AS "never_started"`;
+const reportStatement = `
+WITH windows AS (
+  SELECT status, count(*) AS total, sum(duplicate_count) AS duplicates, sum(failure_count) AS failures,
+    sum(claim_count - 1) AS reclaims
+  FROM evenkeel.background_dispatch_window
+  GROUP BY status
+),
+never_started AS (
+  SELECT count(*) AS total
+  FROM evenkeel.background_dispatch_window AS window_
+  WHERE window_.status = 'ENQUEUED' AND NOT EXISTS (
+    SELECT FROM evenkeel.background_function_run AS run
+    WHERE run.dispatch_key = window_.dispatch_key AND run.event_name = 'background/process.requested'
+  )
+),
+runs AS (
+  SELECT status, count(*) AS total FROM evenkeel.background_function_run GROUP BY status
+),
+repeated AS (
+  SELECT count(*) - 1 AS surplus
+  FROM evenkeel.background_function_run AS r
+  WHERE ${executesWindow}
+  GROUP BY function_id, dispatch_key, continuation
+  HAVING count(*) > 1
+),
+letters AS (
+  SELECT reason, count(*) AS total
+  FROM evenkeel.background_dead_letter
+  WHERE status = 'OPEN'
+  GROUP BY reason
+)
+SELECT json_build_object(
+  'windows', (
+    SELECT json_build_object(
+      'total', coalesce(sum(total), 0),
+      'byStatus', coalesce(json_object_agg(status, total), '{}'),
+      'duplicates', coalesce(sum(duplicates), 0),
+      'failures', coalesce(sum(failures), 0),
+      'reclaims', coalesce(sum(reclaims), 0),
+      'neverStarted', (SELECT total FROM never_started)
+    ) FROM windows
+  ),
+  'runs', (
+    SELECT json_build_object(
+      'total', coalesce(sum(total), 0),
+      'byStatus', coalesce(json_object_agg(status, total), '{}'),
+      'duplicateForWindow', (SELECT coalesce(sum(surplus), 0) FROM repeated)
+    ) FROM runs
+  ),
+  'deadLetters', (
+    SELECT json_build_object(
+      'open', coalesce(sum(total), 0),
+      'byReason', coalesce(json_object_agg(reason, total), '{}')
+    ) FROM letters
+  )
+) AS report`;

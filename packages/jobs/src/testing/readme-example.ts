@@ -13,7 +13,7 @@ import {
 import type { JobExplanation, JobRecord, Ledger } from "@evenkeel/ledger";
 import { z } from "zod";
 
-import type { PrismaClient } from "../../../ledger/src/generated/prisma/client.ts";
+import type { PrismaClient } from "../generated/prisma/client.ts";
 
 /** What the README's code did, for its test. Its blocks are lines of {@link runReadme}, in their order. */
 export interface ReadmeOutcome {

@@ -48,7 +48,7 @@ export async function insertNewest(pool: Pool, schedule: string): Promise<string
 export async function insertGuard(
   pool: Pool,
   days: number,
-  { dispatchKey = `g-${randomUUID()}`, runId = "r" } = {},
+  { dispatchKey = `g-${randomUUID()}`, runId = "r" }: { dispatchKey?: string; runId?: string } = {},
 ): Promise<string> {
   await pool.query(
     `INSERT INTO "evenkeel"."background_dispatch_guard" ("function_id", "dispatch_key", "run_id", "taken_at")
@@ -99,7 +99,7 @@ export async function insertLetter(
   pool: Pool,
   status: string,
   days: number,
-  { kind = "JOB", sourceId = `l-${randomUUID()}` } = {},
+  { kind = "JOB", sourceId = `l-${randomUUID()}` }: { kind?: string; sourceId?: string } = {},
 ): Promise<string> {
   await pool.query(
     `INSERT INTO "evenkeel"."background_dead_letter" ("kind", "source_id", "name", "reason", "error", "status",
