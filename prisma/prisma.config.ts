@@ -8,7 +8,7 @@ function withSchema(databaseUrl: string | undefined): string {
 }
 
 export default defineConfig({
-  schema: "schema.prisma",
+  schema: "schema",
   migrations: { path: "migrations" },
   datasource: { url: withSchema(process.env["DATABASE_URL"]) },
 });

@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createLedger } from "@evenkeel/ledger";
+import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
@@ -18,9 +18,13 @@ const folder = join(import.meta.dirname, "..", "..", "..", "prisma", "migrations
 const writers = 8;
 const quietMs = 2_000;
 
+/** How often `migrate()` is called where nothing is left to do, as by hosts that start. */
+const repetitions = 50;
+
 /**
- * Measures how long writers wait while the ledger migrates: from each version upwards to the newest, on tables
- * that hold a million rows each, with writers that insert and update rows of every kind all the while.
+ * Measures how long the baseline takes on an empty database; how long writers wait while hosts start and find
+ * nothing to do; and how long they wait while the ledger migrates, from each version after the baseline to the
+ * newest. The tables hold a million rows each, and writers insert and update rows of every kind all the while.
  */
 export async function benchMigrations({
   quick,
@@ -30,40 +34,84 @@ export async function benchMigrations({
   const cluster = await startPostgres({ durable: true });
   const count = quick ? 50_000 : 1_000_000;
   try {
-    const migrations = await readMigrations();
-    const [first, ...later] = migrations;
-    if (first === undefined) throw new Error("There is no migration.");
-    await administer(cluster, `CREATE DATABASE "base"`);
+    const [baseline, ...later] = await readMigrations();
+    if (baseline === undefined) throw new Error("There is no migration.");
+    const emptyMs = await timeEmpty(cluster, later.length + 1);
+    await administer(cluster, "CREATE DATABASE base");
     await withPool(cluster, "base", async (pool) => {
-      await pool.query(`CREATE SCHEMA "evenkeel"; ${bookkeeping}`);
-      await deploy(pool, first);
+      await pool.query(`CREATE SCHEMA evenkeel; ${bookkeeping}`);
+      await deploy(pool, baseline);
       await fill(pool, count);
     });
     const bars: Bar[] = [];
-    const rows: BenchReport["rows"][number][] = [{ name: "rows per table", value: count }];
-    for (const [place, next] of later.entries()) {
-      await administer(cluster, `CREATE DATABASE "upgrade" TEMPLATE "base"`);
-      const before = later.slice(0, place);
-      const measured = await withPool(cluster, "upgrade", async (pool) => {
-        for (const migration of before) await deploy(pool, migration);
-        return measure(pool, later.length - place);
-      });
-      await administer(cluster, `DROP DATABASE "upgrade"`);
-      const name = `from before ${next.name}`;
+    const rows: BenchReport["rows"][number][] = [
+      { name: "rows per table", value: count },
+      { name: "every migration on an empty database, ms", value: round(emptyMs) },
+      {
+        name: "migrations after the baseline",
+        value: later.length === 0 ? "none yet" : later.length,
+      },
+    ];
+    const add = (name: string, measured: Measured, calls: number): void => {
       bars.push(
         atMost(`${name}, longest write ms`, 200, measured.longestMs),
         atLeast(`${name}, writes meanwhile`, 1, measured.writes),
       );
       rows.push(
-        { name: `${name}, migration ms`, value: round(measured.migrationMs) },
+        { name: `${name}, one migrate() ms`, value: round(measured.migrationMs / calls) },
         { name: `${name}, p99 of writes ms`, value: round(measured.p99Ms) },
         { name: `${name}, longest write without it ms`, value: round(measured.quietLongestMs) },
       );
+    };
+    for (const [place, next] of later.entries()) {
+      const before = later.slice(0, place);
+      const measured = await upgrade(cluster, before, (ledger) =>
+        migrate(ledger, later.length - place),
+      );
+      add(`from before ${next.name}`, measured, 1);
     }
+    const idle = await upgrade(cluster, later, async (ledger) => {
+      for (let call = 0; call < repetitions; call += 1) await migrate(ledger, 0);
+    });
+    add(`nothing to do, ${repetitions} times`, idle, repetitions);
     return { bars, rows };
   } finally {
     await cluster.stop();
   }
+}
+
+/** Migrates as a host does at its start. @throws Error when another number of migrations was pending. */
+async function migrate(ledger: Ledger, pending: number): Promise<void> {
+  const { applied } = await ledger.migrate();
+  if (applied.length !== pending) throw new Error(`${applied.length} of ${pending} were applied.`);
+}
+
+/** Returns how long all migrations take on a new database, in milliseconds. */
+async function timeEmpty(cluster: PostgresCluster, pending: number): Promise<number> {
+  await administer(cluster, "CREATE DATABASE empty");
+  const tookMs = await withPool(cluster, "empty", async (pool) => {
+    const startedAt = performance.now();
+    await migrate(createLedger({ pool }), pending);
+    return performance.now() - startedAt;
+  });
+  await administer(cluster, "DROP DATABASE empty");
+  return tookMs;
+}
+
+/** Brings a copy of the filled database to a version, and measures the work on it under writers. */
+async function upgrade(
+  cluster: PostgresCluster,
+  before: readonly MigrationFile[],
+  work: (ledger: Ledger) => Promise<void>,
+): Promise<Measured> {
+  await administer(cluster, "CREATE DATABASE upgrade TEMPLATE base");
+  const measured = await withPool(cluster, "upgrade", async (pool) => {
+    for (const migration of before) await deploy(pool, migration);
+    const ledger = createLedger({ pool });
+    return measure(pool, () => work(ledger));
+  });
+  await administer(cluster, "DROP DATABASE upgrade");
+  return measured;
 }
 
 async function readMigrations(): Promise<MigrationFile[]> {
@@ -78,17 +126,17 @@ async function readMigrations(): Promise<MigrationFile[]> {
 }
 
 // As Prisma Migrate keeps it.
-const bookkeeping = `CREATE TABLE "evenkeel"."_prisma_migrations" (
-  "id" VARCHAR(36) PRIMARY KEY, "checksum" VARCHAR(64) NOT NULL, "finished_at" TIMESTAMPTZ,
-  "migration_name" VARCHAR(255) NOT NULL, "logs" TEXT, "rolled_back_at" TIMESTAMPTZ,
-  "started_at" TIMESTAMPTZ NOT NULL DEFAULT now(), "applied_steps_count" INTEGER NOT NULL DEFAULT 0)`;
+const bookkeeping = `CREATE TABLE evenkeel._prisma_migrations (
+  id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
+  migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+  started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count integer NOT NULL DEFAULT 0)`;
 
 /** Applies one migration as `prisma migrate deploy` does, to get to the version to begin from. */
 async function deploy(pool: Pool, { name, sql }: MigrationFile): Promise<void> {
   await pool.query(sql);
   const checksum = createHash("sha256").update(sql).digest("hex");
   await pool.query(
-    `INSERT INTO "evenkeel"."_prisma_migrations" ("id", "checksum", "migration_name", "finished_at")
+    `INSERT INTO evenkeel._prisma_migrations (id, checksum, migration_name, finished_at)
      VALUES ($1, $2, $3, now())`,
     [randomUUID(), checksum, name],
   );
@@ -102,8 +150,8 @@ interface Measured {
   readonly quietLongestMs: number;
 }
 
-/** Writes for a while, then migrates while the writers go on, and for a while after it. */
-async function measure(pool: Pool, pending: number): Promise<Measured> {
+/** Writes for a while, then migrates while the writers continue, and for a while after it. */
+async function measure(pool: Pool, work: () => Promise<void>): Promise<Measured> {
   const times: { readonly endedAt: number; readonly ms: number }[] = [];
   const stop = new AbortController();
   const written = Array.from({ length: writers }, async () => {
@@ -119,14 +167,13 @@ async function measure(pool: Pool, pending: number): Promise<Measured> {
   const migrating = (async () => {
     await sleep(quietMs);
     const startedAt = performance.now();
-    const { applied } = await createLedger({ pool }).migrate();
+    await work();
     const migratedAt = performance.now();
     await sleep(quietMs);
-    return { startedAt, applied, migratedAt };
+    return { startedAt, migratedAt };
   })();
   const ended = migrating.finally(() => stop.abort());
-  const [{ startedAt, applied, migratedAt }] = await Promise.all([ended, ...written]);
-  if (applied.length !== pending) throw new Error(`${applied.length} of ${pending} were applied.`);
+  const [{ startedAt, migratedAt }] = await Promise.all([ended, ...written]);
   // A write that waits for the migration ends after it has begun.
   const quiet = times.filter(({ endedAt }) => endedAt < startedAt).map(({ ms }) => ms);
   const meanwhile = times.filter(({ endedAt }) => endedAt >= startedAt).map(({ ms }) => ms);
@@ -140,49 +187,49 @@ async function measure(pool: Pool, pending: number): Promise<Measured> {
   };
 }
 
-const windowColumns = `"dispatch_key", "schedule", "scope", "window_start", "window_seconds", "status",
-  "fence", "owner", "correlation_id", "enqueued_at"`;
-const runColumns = `"run_id", "function_id", "dispatch_key", "event_name", "status", "owner", "finished_at"`;
-const historyColumns = `"id", "tenant_id", "type", "version", "payload", "lane", "outcome", "run_at",
-  "attempt", "errors", "created_at"`;
+const windowColumns = `dispatch_key, schedule, scope, window_start, window_seconds, status,
+  fence, owner, correlation_id, enqueued_at`;
+const runColumns = `run_id, function_id, dispatch_key, event_name, status, owner, finished_at`;
+const historyColumns = `id, tenant_id, type, version, payload, lane, outcome, run_at,
+  attempt, errors, created_at`;
 
 /** One write of each kind, in columns that every version has. */
 const writes = [
-  `INSERT INTO "evenkeel"."background_dispatch_window" (${windowColumns})
+  `INSERT INTO evenkeel.background_dispatch_window (${windowColumns})
    VALUES (gen_random_uuid()::text, 's', 'global', now(), 60, 'ENQUEUED', gen_random_uuid(), 'o', 'c', now())`,
-  `UPDATE "evenkeel"."background_dispatch_window" SET "duplicate_count" = "duplicate_count" + 1
-   WHERE "dispatch_key" = (SELECT 'k' || (1 + floor(random() * 1000))::int)`,
-  `INSERT INTO "evenkeel"."background_function_run" (${runColumns})
+  `UPDATE evenkeel.background_dispatch_window SET duplicate_count = duplicate_count + 1
+   WHERE dispatch_key = (SELECT 'k' || (1 + floor(random() * 1000))::int)`,
+  `INSERT INTO evenkeel.background_function_run (${runColumns})
    VALUES (gen_random_uuid()::text, 'f', gen_random_uuid()::text, 'e', 'RUNNING', 'o', NULL)`,
-  `UPDATE "evenkeel"."background_function_run" SET "heartbeat_at" = now()
-   WHERE "run_id" = (SELECT 'r' || (1 + floor(random() * 1000))::int) AND "function_id" = 'f'`,
-  `WITH "job" AS (INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "max_attempts")
+  `UPDATE evenkeel.background_function_run SET heartbeat_at = now()
+   WHERE run_id = (SELECT 'r' || (1 + floor(random() * 1000))::int) AND function_id = 'f'`,
+  `WITH job AS (INSERT INTO evenkeel.background_job (tenant_id, type, payload, max_attempts)
      VALUES ('t', 'j', '{}', 5) RETURNING *)
-   INSERT INTO "evenkeel"."background_job_history" (${historyColumns})
-   SELECT -"id", "tenant_id", "type", 1, '{}', 'stable', 'SUCCEEDED', now(), 1, '[]', now() FROM "job"`,
-  `DELETE FROM "evenkeel"."background_job" WHERE "id" = (
-     SELECT "id" FROM "evenkeel"."background_job" ORDER BY "id" DESC LIMIT 1 FOR UPDATE SKIP LOCKED)`,
-  `INSERT INTO "evenkeel"."background_dead_letter" ("kind", "source_id", "name", "reason", "error")
+   INSERT INTO evenkeel.background_job_history (${historyColumns})
+   SELECT -id, tenant_id, type, 1, '{}', 'stable', 'SUCCEEDED', now(), 1, '[]', now() FROM job`,
+  `DELETE FROM evenkeel.background_job WHERE id = (
+     SELECT id FROM evenkeel.background_job ORDER BY id DESC LIMIT 1 FOR UPDATE SKIP LOCKED)`,
+  `INSERT INTO evenkeel.background_dead_letter (kind, source_id, name, reason, error)
    VALUES ('JOB', gen_random_uuid()::text, 'n', 'terminal', 'e')`,
 ];
 
 /** As many rows in each of the large tables. */
 async function fill(pool: Pool, count: number): Promise<void> {
-  const from = `FROM generate_series(1, $1::int) AS "n"`;
-  const ago = `now() - "n" * interval '1 minute'`;
+  const from = `FROM generate_series(1, $1::int) AS number`;
+  const ago = `now() - number * interval '1 minute'`;
   for (const statement of [
-    `INSERT INTO "evenkeel"."background_dispatch_window" (${windowColumns})
-     SELECT 'k' || "n", 's', 'global', ${ago}, 60, 'ENQUEUED', gen_random_uuid(), 'o', 'c', ${ago} ${from}`,
-    `INSERT INTO "evenkeel"."background_function_run" (${runColumns})
-     SELECT 'r' || "n", 'f', 'k' || "n", 'e', 'SUCCEEDED', 'o', ${ago} ${from}`,
-    `INSERT INTO "evenkeel"."background_dispatch_guard" ("function_id", "dispatch_key", "run_id")
-     SELECT 'f', 'k' || "n", 'r' || "n" ${from}`,
-    `INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "max_attempts")
-     SELECT 't' || "n" % 1000, 'j', '{"to":"somebody"}', 5 ${from}`,
-    `INSERT INTO "evenkeel"."background_job_history" (${historyColumns})
-     SELECT -1000000000 - "n", 't' || "n" % 1000, 'j', 1, '{}', 'stable', 'SUCCEEDED', ${ago}, 1, '[]', ${ago} ${from}`,
-    `INSERT INTO "evenkeel"."background_dead_letter" ("kind", "source_id", "name", "reason", "error")
-     SELECT 'JOB', "n"::text, 'n', 'terminal', 'e' ${from}`,
+    `INSERT INTO evenkeel.background_dispatch_window (${windowColumns})
+     SELECT 'k' || number, 's', 'global', ${ago}, 60, 'ENQUEUED', gen_random_uuid(), 'o', 'c', ${ago} ${from}`,
+    `INSERT INTO evenkeel.background_function_run (${runColumns})
+     SELECT 'r' || number, 'f', 'k' || number, 'e', 'SUCCEEDED', 'o', ${ago} ${from}`,
+    `INSERT INTO evenkeel.background_dispatch_guard (function_id, dispatch_key, run_id)
+     SELECT 'f', 'k' || number, 'r' || number ${from}`,
+    `INSERT INTO evenkeel.background_job (tenant_id, type, payload, max_attempts)
+     SELECT 't' || number % 1000, 'j', '{"to":"somebody"}', 5 ${from}`,
+    `INSERT INTO evenkeel.background_job_history (${historyColumns})
+     SELECT -1000000000 - number, 't' || number % 1000, 'j', 1, '{}', 'stable', 'SUCCEEDED', ${ago}, 1, '[]', ${ago} ${from}`,
+    `INSERT INTO evenkeel.background_dead_letter (kind, source_id, name, reason, error)
+     SELECT 'JOB', number::text, 'n', 'terminal', 'e' ${from}`,
   ]) {
     await pool.query(statement, [count]);
   }

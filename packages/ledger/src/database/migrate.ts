@@ -25,15 +25,15 @@ export interface MigrationResult {
 const prismaMigrateLock = 72_707_369;
 
 const bookkeeping = `
-CREATE TABLE IF NOT EXISTS "evenkeel"."_prisma_migrations" (
-  "id" VARCHAR(36) PRIMARY KEY NOT NULL,
-  "checksum" VARCHAR(64) NOT NULL,
-  "finished_at" TIMESTAMPTZ,
-  "migration_name" VARCHAR(255) NOT NULL,
-  "logs" TEXT,
-  "rolled_back_at" TIMESTAMPTZ,
-  "started_at" TIMESTAMPTZ NOT NULL DEFAULT now(),
-  "applied_steps_count" INTEGER NOT NULL DEFAULT 0
+CREATE TABLE IF NOT EXISTS evenkeel._prisma_migrations (
+  id varchar(36) PRIMARY KEY NOT NULL,
+  checksum varchar(64) NOT NULL,
+  finished_at timestamptz,
+  migration_name varchar(255) NOT NULL,
+  logs text,
+  rolled_back_at timestamptz,
+  started_at timestamptz NOT NULL DEFAULT now(),
+  applied_steps_count integer NOT NULL DEFAULT 0
 )`;
 
 /**
@@ -98,7 +98,7 @@ async function applyPending(
   await client.query("BEGIN");
   // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
   await client.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
-  await client.query(`CREATE SCHEMA IF NOT EXISTS "evenkeel"`);
+  await client.query("CREATE SCHEMA IF NOT EXISTS evenkeel");
   await client.query(bookkeeping);
   const pending = await findPending(client, migrations);
   await client.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);
@@ -116,9 +116,9 @@ async function findPending(
     checksum: string;
     finished: boolean;
   }>(`
-    SELECT "migration_name", "checksum", "finished_at" IS NOT NULL AS "finished"
-    FROM "evenkeel"."_prisma_migrations"
-    WHERE "rolled_back_at" IS NULL`);
+    SELECT migration_name, checksum, finished_at IS NOT NULL AS finished
+    FROM evenkeel._prisma_migrations
+    WHERE rolled_back_at IS NULL`);
   const shipped = new Map(migrations.map((migration) => [migration.name, migration]));
   for (const row of rows) {
     const name = row.migration_name;
@@ -161,8 +161,8 @@ async function apply(client: pg.PoolClient, migration: Migration): Promise<void>
     );
   }
   await client.query(
-    `INSERT INTO "evenkeel"."_prisma_migrations"
-       ("id", "checksum", "migration_name", "started_at", "finished_at", "applied_steps_count")
+    `INSERT INTO evenkeel._prisma_migrations
+       (id, checksum, migration_name, started_at, finished_at, applied_steps_count)
      VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp(), 1)`,
     [randomUUID(), migration.checksum, migration.name],
   );

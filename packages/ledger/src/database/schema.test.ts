@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-const schemaPath = join(import.meta.dirname, "..", "..", "..", "..", "prisma", "schema.prisma");
+const schemaFolder = join(import.meta.dirname, "..", "..", "..", "..", "prisma", "schema");
 
 interface Column {
   readonly name: string;
@@ -28,12 +28,19 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 
-/** Reads the models and enums of the schema file, as far as columns go. */
+/** Reads the schema's files as one text. */
+async function readSource(): Promise<string> {
+  const names = await readdir(schemaFolder);
+  const texts = names.map((name) => readFile(join(schemaFolder, name), "utf8"));
+  return (await Promise.all(texts)).join("\n");
+}
+
+/** Reads the models and enums of the schema, as far as columns go. */
 async function readSchema(): Promise<{
   tables: Map<string, Column[]>;
   enums: Map<string, string[]>;
 }> {
-  const source = (await readFile(schemaPath, "utf8")).replaceAll(/\/\/.*$/gmu, "");
+  const source = (await readSource()).replaceAll(/\/\/.*$/gmu, "");
   const blocks = [...source.matchAll(/^(model|enum) (\w+) \{\n(.*?)^\}/gmsu)];
   const mappedName = (body: string, name: string): string =>
     /@@map\("(\w+)"\)/u.exec(body)?.[1] ?? name;
@@ -73,12 +80,11 @@ async function readSchema(): Promise<{
 
 test("every model and field of the Prisma schema is a table and a column, and no other exists", async () => {
   const { rows } = await database.pool.query<Column & { table: string }>(
-    `SELECT c.table_name AS "table", c.column_name AS "name", c.udt_name AS "type",
-       c.is_nullable = 'YES' AS "nullable",
-       c.column_default IS NOT NULL OR c.is_identity = 'YES' AS "hasDefault"
-     FROM information_schema.columns AS c
-     WHERE c.table_schema = 'evenkeel' AND c.table_name <> '_prisma_migrations'
-     ORDER BY c.ordinal_position`,
+    `SELECT table_name AS "table", column_name AS name, udt_name AS type, is_nullable = 'YES' AS nullable,
+       column_default IS NOT NULL OR is_identity = 'YES' AS "hasDefault"
+     FROM information_schema.columns
+     WHERE table_schema = 'evenkeel' AND table_name <> '_prisma_migrations'
+     ORDER BY ordinal_position`,
   );
   const actual = Object.groupBy(rows, ({ table }) => table);
   const { tables } = await readSchema();
@@ -96,11 +102,11 @@ test("every model and field of the Prisma schema is a table and a column, and no
 
 test("every enum of the Prisma schema has the same values in the database", async () => {
   const { rows } = await database.pool.query<{ name: string; values: string[] }>(
-    `SELECT t.typname AS "name", array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS "values"
-     FROM pg_type AS t
-     JOIN pg_enum AS e ON e.enumtypid = t.oid
-     JOIN pg_namespace AS n ON n.oid = t.typnamespace
-     WHERE n.nspname = 'evenkeel' GROUP BY t.typname`,
+    `SELECT type.typname AS name, array_agg(label.enumlabel::text ORDER BY label.enumsortorder) AS values
+     FROM pg_type AS type
+     JOIN pg_enum AS label ON label.enumtypid = type.oid
+     WHERE type.typnamespace = 'evenkeel'::regnamespace
+     GROUP BY type.typname`,
   );
   const { enums } = await readSchema();
   expect(Object.fromEntries(rows.map(({ name, values }) => [name, values]))).toEqual(
@@ -109,15 +115,16 @@ test("every enum of the Prisma schema has the same values in the database", asyn
 });
 
 test("every index that the schema names exists, and every other is a primary key", async () => {
-  const source = await readFile(schemaPath, "utf8");
+  const source = await readSource();
   const named = [...source.matchAll(/@@(?:index|unique)\(.*?map: "(\w+)"/gu)].map(
     ([, name]) => name,
   );
   const { rows } = await database.pool.query<{ name: string }>(
-    `SELECT c.relname AS "name" FROM pg_index AS i
-     JOIN pg_class AS c ON c.oid = i.indexrelid
-     JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname = 'evenkeel' AND NOT i.indisprimary ORDER BY 1`,
+    `SELECT class.relname AS name
+     FROM pg_index AS index
+     JOIN pg_class AS class ON class.oid = index.indexrelid
+     WHERE class.relnamespace = 'evenkeel'::regnamespace AND NOT index.indisprimary
+     ORDER BY 1`,
   );
   expect(rows.map(({ name }) => name)).toEqual(
     named.toSorted((a = "", b = "") => a.localeCompare(b)),
