@@ -1,50 +1,24 @@
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, realpathSync } from "node:fs";
-import { join } from "node:path";
+import { createLedger, LedgerError, type Ledger } from "@evenkeel/ledger";
 
-import { createLedger, LedgerError } from "@evenkeel/ledger";
-
-/**
- * Applies the migrations to the database at DATABASE_URL: through Prisma's own command where its schema
- * engine is at hand, else through the ledger. Both apply the same files and keep the same records.
+/*
+ * Applies the migrations to the database at DATABASE_URL, as every host does at its start. Prisma's own
+ * `migrate deploy` applies the same files and keeps the same records.
  */
 const databaseUrl = process.env["DATABASE_URL"];
-const root = join(import.meta.dirname, "..", "..", "..");
-const ledgerFolder = join(root, "packages", "ledger");
 
 if (databaseUrl === undefined || databaseUrl === "") {
   console.error(
     "DATABASE_URL is not set. Set it to postgresql://user:password@host:5432/database.",
   );
   process.exitCode = 1;
-} else if (hasSchemaEngine()) {
-  console.log("Applying migrations with prisma migrate deploy.");
-  const prisma = spawnSync(
-    join(ledgerFolder, "node_modules", ".bin", "prisma"),
-    ["migrate", "deploy", "--config", join(root, "prisma", "prisma.config.ts")],
-    { cwd: root, stdio: "inherit" },
-  );
-  process.exitCode = prisma.status ?? 1;
 } else {
-  console.log(
-    "Applying migrations with the ledger's migrate(): Prisma's schema engine is not installed.",
-  );
-  await migrateWithLedger(databaseUrl);
+  await push(databaseUrl);
 }
 
-function hasSchemaEngine(): boolean {
-  const named = process.env["PRISMA_SCHEMA_ENGINE_BINARY"];
-  if (named !== undefined) return existsSync(named) && !named.endsWith("package.json");
-  const prisma = realpathSync(join(ledgerFolder, "node_modules", "prisma"));
-  const engines = join(prisma, "..", "@prisma", "engines");
-  return (
-    existsSync(engines) && readdirSync(engines).some((file) => file.startsWith("schema-engine-"))
-  );
-}
-
-async function migrateWithLedger(url: string): Promise<void> {
-  const ledger = createLedger({ databaseUrl: url, maxConnections: 1 });
+async function push(url: string): Promise<void> {
+  let ledger: Ledger | undefined;
   try {
+    ledger = createLedger({ databaseUrl: url, maxConnections: 1 });
     const { applied } = await ledger.migrate();
     console.log(applied.length === 0 ? "Nothing to apply." : `Applied ${applied.join(", ")}.`);
   } catch (error) {
@@ -52,6 +26,6 @@ async function migrateWithLedger(url: string): Promise<void> {
     console.error(error.message);
     process.exitCode = 1;
   } finally {
-    await ledger.close();
+    await ledger?.close();
   }
 }
