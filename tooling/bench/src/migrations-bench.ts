@@ -243,6 +243,8 @@ async function withPool<T>(
   work: (pool: Pool) => Promise<T>,
 ): Promise<T> {
   const pool = new Pool({ connectionString: cluster.url(database), max: writers + 4 });
+  // `end()` does not wait for the server to hang up: a server that stops meanwhile cuts the connection.
+  pool.on("error", () => {});
   try {
     return await work(pool);
   } finally {
