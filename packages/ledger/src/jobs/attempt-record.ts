@@ -1,19 +1,12 @@
 import { redactError } from "../database/redaction.ts";
-import type { AttemptError } from "./job-store.ts";
+import { isStorableJson } from "../database/storable-json.ts";
+import type { AttemptError } from "./job.ts";
 
 /** The most that one attempt's error may take in the record, in bytes of UTF-8 JSON. */
 const maxErrorBytes: number = 4 * 1024;
 
 /** The most that a result may take, in bytes of UTF-8 JSON: a result is a note, not a store. */
 const maxResultBytes: number = 64 * 1024;
-
-// A backslash escape that jsonb refuses: NUL, or half of a surrogate pair.
-const refusedEscape = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f][0-9a-f]{2})/u;
-
-/** Whether Postgres can store this JSON text, as written by `JSON.stringify`, in a jsonb column. */
-export function isStorableJson(text: string): boolean {
-  return !text.includes("\\u") || !refusedEscape.test(text);
-}
 
 /**
  * An error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}: the code and the

@@ -1,6 +1,8 @@
 import type { Lane } from "@evenkeel/core";
 
 import type { SqlClient } from "../database/database.ts";
+import { maxVisits, rotationCtes, type Resumption } from "./claim/tenant-rotation.ts";
+import { notPaused, openTypesCte, runningOfType, settingsCte } from "./limits.ts";
 
 /** How many jobs are in which state, over all tenants and lanes. */
 export interface JobCounts {
@@ -106,4 +108,51 @@ export async function findUnknownTypes(
   { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
 ): Promise<TypeCount[]> {
   return sql.query<TypeCount>(unknownTypesStatement, [lane, JSON.stringify(types)]);
+}
+
+const dueStatement = `
+WITH RECURSIVE
+  ${settingsCte},
+  ${openTypesCte},
+  types AS MATERIALIZED (
+    SELECT type FROM open_types
+    WHERE max_running IS NULL OR ${runningOfType("type", "max_running")} < max_running
+  ),
+  ${rotationCtes(true)}
+SELECT
+  EXISTS (SELECT FROM tenants) OR EXISTS (
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
+      AND job.type IN (SELECT type FROM open_types) AND ${notPaused("job.tenant_id")}
+  ) AS due,
+  scan_end.tenant_id AS after, scan_end.wrapped, (SELECT origin FROM rotation) AS origin
+FROM (VALUES (1)) AS one LEFT JOIN scan_end ON true`;
+
+/** See {@link JobStore.hasDue}. */
+export async function hasDueJobs(
+  sql: SqlClient,
+  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
+): Promise<boolean> {
+  if (types.length === 0) return false;
+  const typesText = JSON.stringify(types);
+  let walk: Resumption | undefined;
+  for (;;) {
+    const rows: { due: boolean; after: string | null; wrapped: boolean; origin: string }[] =
+      await sql.query(dueStatement, [
+        lane,
+        typesText,
+        walk?.after ?? "",
+        walk?.origin ?? null,
+        walk?.wrapped ?? false,
+        1,
+        maxVisits,
+        types.length,
+        "",
+        "-infinity",
+      ]);
+    const row = rows[0];
+    if (row === undefined || row.due) return row?.due ?? false;
+    if (row.after === null) return false;
+    walk = { after: row.after, origin: row.origin, wrapped: row.wrapped };
+  }
 }

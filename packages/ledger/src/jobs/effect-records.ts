@@ -4,7 +4,7 @@ import type { SqlClient } from "../database/database.ts";
 import type { EffectState } from "./effects.ts";
 import { encodeResult } from "./attempt-record.ts";
 import { LedgerError } from "../database/ledger-error.ts";
-import { isJobId } from "./job-records.ts";
+import { isJobId } from "./job.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 
 /** A call of a job to the outside world, as recorded. */

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { effectTransitions, type EffectState } from "./effects.ts";
-import type { ClaimedJob } from "./job-store.ts";
+import type { ClaimedJob } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 
 let database: TestDatabase;

@@ -1,7 +1,7 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import type { ClaimedJob } from "./job-store.ts";
+import type { ClaimedJob } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 
 let database: TestDatabase;

@@ -1,6 +1,6 @@
 import type { SqlClient } from "../database/database.ts";
 import { encodeResult } from "./attempt-record.ts";
-import type { JobClaim } from "./job-store.ts";
+import type { JobClaim } from "./job.ts";
 
 /** Where an effect stands: begun and perhaps done, or done and recorded. */
 export type EffectState = "STARTED" | "DONE";

@@ -2,8 +2,7 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
-import type { JobStatus } from "./job.ts";
-import type { InsertedJob, NewJob, Settlement, Uniqueness } from "./job-store.ts";
+import type { InsertedJob, JobStatus, NewJob, Settlement, Uniqueness } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 import { toSqlClient } from "../database/database.ts";
 

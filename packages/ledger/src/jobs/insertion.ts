@@ -1,6 +1,144 @@
 import type { SqlClient } from "../database/database.ts";
-import { insertStatements, type KeyUse } from "./insert-statements.ts";
-import type { InsertedJob, NewJob } from "./job-store.ts";
+import type { InsertedJob, NewJob } from "./job.ts";
+
+/**
+ * Which unique keys a batch has: none, and its jobs share all but tenant, payload and time (`uniform`); keys that
+ * hold while their jobs are unsettled, by an index of the queue; or keys that hold longer or shorter than that, by
+ * a table of their own.
+ */
+type KeyUse = "uniform" | "unsettled" | "lasting";
+
+// Cut to the column's milliseconds: rounding up would make it due a moment after now.
+const dueTime = `date_trunc('milliseconds', COALESCE(
+        input.run_at, statement_timestamp() + COALESCE(input.delay_ms, 0) * interval '1 millisecond'
+      ))`;
+
+const input = (columns = ""): string => `
+  input AS MATERIALIZED (
+    SELECT item.*, nextval('evenkeel.background_job_id_seq') AS id
+    FROM ROWS FROM (
+      jsonb_to_recordset($1::jsonb) AS (
+        tenant_id text, type text, version int, payload jsonb, lane text, priority smallint,
+        run_at timestamptz, delay_ms float8, max_attempts int, correlation_id text, unique_key text
+        ${columns === "" ? "" : ", lasting_key text, states jsonb, period_ms float8"}
+      )
+    ) WITH ORDINALITY AS item (
+      tenant_id, type, version, payload, lane, priority, run_at, delay_ms, max_attempts,
+      correlation_id, unique_key ${columns}, place
+    )
+  )`;
+
+/** Inserts rows of the input. `which` begins behind its FROM. */
+const insert = (which: string): string => `
+    INSERT INTO evenkeel.background_job (
+      id, tenant_id, type, version, payload, lane, priority, run_at, max_attempts, unique_key, correlation_id
+    )
+    SELECT input.id, input.tenant_id, input.type, input.version, input.payload, input.lane::evenkeel.lane,
+      COALESCE(input.priority, 0),
+      ${dueTime},
+      input.max_attempts, input.unique_key, input.correlation_id
+    FROM input
+    ${which}`;
+
+// Keys in one order everywhere: two batches that share keys wait for each other and do not deadlock.
+// The ids were drawn in the order given, so that is the order in which equals are due.
+// DO NOTHING and not DO UPDATE: the latter would lock the stored job until the caller's transaction ends,
+// and with it the settlement of that job.
+const insertUnsettled = insert(`
+    ORDER BY input.tenant_id, input.type, input.unique_key, input.place
+    ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
+    RETURNING id, tenant_id, type, unique_key`);
+
+// A conflict is answered with the job that holds the key: a twin in this batch, or a stored one.
+const holders = `
+LEFT JOIN inserted AS own ON own.id = input.id
+LEFT JOIN inserted AS twin ON own.id IS NULL
+  AND twin.tenant_id = input.tenant_id AND twin.type = input.type AND twin.unique_key = input.unique_key
+LEFT JOIN evenkeel.background_job AS stored ON own.id IS NULL
+  AND stored.tenant_id = input.tenant_id AND stored.type = input.type
+  AND stored.unique_key = input.unique_key`;
+
+// Who holds a lasting key is looked up; one that nobody holds any more is taken from the job that was seen to
+// have had it last, and from no other. Whoever comes second finds neither, and asks again.
+const lasting = `
+  leaders AS MATERIALIZED (
+    SELECT DISTINCT ON (input.tenant_id, input.type, input.lasting_key)
+      input.id, input.tenant_id, input.type, input.lasting_key, held.job_id AS last_job_id,
+      held.job_id IS NOT NULL
+        AND input.states ? COALESCE(hot.state::text, ended.outcome::text, '')
+        AND (input.period_ms IS NULL
+          OR held.enqueued_at > now() - input.period_ms * interval '1 millisecond') AS is_held
+    FROM input
+    LEFT JOIN evenkeel.background_job_unique_key AS held
+      ON held.tenant_id = input.tenant_id AND held.type = input.type AND held.unique_key = input.lasting_key
+    LEFT JOIN evenkeel.background_job AS hot ON hot.id = held.job_id
+    LEFT JOIN evenkeel.background_job_history AS ended ON ended.id = held.job_id
+    WHERE input.lasting_key IS NOT NULL
+    ORDER BY input.tenant_id, input.type, input.lasting_key, input.place
+  ),
+  taken AS (
+    INSERT INTO evenkeel.background_job_unique_key AS held
+      (tenant_id, type, unique_key, job_id, replaced_job_id)
+    SELECT tenant_id, type, lasting_key, id, COALESCE(last_job_id, 0)
+    FROM leaders
+    WHERE NOT is_held
+    ORDER BY tenant_id, type, lasting_key
+    ON CONFLICT (tenant_id, type, unique_key) DO UPDATE
+    SET job_id = EXCLUDED.job_id, replaced_job_id = EXCLUDED.replaced_job_id, enqueued_at = now()
+    WHERE held.job_id = EXCLUDED.replaced_job_id
+    RETURNING job_id
+  ),`;
+
+/** Each inserts the jobs of $1 and answers `id` and `created` in their order; see `insertJobs`. */
+const insertStatements: Readonly<Record<KeyUse, string>> = {
+  // $2 type, $3 version, $4 lane, $5 priority, $6 max attempts.
+  uniform: `
+WITH
+  input AS MATERIALIZED (
+    SELECT item.*, nextval('evenkeel.background_job_id_seq') AS id
+    FROM ROWS FROM (
+      jsonb_to_recordset($1::jsonb) AS (
+        tenant_id text, payload jsonb, run_at timestamptz, delay_ms float8, correlation_id text
+      )
+    ) WITH ORDINALITY AS item (tenant_id, payload, run_at, delay_ms, correlation_id, place)
+  ),
+  inserted AS (
+    INSERT INTO evenkeel.background_job (
+      id, tenant_id, type, version, payload, lane, priority, run_at, max_attempts, correlation_id
+    )
+    SELECT id, tenant_id, $2::text, $3::int, payload, $4::text::evenkeel.lane, $5::smallint, ${dueTime},
+      $6::int, correlation_id
+    FROM input
+  )
+SELECT id::text, true AS created FROM input ORDER BY place`,
+
+  unsettled: `
+WITH ${input()},
+  inserted AS (${insertUnsettled})
+SELECT COALESCE(own.id, twin.id, stored.id)::text AS id, own.id IS NOT NULL AS created
+FROM input ${holders}
+ORDER BY input.place`,
+
+  lasting: `
+WITH ${input(", lasting_key, states, period_ms")},
+  ${lasting}
+  inserted AS (${insertUnsettled.replace(
+    "ORDER BY",
+    `WHERE input.lasting_key IS NULL OR input.id IN (SELECT job_id FROM taken)
+    ORDER BY`,
+  )})
+SELECT COALESCE(own.id, twin.id, stored.id, leader.id)::text AS id, own.id IS NOT NULL AS created
+FROM input ${holders}
+LEFT JOIN LATERAL (
+  SELECT CASE WHEN leaders.is_held THEN leaders.last_job_id ELSE (
+      SELECT taken.job_id FROM taken WHERE taken.job_id = leaders.id
+    ) END AS id
+  FROM leaders
+  WHERE leaders.tenant_id = input.tenant_id AND leaders.type = input.type
+    AND leaders.lasting_key = input.lasting_key
+) AS leader ON own.id IS NULL AND input.lasting_key IS NOT NULL
+ORDER BY input.place`,
+};
 
 /**
  * See {@link JobStore.insert}. A row that met a job which another transaction stored after this statement

@@ -1,8 +1,7 @@
 import type { JsonValue, Lane } from "@evenkeel/core";
 
-import type { JobStatus } from "./job.ts";
+import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
 import type { JobProgress } from "./progress.ts";
-import type { RecordedAttemptError } from "./job-store.ts";
 import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
@@ -151,9 +150,4 @@ export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
       (await scope.query(rescheduleStatement, [id, actor, runAt.toISOString()])).length === 1,
     explain: async (id, { types } = {}) => (isJobId(id) ? explainJob(scope, id, types) : undefined),
   };
-}
-
-/** Text that fits a bigint; anything else is no job's id. */
-export function isJobId(id: string): boolean {
-  return /^\d{1,18}$/u.test(id);
 }

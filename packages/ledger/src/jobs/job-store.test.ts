@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import type { ClaimedJob, ClaimRequest, NewJob, Settlement } from "./job-store.ts";
+import type { ClaimedJob, ClaimRequest, NewJob, Settlement } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 
 let database: TestDatabase;

@@ -1,5 +1,5 @@
 import type { SqlClient } from "../database/database.ts";
-import type { JobClaim } from "./job-store.ts";
+import type { JobClaim } from "./job.ts";
 
 /**
  * Whether a row of `job` is under a lease. Not by `state = 'RUNNING'`: that would let the planner read all that runs

@@ -6,7 +6,8 @@ import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
-import { createJobStore, type ClaimedJob, type ClaimResult, type NewJob } from "./job-store.ts";
+import type { ClaimedJob, ClaimResult, NewJob } from "./job.ts";
+import { createJobStore } from "./job-store.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 import type { OperatorQueue } from "./queue-controls.ts";
 

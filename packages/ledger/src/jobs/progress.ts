@@ -1,6 +1,6 @@
 import type { SqlClient } from "../database/database.ts";
 import { claimsOf, heldJobs } from "./lease.ts";
-import type { JobClaim } from "./job-store.ts";
+import type { JobClaim } from "./job.ts";
 
 /** How far a held job is. */
 export interface ProgressReport extends JobClaim {

@@ -1,7 +1,7 @@
 import { claimsOf, heldJobs, isHeld } from "./lease.ts";
 import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 import type { SqlClient } from "../database/database.ts";
-import type { Settlement } from "./job-store.ts";
+import type { Settlement } from "./job.ts";
 
 /**
  * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats

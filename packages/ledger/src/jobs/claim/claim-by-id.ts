@@ -1,10 +1,9 @@
 import type { Lane } from "@evenkeel/core";
 
 import type { SqlClient } from "../../database/database.ts";
-import { claimedColumns } from "./claim-statement.ts";
-import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
+import { claimedColumns, toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
 import { notPaused } from "../limits.ts";
-import type { ClaimedJob, JobClaim } from "../job-store.ts";
+import type { ClaimedJob, JobClaim } from "../job.ts";
 
 /** Which job to take over. */
 export interface ClaimByIdRequest extends JobClaim {

@@ -8,13 +8,8 @@ import {
   settingsCte,
   tenantLimits,
 } from "../limits.ts";
+import { claimedColumns } from "./claimed-row.ts";
 import { rotationCtes } from "./tenant-rotation.ts";
-
-/** A claimed job as its claim answers it: see {@link ClaimedRow}. Short, as every job of a batch is written so. */
-export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload,
-  job.priority, job.attempt, job.max_attempts AS "maxAttempts", job.crashes, job.fence::text,
-  date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
-  CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
 
 /** How much further back than the earliest lease claims look for leases that expired: for those written late. */
 const leaseMargin = "interval '5 seconds'";

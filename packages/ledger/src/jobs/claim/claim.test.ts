@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { toSqlClient } from "../../database/database.ts";
 import { createJobStore } from "../job-store.ts";
-import type { ClaimRequest, ClaimResult, NewJob } from "../job-store.ts";
+import type { ClaimRequest, ClaimResult, NewJob } from "../job.ts";
 import { createLedger, type Ledger } from "../../ledger.ts";
 
 let database: TestDatabase;

@@ -1,9 +1,10 @@
 import type { SqlClient } from "../../database/database.ts";
 import { ClaimWatermarks } from "./watermarks.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
-import { interleaveTenants, toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
+import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
+import { priorityStepMs } from "../limits.ts";
 import { maxVisits, type Resumption } from "./tenant-rotation.ts";
-import type { ClaimedJob, ClaimRequest, ClaimResult } from "../job-store.ts";
+import type { ClaimedJob, ClaimRequest, ClaimResult } from "../job.ts";
 
 /** Where a claim's walk over the tenants ended, and what it met: in one row of the answer, which is no job. */
 interface Walk {
@@ -183,4 +184,25 @@ async function walk(
     }
     resumed = { after: lastTenant, origin: walked.origin, wrapped: walked.wrapped ?? true };
   }
+}
+
+/** Every tenant's most urgent job, then every tenant's second, and so on: here, so that Postgres need not sort. */
+function interleaveTenants(jobs: readonly ClaimedJob[]): ClaimedJob[] {
+  const met = new Map<string, number>();
+  const turns = jobs.toSorted(byUrgency).map((job) => {
+    const turn = met.get(job.tenantId) ?? 0;
+    met.set(job.tenantId, turn + 1);
+    return { job, turn };
+  });
+  return turns.toSorted((a, b) => a.turn - b.turn).map(({ job }) => job);
+}
+
+function byUrgency(a: ClaimedJob, b: ClaimedJob): number {
+  const urgency = (job: ClaimedJob): number => job.runAt.getTime() - job.priority * priorityStepMs;
+  return urgency(a) - urgency(b) || compareIds(a.id, b.id);
+}
+
+/** By their numbers: decimal texts without leading zeros. */
+function compareIds(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : 1);
 }

@@ -1,7 +1,4 @@
-import type { Lane } from "@evenkeel/core";
-
-import type { SqlClient } from "../../database/database.ts";
-import { notPaused, openTypesCte, runningOfType, settingsCte, tenantLimits } from "../limits.ts";
+import { tenantLimits } from "../limits.ts";
 
 /** Most pairs of a type and a tenant that one statement looks at, per type. */
 export const maxVisits: number = 2_000;
@@ -131,51 +128,4 @@ export interface Resumption {
   readonly after: string;
   readonly origin: string;
   readonly wrapped: boolean;
-}
-
-const dueStatement = `
-WITH RECURSIVE
-  ${settingsCte},
-  ${openTypesCte},
-  types AS MATERIALIZED (
-    SELECT type FROM open_types
-    WHERE max_running IS NULL OR ${runningOfType("type", "max_running")} < max_running
-  ),
-  ${rotationCtes(true)}
-SELECT
-  EXISTS (SELECT FROM tenants) OR EXISTS (
-    SELECT FROM evenkeel.background_job AS job
-    WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
-      AND job.type IN (SELECT type FROM open_types) AND ${notPaused("job.tenant_id")}
-  ) AS due,
-  scan_end.tenant_id AS after, scan_end.wrapped, (SELECT origin FROM rotation) AS origin
-FROM (VALUES (1)) AS one LEFT JOIN scan_end ON true`;
-
-/** See {@link JobStore.hasDue}. */
-export async function hasDueJobs(
-  sql: SqlClient,
-  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
-): Promise<boolean> {
-  if (types.length === 0) return false;
-  const typesText = JSON.stringify(types);
-  let walk: Resumption | undefined;
-  for (;;) {
-    const rows: { due: boolean; after: string | null; wrapped: boolean; origin: string }[] =
-      await sql.query(dueStatement, [
-        lane,
-        typesText,
-        walk?.after ?? "",
-        walk?.origin ?? null,
-        walk?.wrapped ?? false,
-        1,
-        maxVisits,
-        types.length,
-        "",
-        "-infinity",
-      ]);
-    const row = rows[0];
-    if (row === undefined || row.due) return row?.due ?? false;
-    if (row.after === null) return false;
-    walk = { after: row.after, origin: row.origin, wrapped: row.wrapped };
-  }
 }
