@@ -24,12 +24,12 @@ export const settingsCte: string = `
     LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
   )`;
 
-/** The asked types ($2, $8 of them) that are not paused, with the cap of each. */
+/** The asked types (`:types`, `:typeCount` of them) that are not paused, with the cap of each. It reads `settings`. */
 export const openTypesCte: string = `
   open_types AS MATERIALIZED (
     SELECT asked.type, rule.max_running, rule.version
     -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
-    FROM (SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int) AS asked
+    FROM (SELECT jsonb_array_elements_text(:types::jsonb) AS type LIMIT :typeCount::int) AS asked
     CROSS JOIN settings
     LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
     WHERE NOT settings.is_paused AND rule.paused IS NOT TRUE

@@ -1,7 +1,12 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
+import type { Statement } from "../../database/statement.ts";
+import {
+  limitedClaimStatement,
+  unlimitedClaimStatement,
+  type ClaimParameter,
+} from "./claim-statement.ts";
 import { explainStatement, type PlanNode } from "../../testing/plan.ts";
 
 let analyzed: TestDatabase;
@@ -32,21 +37,28 @@ async function fill(database: TestDatabase): Promise<void> {
 /** The plan of a claim. */
 function explain(
   database: TestDatabase,
-  statement: string,
+  statement: Statement<ClaimParameter>,
   limit: number,
   cappedType: string,
   { lane = "stable", type = "a", leaseWatermark = "-infinity" } = {},
 ): Promise<readonly PlanNode[]> {
-  const walk = [null, null, false, limit, 2_000, 1, cappedType, "-infinity"];
-  return explainStatement(database, statement, [
+  const values = statement.values({
     lane,
-    JSON.stringify([type]),
-    ...walk,
-    30_000,
-    "o",
-    1,
+    types: JSON.stringify([type]),
+    typeCount: 1,
+    after: null,
+    origin: null,
+    wrapped: false,
+    limit,
+    maxVisits: 2_000,
+    cappedType,
+    watermark: "-infinity",
+    leaseMs: 30_000,
+    owner: "o",
+    expiredFirst: 1,
     leaseWatermark,
-  ]);
+  });
+  return explainStatement(database, statement.text, values);
 }
 
 async function decide(database: TestDatabase, sql: string): Promise<void> {

@@ -1,3 +1,4 @@
+import { defineStatement, type Statement } from "../../database/statement.ts";
 import {
   countsYet,
   currentTenth,
@@ -9,7 +10,7 @@ import {
   tenantLimits,
 } from "../limits.ts";
 import { claimedColumns } from "./claimed-row.ts";
-import { rotationCtes } from "./tenant-rotation.ts";
+import { rotationCtes, type RotationParameter } from "./tenant-rotation.ts";
 
 /** How much further back than the earliest lease claims look for leases that expired: for those written late. */
 const leaseMargin = "interval '5 seconds'";
@@ -19,7 +20,7 @@ const leaseMargin = "interval '5 seconds'";
 const limitedTypes = `${settingsCte},
   ${openTypesCte},
   types AS MATERIALIZED (
-    SELECT type, version FROM open_types WHERE (max_running IS NULL) = ($9::text = '')
+    SELECT type, version FROM open_types WHERE (max_running IS NULL) = (:cappedType::text = '')
   )`;
 const unlimitedTypes = `settings AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM evenkeel.background_job_limit) AS is_limited
@@ -27,7 +28,7 @@ const unlimitedTypes = `settings AS MATERIALIZED (
   types AS MATERIALIZED (
     -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
     SELECT asked.type
-    FROM (SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int) AS asked CROSS JOIN settings
+    FROM (SELECT jsonb_array_elements_text(:types::jsonb) AS type LIMIT :typeCount::int) AS asked CROSS JOIN settings
     WHERE NOT settings.is_limited
   )`;
 
@@ -35,7 +36,7 @@ const typeGate = `type_gate AS MATERIALIZED (
     SELECT gate.max_running - ${runningOfType("gate.subject", "gate.max_running")} AS room
     FROM types
     JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TYPE' AND gate.subject = types.type
-    WHERE $9::text <> '' AND gate.version = types.version
+    WHERE :cappedType::text <> '' AND gate.version = types.version
     FOR UPDATE OF gate SKIP LOCKED
   ),`;
 
@@ -55,8 +56,8 @@ const limitedAdmitted = `limited AS MATERIALIZED (
       FOR UPDATE SKIP LOCKED
     ) AS gate
     WHERE limited.is_limited
-      -- A claim that may take nothing of its type stands in nobody's way.
-      AND ($9::text = '' OR (SELECT room FROM type_gate) > 0)
+      -- A claim that may take nothing of its type stands in the way of no other.
+      AND (:cappedType::text = '' OR (SELECT room FROM type_gate) > 0)
   ),
   -- A tenant met for the first time under a limit for every tenant: the next claim has a row to lock.
   introduced AS (
@@ -83,12 +84,12 @@ const admitted = `admitted AS MATERIALIZED (
   )`;
 
 const limitedSize = `GREATEST(0, LEAST(
-        $6::int - (SELECT count(*) FROM expired)::int,
-        CASE WHEN $9::text <> '' THEN COALESCE((SELECT room FROM type_gate), 0) END
+        :limit::int - (SELECT count(*) FROM expired)::int,
+        CASE WHEN :cappedType::text <> '' THEN COALESCE((SELECT room FROM type_gate), 0) END
       ))`;
 
 const isCapped = `CASE WHEN job.state = 'RUNNING' THEN job.capped
-        ELSE $9::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END`;
+        ELSE :cappedType::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END`;
 
 const stamps = `-- What was taken under a limit changes its row: claims that counted before skip it.
   tenants_stamped AS (
@@ -116,34 +117,44 @@ const stamps = `-- What was taken under a limit changes its row: claims that cou
   type_stamped AS (
     UPDATE evenkeel.background_job_limit
     SET version = version + 1, updated_at = now()
-    WHERE kind = 'TYPE' AND subject = $9::text AND EXISTS (SELECT FROM taken)
+    WHERE kind = 'TYPE' AND subject = :cappedType::text AND EXISTS (SELECT FROM taken)
   ),`;
 
 const limitedFlags = `EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited",
       EXISTS (SELECT FROM introduced) AS introduced,
       EXISTS (SELECT FROM tenant_scan WHERE is_full)
         OR allotment.tenants < (SELECT count(*) FROM limited)
-        OR ($9::text <> '' AND allotment.tenants > allotment.size) AS "throttled",
+        OR (:cappedType::text <> '' AND allotment.tenants > allotment.size) AS "throttled",
       ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS "cappedTypes"`;
 const flags = `(SELECT is_limited FROM settings) AS "isLimited", false AS introduced, false AS "throttled",
       ARRAY[]::text[] AS "cappedTypes"`;
 
+/** The parameters of a claim: those of its rotation, and its own. */
+export type ClaimParameter =
+  | RotationParameter
+  | "leaseMs"
+  | "owner"
+  /** Of a batch of one job: 1 if an expired lease goes first, 0 if what waits does. 1 for every larger batch. */
+  | "expiredFirst"
+  /** The time before which no lease ends; `"-infinity"`: not known. */
+  | "leaseWatermark";
+
 /**
- * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
+ * Claims a batch in one statement: of the types without a cap, or of one type with a cap (`cappedType`).
  *
- * Expired leases come first, for at most half of the batch, rounded up (of a batch of one every second time, $13), and
- * in turn over their tenants. The rest is dealt out evenly: every due tenant met gets its share; the odd ones go to
- * the tenants first in turn, and the rotation goes on behind them. Within a tenant, what is due longest goes first,
- * where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it
- * for ever. What small tenants leave over (`overflow`) goes to whoever has more. So a tenant with work waits for at
- * most (due tenants / limit) claims, rounded up.
+ * Expired leases come first, for at most half of the batch, rounded up, and in turn over their tenants; of a batch of
+ * one, `expiredFirst` says whether. The rest is allotted evenly: every due tenant met gets its share. The remainder
+ * goes to the tenants first in turn, and the rotation continues behind them. Within a tenant, what is due longest goes
+ * first, where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits
+ * behind it for ever. What small tenants leave over (`overflow`) goes to whoever has more. So a tenant with work waits
+ * for at most (due tenants / limit) claims, rounded up.
  */
 const statement = (isLimited: boolean): string => `
 WITH RECURSIVE
   ${isLimited ? limitedTypes : unlimitedTypes},
   -- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
-  -- Ranked by tenant, so that one tenant's many do not hold up another's one; the ranking looks at the
-  -- 1,000 that expired first. What expired counts as running already: no cap stands in its way.
+  -- Ranked by tenant, so that the many of one tenant do not hold up the one of another; the ranking looks at
+  -- the 1,000 that expired first. What expired counts as running already: no cap stands in its way.
   expired AS MATERIALIZED (
     SELECT job.id
     FROM (
@@ -151,13 +162,13 @@ WITH RECURSIVE
       FROM (
         SELECT job.id, job.tenant_id, job.lease_expires_at
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane
-          -- A watermark that a clock set back has overtaken is none.
-          AND job.lease_expires_at BETWEEN CASE WHEN $14::timestamptz <= now() - ${leaseMargin} THEN $14::timestamptz
+        WHERE job.state = 'RUNNING' AND job.lane = :lane::evenkeel.lane
+          -- A watermark that is later than now, as when the clock was set back, does not count.
+          AND job.lease_expires_at BETWEEN CASE WHEN :leaseWatermark::timestamptz <= now() - ${leaseMargin} THEN :leaseWatermark::timestamptz
             ELSE '-infinity' END AND now()
           AND job.type = ANY (ARRAY(SELECT type FROM types)) ${isLimited ? `AND ${notPaused("job.tenant_id")}` : ""}
         ORDER BY job.lease_expires_at
-        LIMIT GREATEST(1000, $6::int)
+        LIMIT GREATEST(1000, :limit::int)
       ) AS first
       ORDER BY
         row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id),
@@ -169,13 +180,13 @@ WITH RECURSIVE
       WHERE job.id = ranked.id AND job.state = 'RUNNING' AND job.lease_expires_at <= now()
       FOR UPDATE SKIP LOCKED
     ) AS job
-    LIMIT ($6::int + $13::int) / 2
+    LIMIT (:limit::int + :expiredFirst::int) / 2
   ),
   ${isLimited ? typeGate : ""}
   ${rotationCtes(isLimited)},
   ${isLimited ? limitedAdmitted : admitted},
   allotment AS MATERIALIZED (
-    SELECT ${isLimited ? limitedSize : "$6::int - (SELECT count(*) FROM expired)::int"} AS size,
+    SELECT ${isLimited ? limitedSize : ":limit::int - (SELECT count(*) FROM expired)::int"} AS size,
       count(*)::int AS tenants
     FROM admitted
   ),
@@ -188,7 +199,7 @@ WITH RECURSIVE
       )::int AS turn
     FROM candidates JOIN admitted USING (tenant_id) CROSS JOIN allotment
   ),
-  -- How a tenant's share falls to its streams, by the order of their jobs.
+  -- How the share of a tenant falls to its streams, by the order of their jobs.
   mixed AS MATERIALIZED (
     SELECT type, priority, tenant_id, count(*)::int AS jobs
     FROM (
@@ -202,10 +213,10 @@ WITH RECURSIVE
         FROM (
           SELECT job.id, job.run_at
           FROM evenkeel.background_job AS job
-          WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = stream.type
-            AND job.priority = stream.priority AND job.tenant_id = stream.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
+          WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = stream.type
+            AND job.priority = stream.priority AND job.tenant_id = stream.tenant_id AND job.run_at BETWEEN :watermark::timestamptz AND now()
           ORDER BY job.run_at, job.id
-          LIMIT $6::int
+          LIMIT :limit::int
         ) AS oldest
         LIMIT stream.share
       ) AS job
@@ -218,7 +229,7 @@ WITH RECURSIVE
     SELECT stream.type, stream.priority, stream.tenant_id, stream.place, stream.turn,
       CASE WHEN stream.streams = 1 THEN stream.share ELSE COALESCE(mixed.jobs, 0) END AS share,
       -- What a limited tenant may have beyond its share: from its first stream alone, so that it is not had twice.
-      CASE WHEN stream.room IS NULL THEN $6::int WHEN stream.turn = 1 THEN stream.room - stream.share ELSE 0 END
+      CASE WHEN stream.room IS NULL THEN :limit::int WHEN stream.turn = 1 THEN stream.room - stream.share ELSE 0 END
         AS surplus
     FROM streams_of_admitted AS stream
     LEFT JOIN mixed USING (type, priority, tenant_id)
@@ -234,10 +245,10 @@ WITH RECURSIVE
       FROM (
         SELECT job.id, job.run_at
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
-          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
+        WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = shares.type
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN :watermark::timestamptz AND now()
         ORDER BY job.run_at, job.id
-        LIMIT $6::int
+        LIMIT :limit::int
         FOR UPDATE SKIP LOCKED
       ) AS oldest
       LIMIT shares.share
@@ -261,11 +272,11 @@ WITH RECURSIVE
       FROM (
         SELECT job.id
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
-          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
+        WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = shares.type
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN :watermark::timestamptz AND now()
           AND (job.run_at, job.id) > (COALESCE(served.run_at, '-infinity'), COALESCE(served.id, 0))
         ORDER BY job.run_at, job.id
-        LIMIT $6::int
+        LIMIT :limit::int
         FOR UPDATE SKIP LOCKED
       ) AS next
       LIMIT shares.surplus
@@ -284,9 +295,9 @@ WITH RECURSIVE
       attempt = job.attempt + 1,
       progress = NULL,
       fence = job.fence + 1,
-      owner = $12::text,
-      lease_expires_at = now() + $11::int * interval '1 millisecond',
-      -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
+      owner = :owner::text,
+      lease_expires_at = now() + :leaseMs::int * interval '1 millisecond',
+      -- The right-hand sides see the row as it was: RUNNING here means that the last worker died.
       capped = ${isLimited ? isCapped : "false"},
       crashes = GREATEST(job.crashes, (job.state = 'RUNNING')::int),
       errors = CASE WHEN job.state = 'RUNNING' THEN
@@ -309,7 +320,7 @@ WITH RECURSIVE
     SELECT
       NOT EXISTS (SELECT FROM scan_end) AS complete,
       CASE
-        WHEN allotment.size < allotment.tenants OR allotment.tenants >= $6::int OR NOT EXISTS (SELECT FROM scan_end)
+        WHEN allotment.size < allotment.tenants OR allotment.tenants >= :limit::int OR NOT EXISTS (SELECT FROM scan_end)
           THEN (
             SELECT tenant_id FROM admitted
             WHERE allotment.size > 0 AND place = COALESCE(NULLIF(allotment.size % NULLIF(allotment.tenants, 0), 0), allotment.tenants)
@@ -318,15 +329,15 @@ WITH RECURSIVE
       END AS "lastTenant",
       (SELECT wrapped FROM scan_end) AS wrapped,
       (SELECT origin FROM rotation) AS origin,
-      -- After a walk over all tenants: what waits is due no earlier.
+      -- After a scan of all tenants: what waits is due no earlier.
       CASE WHEN NOT EXISTS (SELECT FROM scan_end) THEN (
         SELECT LEAST(min(head_run_at), now())::text FROM tenant_scan WHERE is_open OR head_run_at > now()
       ) END AS watermark,
       -- Leases end later than they begin: none will come to end before this, but for one written late.
-      CASE WHEN $14::timestamptz = '-infinity' THEN (
+      CASE WHEN :leaseWatermark::timestamptz = '-infinity' THEN (
         LEAST((
           SELECT job.lease_expires_at FROM evenkeel.background_job AS job
-          WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane
+          WHERE job.state = 'RUNNING' AND job.lane = :lane::evenkeel.lane
           ORDER BY job.lease_expires_at
           LIMIT 1
         ), now()) - ${leaseMargin}
@@ -336,17 +347,17 @@ WITH RECURSIVE
   ),
   moved AS (
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_tenant)
-    SELECT $1::evenkeel.lane, $9::text, progress."lastTenant"
+    SELECT :lane::evenkeel.lane, :cappedType::text, progress."lastTenant"
     FROM progress
-    WHERE $3::text IS NULL AND progress."lastTenant" IS NOT NULL
+    WHERE :after::text IS NULL AND progress."lastTenant" IS NOT NULL
     ON CONFLICT (lane, type) DO UPDATE SET after_tenant = EXCLUDED.after_tenant, updated_at = now()
   )
-SELECT to_jsonb(progress) AS walk, claimed.* FROM progress LEFT JOIN claimed ON false
+SELECT to_jsonb(progress) AS scan, claimed.* FROM progress LEFT JOIN claimed ON false
 UNION ALL
 SELECT NULL, claimed.* FROM claimed`;
 
 /** A claim where operators decided something; see {@link unlimitedClaimStatement} for where they did not. */
-export const limitedClaimStatement: string = statement(true);
+export const limitedClaimStatement: Statement<ClaimParameter> = defineStatement(statement(true));
 
 /** A claim as long as there are no limits; where there are, it claims nothing and says so (`isLimited`). */
-export const unlimitedClaimStatement: string = statement(false);
+export const unlimitedClaimStatement: Statement<ClaimParameter> = defineStatement(statement(false));

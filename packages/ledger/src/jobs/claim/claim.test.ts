@@ -164,7 +164,8 @@ test("a lease that expires is taken over, though claims look no further back tha
   const sql = toSqlClient(database.pool);
   const store = createJobStore({
     query: (text, values = []) => {
-      watermarks.push(values[13]);
+      const place = /BETWEEN CASE WHEN \$(\d+)::timestamptz/u.exec(text)?.[1];
+      watermarks.push(values[Number(place) - 1]);
       return sql.query(text, values);
     },
   });

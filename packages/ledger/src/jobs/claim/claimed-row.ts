@@ -6,7 +6,7 @@ export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId"
   date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
   CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
 
-/** A claimed job as a statement answers it. */
+/** A claimed job as a statement returns it. */
 export interface ClaimedRow {
   readonly id: string;
   readonly tenantId: string;
@@ -25,7 +25,7 @@ export interface ClaimedRow {
   readonly errors: readonly RecordedAttemptError[] | null;
 }
 
-/** The job that a row stands for. */
+/** Returns the job that a row stands for. */
 export function toClaimedJob(row: ClaimedRow): ClaimedJob {
   const { id, tenantId, type, version, payload, priority, attempt, maxAttempts, crashes } = row;
   const { fence, correlationId } = row;

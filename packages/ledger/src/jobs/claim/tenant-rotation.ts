@@ -1,14 +1,14 @@
 import { tenantLimits } from "../limits.ts";
 
-/** Most pairs of a type and a tenant that one statement looks at, per type. */
+/** Most tenants that one statement looks at, per stream. */
 export const maxVisits: number = 2_000;
 
-/** How many jobs a step of the walk passes at most, while it meets nothing but work that is not due. */
+/** Most jobs that one step of the tenant scan passes, as long as it meets nothing but work that is not due. */
 const skip = 16;
 
 /**
- * One step of a stream: the next tenant with due work and when its oldest is due; where none of the next
- * jobs is due, a skip further, so that thousands of tenants with nothing but scheduled work are soon passed.
+ * One step of a stream: the next tenant with due work, and when its oldest is due. Where none of the next jobs is
+ * due it goes a skip further, so that thousands of tenants with nothing but scheduled work are soon passed.
  */
 const nextTenant = (which: string): string => `(
       SELECT next.tenant_id, next.run_at
@@ -16,9 +16,9 @@ const nextTenant = (which: string): string => `(
         SELECT job.tenant_id, job.run_at,
           row_number() OVER (ORDER BY job.tenant_id, job.run_at, job.id) AS step
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = tenant_scan.type
+        WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = tenant_scan.type
           AND job.priority = tenant_scan.priority AND ${which}
-          AND job.run_at >= $10::timestamptz
+          AND job.run_at >= :watermark::timestamptz
         ORDER BY job.tenant_id, job.run_at, job.id
         LIMIT ${skip}
       ) AS next
@@ -26,18 +26,38 @@ const nextTenant = (which: string): string => `(
       LIMIT 1
     )`;
 
+/** The parameters of {@link rotationCtes}, of `openTypesCte` and of every statement made of them. */
+export type RotationParameter =
+  | "lane"
+  /** The asked types, as a JSON list of texts. */
+  | "types"
+  /** How many types are asked for. */
+  | "typeCount"
+  /** The tenant behind which to begin; `null`: where the rotation of `cappedType` stands. */
+  | "after"
+  /** The tenant at which a scan in several statements began; `null` in the first of them. */
+  | "origin"
+  /** Whether a scan in several statements has passed the last tenant already. */
+  | "wrapped"
+  /** Most tenants with due work that the scan meets. */
+  | "limit"
+  /** Most tenants that the scan looks at, per stream: see {@link maxVisits}. */
+  | "maxVisits"
+  /** The type whose own rotation it is; `""`: the rotation that all types without a cap share. */
+  | "cappedType"
+  /** The time before which no job is looked for; `"-infinity"`: a full scan. */
+  | "watermark";
+
 /**
- * The rotation, as CTEs over $1 lane, $2 types, $3 after, $4 origin, $5 wrapped, $6 limit, $7 visits,
- * $8 number of types, $9 the type whose own rotation it is, `''` for the shared one, $10 the time before which no
- * job is looked for. It reads `settings` and `types`.
+ * The rotation over the tenants, as CTEs. It reads `settings` and `types`.
  *
- * A stream is a type and a priority. `tenant_scan` walks, per stream, from tenant to tenant with due work through the index
- * background_job_due: one index probe per step, whatever the backlog, and one per {@link skip} jobs where none
- * is due. It starts behind `after`, wraps at the
- * end and stops at `origin`, or when it has met `limit` tenants with due work that may be claimed. `tenants`
- * are those up to the point that every stream has reached (`scan_end`), in tenant_scan order.
+ * A stream is a type and a priority. `tenant_scan` goes, per stream, from tenant to tenant with due work through the
+ * index background_job_due: one index probe per step, whatever the backlog, and one per {@link skip} jobs where none
+ * is due. It begins behind `after`, wraps at the end, and stops at `origin` or when it has met `limit` tenants with
+ * due work that may be claimed. `tenants` are those up to the point that every stream has reached (`scan_end`), in
+ * the order of the scan.
  *
- * @param isLimited Whether operators' limits are looked up, for which `settings` is {@link settingsCte}.
+ * @param isLimited Whether operators' limits are looked up, for which `settings` is `settingsCte`.
  */
 export const rotationCtes = (isLimited: boolean): string => `
   -- The usual priority of every type, and the others that its jobs have, found step by step.
@@ -49,7 +69,7 @@ export const rotationCtes = (isLimited: boolean): string => `
     CROSS JOIN LATERAL (
       SELECT job.priority
       FROM evenkeel.background_job AS job
-      WHERE job.state = 'PENDING' AND job.priority <> 0 AND job.lane = $1::evenkeel.lane
+      WHERE job.state = 'PENDING' AND job.priority <> 0 AND job.lane = :lane::evenkeel.lane
         AND job.type = streams.type
         AND job.priority > CASE WHEN streams.is_other THEN streams.priority ELSE -32768 END
       ORDER BY job.priority
@@ -57,13 +77,13 @@ export const rotationCtes = (isLimited: boolean): string => `
     ) AS next
   ),
   rotation AS MATERIALIZED (
-    SELECT admission.after, COALESCE($4::text, admission.after) AS origin
+    SELECT admission.after, COALESCE(:origin::text, admission.after) AS origin
     FROM (
       SELECT COALESCE(
-        $3::text,
+        :after::text,
         (
           SELECT after_tenant FROM evenkeel.background_job_rotation
-          WHERE lane = $1::evenkeel.lane AND type = $9::text
+          WHERE lane = :lane::evenkeel.lane AND type = :cappedType::text
         ),
         ''
       ) AS after
@@ -71,7 +91,7 @@ export const rotationCtes = (isLimited: boolean): string => `
   ),
   tenant_scan AS (
     SELECT streams.type, streams.priority, rotation.after AS tenant_id, NULL::timestamptz AS head_run_at,
-      $5::boolean AS wrapped, 0 AS visited, 0 AS due, false AS is_open, false AS is_full
+      :wrapped::boolean AS wrapped, 0 AS visited, 0 AS due, false AS is_open, false AS is_full
     FROM streams CROSS JOIN rotation
     UNION ALL
     SELECT tenant_scan.type, tenant_scan.priority, next.tenant_id, next.run_at, next.wrapped, tenant_scan.visited + 1,
@@ -80,7 +100,7 @@ export const rotationCtes = (isLimited: boolean): string => `
     FROM tenant_scan
     CROSS JOIN rotation
     ${isLimited ? "CROSS JOIN settings" : ""}
-    -- The bound on a wrapped walk stands outside the LIMIT: inside, the scan would search on for a match.
+    -- The bound on a wrapped scan stands outside the LIMIT: inside, the scan would search on for a match.
     LEFT JOIN LATERAL ${nextTenant("job.tenant_id > tenant_scan.tenant_id")} AS ahead
       ON NOT tenant_scan.wrapped OR ahead.tenant_id <= rotation.origin
     LEFT JOIN LATERAL ${nextTenant(
@@ -93,11 +113,11 @@ export const rotationCtes = (isLimited: boolean): string => `
         tenant_scan.wrapped OR ahead.tenant_id IS NULL AS wrapped
     ) AS next
     ${isLimited ? rulesOfTenant : "CROSS JOIN (VALUES (true, false)) AS rule (is_open, is_full)"}
-    WHERE next.tenant_id IS NOT NULL AND tenant_scan.due < $6::int AND tenant_scan.visited < $7::int
+    WHERE next.tenant_id IS NOT NULL AND tenant_scan.due < :limit::int AND tenant_scan.visited < :maxVisits::int
   ),
   scan_end AS MATERIALIZED (
     SELECT wrapped, tenant_id FROM tenant_scan
-    WHERE due >= $6::int OR visited >= $7::int
+    WHERE due >= :limit::int OR visited >= :maxVisits::int
     ORDER BY wrapped, tenant_id
     LIMIT 1
   ),
@@ -111,7 +131,7 @@ export const rotationCtes = (isLimited: boolean): string => `
     SELECT tenant_id, wrapped
     FROM (SELECT DISTINCT wrapped, tenant_id FROM candidates) AS due
     ORDER BY wrapped, tenant_id
-    LIMIT $6::int
+    LIMIT :limit::int
   )`;
 
 // Without decisions about tenants nothing is looked up.
@@ -123,7 +143,7 @@ const rulesOfTenant = `LEFT JOIN LATERAL ${tenantLimits("next.tenant_id")} AS li
         limits.paused IS NOT TRUE AND limits.room <= 0 AS is_full
     ) AS rule`;
 
-/** Where a walk that met no due work in one statement goes on in the next. */
+/** Where a scan that met no due work in one statement continues in the next. */
 export interface Resumption {
   readonly after: string;
   readonly origin: string;
