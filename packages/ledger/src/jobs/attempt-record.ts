@@ -9,8 +9,8 @@ const maxErrorBytes: number = 4 * 1024;
 const maxResultBytes: number = 64 * 1024;
 
 /**
- * An error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}: the code and the
- * message matter most, the stack gives way.
+ * Returns an error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}. The code and the
+ * message matter most: the stack is cut first.
  */
 export function recordAttemptError(error: AttemptError): AttemptError {
   const code = cut(redactError(error.code), 200);
@@ -23,7 +23,7 @@ export function recordAttemptError(error: AttemptError): AttemptError {
   return kept === "" ? { code, message } : { code, message, stack: kept };
 }
 
-/** The longest start of a text whose JSON form takes at most so many bytes. */
+/** Returns the longest start of a text whose JSON form takes at most so many bytes. */
 function cut(text: string, maxBytes: number): string {
   if (text.length * 6 <= maxBytes) return text;
   let kept = text.slice(0, maxBytes);
@@ -36,8 +36,8 @@ function cut(text: string, maxBytes: number): string {
 }
 
 /**
- * The JSON text of a handler's result, or `undefined` when there is none or it cannot be kept: a job that
- * did its work is not tried again because of what it returned.
+ * Returns the JSON text of a handler's result, or `undefined` when there is none or it cannot be kept. A job that did
+ * its work is not tried again because of what it returned.
  */
 export function encodeResult(result: unknown): string | undefined {
   if (result === undefined || result === null) return undefined;

@@ -28,67 +28,78 @@ import type {
 import type { SqlClient } from "../database/database.ts";
 
 /**
- * The queue in Postgres. Every method is one statement (repeated only where a concurrent writer got in
- * between); the database's clock decides what is due and which lease has expired.
+ * The queue in Postgres. Every method is one statement, repeated only where a concurrent writer got in between. The
+ * database's clock decides what is due and which lease has expired.
  */
 export interface JobStore {
   /**
    * Stores jobs, all or none, in one statement.
    *
    * @param client The caller's transaction; `undefined` commits at once.
+   * @returns What became of each job, in the order given.
    */
   insert(client: SqlClient | undefined, jobs: readonly NewJob[]): Promise<InsertedJob[]>;
   /**
-   * Claims due jobs and jobs whose lease expired, in turn over the tenants, under a new fence each. Nothing is
-   * claimed of what is paused, nor more than caps and rates allow, however many claim at once.
+   * Claims due jobs and jobs whose lease expired, in turn over the tenants, under a new fence each. It claims nothing
+   * that is paused, and no more than caps and rates allow, however many claim at once.
    */
   claim(request: ClaimRequest): Promise<ClaimResult>;
   /**
-   * Takes over a job that was handed over under this fence, due or not, under a new one. `undefined`: it was
-   * claimed since, has ended, is paused, or is not of these types.
+   * Takes over a job that was delegated under this fence, due or not, under a new one.
+   *
+   * @returns `undefined`: it was claimed since, has ended, is paused, or is not of these types.
    */
   claimById(request: ClaimByIdRequest): Promise<ClaimedJob | undefined>;
   /**
-   * Writes how many crashes a held job will have had if its worker goes away from now on; a settlement takes it back.
-   * `false`: it is not held.
+   * Records how many crashes a held job will have had if its worker dies from now on. A settlement resets it.
+   *
+   * @returns `false`: it is no longer held.
    */
   recordCrash(claim: JobClaim, crashes: number): Promise<boolean>;
-  /** Renews leases. Answers the ids still held; the others belong to someone else or are settled. */
+  /**
+   * Renews leases. A lease that expired is renewed as well, unless another has claimed the job.
+   *
+   * @param leaseMs Milliseconds from now until the leases expire.
+   * @returns The ids still held. The others are held by someone else, or settled.
+   */
   heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
   /**
-   * Ends attempts. Answers the ids accepted; a refused one's fence is no longer held.
+   * Ends attempts under the fences shown.
    *
-   * @param client The caller's transaction; absent: commits at once.
+   * @param client The caller's transaction; `undefined` commits at once.
+   * @returns The ids settled. The fences of the others are no longer held.
    */
   settle(settlements: readonly Settlement[], client?: SqlClient): Promise<Set<string>>;
-  /** Writes how far held jobs are; those no longer held, or locked at the moment, are left out. */
+  /** Records how far held jobs are. Those no longer held, or locked at the moment, are left out. */
   recordProgress(reports: readonly ProgressReport[]): Promise<void>;
-  /** What held jobs do outside the database. */
+  /** The record of what held jobs do outside the database. */
   readonly effects: JobEffectStore;
-  /** Whether any job of these types could be claimed now. */
+  /** Returns whether any job of these types could be claimed now. */
   hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
   /**
-   * Takes or renews a lane's attendance: one drain at a time waits for its new jobs. `false`: another's has not
-   * expired.
+   * Acquires or renews a lane's poller lease. Its holder is the one drain that polls the lane for new jobs.
+   *
+   * @returns `false`: another drain's lease has not expired.
    */
   acquirePoller(request: {
     readonly lane: Lane;
     /** A UUID of the drain's own. */
     readonly pollerId: string;
+    /** Milliseconds from now until the lease expires. */
     readonly forMs: number;
   }): Promise<boolean>;
-  /** Gives the attendance back, before a last claim. */
+  /** Releases a lane's poller lease, before a last claim. It does nothing where another drain holds it. */
   releasePoller(request: { readonly lane: Lane; readonly pollerId: string }): Promise<void>;
   /**
-   * Whether a drain waits for the lane's new jobs. After a commit, `true` means that a claim comes which sees what
-   * was committed, unless that drain's host dies.
+   * Returns whether a drain holds the lane's poller lease. After a commit, `true` means that a claim follows which sees
+   * what was committed, unless that drain's host dies.
    */
   hasPoller(lane: Lane): Promise<boolean>;
-  /** Numbers over the whole queue and its history, for reports: it reads both tables. */
+  /** Returns numbers over the whole queue and its history. It reads both tables. */
   counts(): Promise<JobCounts>;
   /**
-   * Jobs that wait for a runner which knows their type: of types not among `types`, pending or left behind
-   * by a runner that died. At most 10,000 of each are counted.
+   * Returns the types of jobs that wait for a runner which knows them: of types not among `types`, pending or left
+   * behind by a runner that died. At most 10,000 of each type are counted.
    */
   unknownTypes(request: {
     readonly lane: Lane;
@@ -96,7 +107,7 @@ export interface JobStore {
   }): Promise<TypeCount[]>;
 }
 
-/** The job store on a connection pool. */
+/** Returns the job store on a connection pool. */
 export function createJobStore(sql: SqlClient): JobStore {
   const watermarks = new ClaimWatermarks();
   return {
