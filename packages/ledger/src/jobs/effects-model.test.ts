@@ -108,7 +108,7 @@ test("whatever claims do in whatever order, the record is what the last holder m
 
 async function claimAgain(id: string): Promise<ClaimedJob> {
   await database.pool.query(
-    `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() - interval '1 second'`,
+    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   const { jobs } = await ledger.jobs.claim({
     lane: "stable",
