@@ -139,20 +139,10 @@ export type ClaimParameter =
   /** The time before which no lease ends; `"-infinity"`: not known. */
   | "leaseWatermark";
 
-/**
- * Claims a batch in one statement: of the types without a cap, or of one type with a cap (`cappedType`).
- *
- * Expired leases come first, for at most half of the batch, rounded up, and in turn over their tenants; of a batch of
- * one, `expiredFirst` says whether. The rest is allotted evenly: every due tenant met gets its share. The remainder
- * goes to the tenants first in turn, and the rotation continues behind them. Within a tenant, what is due longest goes
- * first, where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits
- * behind it for ever. What small tenants leave over (`overflow`) goes to whoever has more. So a tenant with work waits
- * for at most (due tenants / limit) claims, rounded up.
- */
-const statement = (isLimited: boolean): string => `
-WITH RECURSIVE
-  ${isLimited ? limitedTypes : unlimitedTypes},
-  -- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
+// What expired, locked.
+const expired = (
+  isLimited: boolean,
+): string => `-- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
   -- Ranked by tenant, so that the many of one tenant do not hold up the one of another; the ranking looks at
   -- the 1,000 that expired first. What expired counts as running already: no cap stands in its way.
   expired AS MATERIALIZED (
@@ -181,16 +171,10 @@ WITH RECURSIVE
       FOR UPDATE SKIP LOCKED
     ) AS job
     LIMIT (:limit::int + :expiredFirst::int) / 2
-  ),
-  ${isLimited ? typeGate : ""}
-  ${rotationCtes(isLimited)},
-  ${isLimited ? limitedAdmitted : admitted},
-  allotment AS MATERIALIZED (
-    SELECT ${isLimited ? limitedSize : ":limit::int - (SELECT count(*) FROM expired)::int"} AS size,
-      count(*)::int AS tenants
-    FROM admitted
-  ),
-  streams_of_admitted AS MATERIALIZED (
+  )`;
+
+// The shares of the admitted tenants, and the jobs picked and locked for them.
+const batch = `streams_of_admitted AS MATERIALIZED (
     SELECT candidates.type, candidates.priority, candidates.tenant_id, admitted.place, admitted.room,
       LEAST(admitted.room, allotment.size / allotment.tenants + (admitted.place <= allotment.size % allotment.tenants)::int) AS share,
       count(*) OVER (PARTITION BY candidates.tenant_id)::int AS streams,
@@ -288,8 +272,9 @@ WITH RECURSIVE
     SELECT tenant_id, count(*)::int AS jobs
     FROM (SELECT tenant_id FROM picked UNION ALL SELECT tenant_id FROM overflow) AS both_ways
     GROUP BY tenant_id
-  ),
-  claimed AS (
+  )`;
+
+const claimed = (isLimited: boolean): string => `claimed AS (
     UPDATE evenkeel.background_job AS job
     SET state = 'RUNNING',
       attempt = job.attempt + 1,
@@ -314,9 +299,10 @@ WITH RECURSIVE
       SELECT id FROM expired UNION ALL SELECT id FROM picked UNION ALL SELECT id FROM overflow
     ))
     RETURNING ${claimedColumns}
-  ),
-  ${isLimited ? stamps : ""}
-  progress AS MATERIALIZED (
+  )`;
+
+// Where the scan ended, and what it met: see `TenantScan`.
+const progress = (isLimited: boolean): string => `progress AS MATERIALIZED (
     SELECT
       NOT EXISTS (SELECT FROM scan_end) AS complete,
       CASE
@@ -344,7 +330,34 @@ WITH RECURSIVE
       )::text END AS "leaseWatermark",
       ${isLimited ? limitedFlags : flags}
     FROM allotment
+  )`;
+
+/**
+ * Claims a batch in one statement: of the types without a cap, or of one type with a cap (`cappedType`).
+ *
+ * Expired leases come first, for at most half of the batch, rounded up, and in turn over their tenants; of a batch of
+ * one, `expiredFirst` says whether. The rest is allotted evenly: every due tenant met gets its share. The remainder
+ * goes to the tenants first in turn, and the rotation continues behind them. Within a tenant, what is due longest goes
+ * first, where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits
+ * behind it for ever. What small tenants leave over (`overflow`) goes to whoever has more. So a tenant with work waits
+ * for at most (due tenants / limit) claims, rounded up.
+ */
+const statement = (isLimited: boolean): string => `
+WITH RECURSIVE
+  ${isLimited ? limitedTypes : unlimitedTypes},
+  ${expired(isLimited)},
+  ${isLimited ? typeGate : ""}
+  ${rotationCtes(isLimited)},
+  ${isLimited ? limitedAdmitted : admitted},
+  allotment AS MATERIALIZED (
+    SELECT ${isLimited ? limitedSize : ":limit::int - (SELECT count(*) FROM expired)::int"} AS size,
+      count(*)::int AS tenants
+    FROM admitted
   ),
+  ${batch},
+  ${claimed(isLimited)},
+  ${isLimited ? stamps : ""}
+  ${progress(isLimited)},
   moved AS (
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_tenant)
     SELECT :lane::evenkeel.lane, :cappedType::text, progress."lastTenant"
