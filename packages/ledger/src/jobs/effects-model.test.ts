@@ -32,7 +32,7 @@ interface Model {
   result: string | undefined;
 }
 
-/** What the store should answer the claim at a place, and what becomes of the record. */
+/** What the store should return to the claim at a place, and what becomes of the record. */
 function foresee(model: Model, ask: Ask, place: number, isHeld: boolean, at: number): unknown {
   const { state, by } = model;
   const isOwn = isHeld && by === place && state !== undefined;
@@ -80,9 +80,9 @@ test("whatever claims do in whatever order, the record is what the last holder m
         }
         if (asked === "finish") return effects.finish(claim, "e", at);
         if (asked === "forget") return effects.forget(claim, "e");
-        const answer = await effects.begin(claim, "e", asked === "retry");
-        if (answer.outcome !== "begun") return answer;
-        const { idempotencyKey, ...rest } = answer;
+        const begun = await effects.begin(claim, "e", asked === "retry");
+        if (begun.outcome !== "begun") return begun;
+        const { idempotencyKey, ...rest } = begun;
         const isSameKey = idempotencyKey === lastKey;
         lastKey = idempotencyKey;
         return { ...rest, isSameKey };

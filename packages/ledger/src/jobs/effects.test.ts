@@ -39,7 +39,7 @@ async function claimNew(): Promise<ClaimedJob> {
   return claim();
 }
 
-test("an effect is begun once, and what it answered is there for the next fence", async () => {
+test("an effect is begun once, and its result is there for the next fence", async () => {
   const { effects } = ledger.jobs;
   const first = await claimNew();
   const begun = await effects.begin(first, "charge", true);
@@ -154,7 +154,7 @@ test("an operator decides what is in doubt, on record, and never about a job tha
   ]);
 });
 
-test("what a dead job did goes with the job that an operator puts back", async () => {
+test("what a dead job did goes with the job that an operator requeues", async () => {
   const { effects } = ledger.jobs;
   const operator = ledger.asOperator("ada");
   const claimed = await claimNew();

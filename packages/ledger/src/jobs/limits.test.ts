@@ -67,10 +67,10 @@ test("caps of types and tenants hold under any mix of claims at once, and let ev
       const capOf = (tenantId: string): number =>
         (tenantId === "t0" ? (oneTenant ?? everyTenant) : everyTenant) ?? Infinity;
       while (left > 0) {
-        const answers = await Promise.all(
+        const claims = await Promise.all(
           others.map((from) => from.jobs.claim(claimRequest(["a", "b"], limit))),
         );
-        const claimed = answers.flatMap(({ jobs }) => jobs);
+        const claimed = claims.flatMap(({ jobs }) => jobs);
         for (const job of claimed) running.set(job.id, job);
         const now = [...running.values()];
         expect(now.filter(({ type }) => type === "a").length).toBeLessThanOrEqual(
@@ -117,9 +117,9 @@ test("a rate lets no more start in any period, and the rest later", async () => 
   let free = 0;
   while (starts.length < 12) {
     const before = await databaseTime();
-    const answers = await Promise.all([queue.claim(["a"], 3), queue.claim(["a"], 3)]);
+    const claims = await Promise.all([queue.claim(["a"], 3), queue.claim(["a"], 3)]);
     const after = await databaseTime();
-    const jobs = answers.flatMap((answer) => answer.jobs);
+    const jobs = claims.flatMap((claim) => claim.jobs);
     free += jobs.filter(({ tenantId }) => tenantId === "free").length;
     const limited = jobs.filter(({ tenantId }) => tenantId === "t");
     starts.push(...limited.map(() => ({ before, after })));
@@ -193,7 +193,7 @@ test("a job that a new cap could not count, as it was being claimed or renewed, 
   expect((await queue.claim(["a"], 4)).jobs).toHaveLength(2);
 });
 
-test("what caps hold back is told, however many tenants a claim walks past after them", async () => {
+test("what caps throttle is told, however many tenants a claim passes after them", async () => {
   const scheduled = { delayMs: 3_600_000 };
   const job = { type: "a", version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
   const full = Array.from({ length: 2_000 }, (_, n) => ({ ...job, tenantId: `a${10_000 + n}` }));

@@ -15,7 +15,7 @@ test("of concurrent settlements under one fence one is accepted", async () => {
   await queue.ledger.jobs.insert(undefined, [newJob(type)]);
   const job = await queue.claimFirst(type);
   const error = { code: "x", message: "x" };
-  const answers = await Promise.all(
+  const settled = await Promise.all(
     Array.from({ length: 10 }, (_, n) =>
       queue.ledger.jobs.settle([
         n % 2 === 0
@@ -24,11 +24,11 @@ test("of concurrent settlements under one fence one is accepted", async () => {
       ]),
     ),
   );
-  expect(answers.filter((accepted) => accepted.size === 1)).toHaveLength(1);
+  expect(settled.filter((accepted) => accepted.size === 1)).toHaveLength(1);
   expect(await queue.rowsOf("background_job_history", type)).toHaveLength(1);
 });
 
-test("a retry counts its attempt and waits; a snooze and a release give theirs back", async () => {
+test("a retry counts its attempt and waits; a snooze and a release do not count theirs", async () => {
   const type = randomUUID();
   await queue.ledger.jobs.insert(undefined, [newJob(type)]);
   const error = { code: "x", message: "postgresql://app:hunter2@db failed" };

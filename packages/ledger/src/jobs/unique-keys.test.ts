@@ -82,14 +82,15 @@ test("a key is held in the states and for the period that it was asked with, and
             ...(only === undefined ? {} : { states: only }),
             ...(within === undefined ? {} : { periodMs: within }),
           };
-          const answers = await insert(newJob("k", uniqueness), newJob("k", uniqueness));
+          const inserted = await insert(newJob("k", uniqueness), newJob("k", uniqueness));
           observed.push({
-            created: answers.map(({ created }) => created),
-            isOne: answers[0]?.id === answers[1]?.id,
-            isHolder: answers[0]?.id === holder?.id,
+            created: inserted.map(({ created }) => created),
+            isOne: inserted[0]?.id === inserted[1]?.id,
+            isHolder: inserted[0]?.id === holder?.id,
           });
           expected.push({ created: [!isHeld, false], isOne: true, isHolder: isHeld });
-          if (!isHeld) holder = { id: answers[0]?.id ?? "", state: "PENDING", ageMs: 0, fence: "" };
+          if (!isHeld)
+            holder = { id: inserted[0]?.id ?? "", state: "PENDING", ageMs: 0, fence: "" };
         } else if (step === "wait") {
           await pass(periodMs);
           if (holder !== undefined) holder.ageMs += periodMs;
@@ -134,12 +135,12 @@ test("of 40 hosts that ask at once for a key that is free again, one gets it", a
   const hosts = Array.from({ length: 8 }, () => createLedger({ pool: database.connect(1) }));
   let last = "";
   for (let round = 0; round < 10; round += 1) {
-    const answers = await Promise.all(
+    const inserted = await Promise.all(
       Array.from({ length: 40 }, (_, n) =>
         (hosts[n % 8] ?? ledger).jobs.insert(undefined, [newJob("k", uniqueness)]),
       ),
     );
-    const flat = answers.flat();
+    const flat = inserted.flat();
     expect(flat.filter(({ created }) => created)).toHaveLength(1);
     expect(new Set(flat.map(({ id }) => id)).size).toBe(1);
     expect(flat[0]?.id).not.toBe(last);
@@ -164,7 +165,7 @@ test("a key taken in a transaction that rolls back is free, and its former holde
   expect(await insert(newJob("k", uniqueness))).toEqual([{ id: first?.id, created: false }]);
 });
 
-/** Lets the job that waits die, and answers its letter's id. */
+/** Lets the job that waits die, and returns its letter's id. */
 async function die(): Promise<string> {
   const request = { lane: "stable", types: ["a"], limit: 1, leaseMs: 60_000, owner: "o" } as const;
   const { jobs } = await ledger.jobs.claim(request);
@@ -181,7 +182,7 @@ async function redrive(id: string): Promise<string[]> {
   return ledger.asOperator("ada").deadLetters.requeue([{ id, job }]);
 }
 
-test("a key whose job died and was put back is held by the new job", async () => {
+test("a key whose job died and was requeued is held by the new job", async () => {
   for (const uniqueness of [undefined, { periodMs }, { states: ["PENDING"], periodMs }] as const) {
     await insert(newJob("k", uniqueness));
     const letter = await die();
@@ -194,7 +195,7 @@ test("a key whose job died and was put back is held by the new job", async () =>
   }
 });
 
-test("a dead job is not put back while another waits that took its key over", async () => {
+test("a dead job is not requeued while another waits that took its key over", async () => {
   const uniqueness = { states: ["PENDING", "RUNNING"], periodMs } as const;
   await insert(newJob("k", uniqueness));
   const letter = await die();
@@ -204,18 +205,18 @@ test("a dead job is not put back while another waits that took its key over", as
   expect(await redrive(second)).toEqual([second]);
 });
 
-test("keys of all kinds and none go in one call, each answered in its place", async () => {
+test("keys of all kinds and none go in one call, each with its result in its place", async () => {
   const once = { states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs } as const;
   const { uniqueKey: _none, ...plain } = newJob("");
-  const answers = await insert(
+  const inserted = await insert(
     newJob("a"),
     newJob("a", once),
     plain,
     newJob("a"),
     newJob("b", once),
   );
-  expect(answers.map(({ created }) => created)).toEqual([true, true, true, false, true]);
-  expect(answers[3]?.id).toBe(answers[0]?.id);
+  expect(inserted.map(({ created }) => created)).toEqual([true, true, true, false, true]);
+  expect(inserted[3]?.id).toBe(inserted[0]?.id);
   const again = await insert(newJob("b", once), newJob("a"), newJob("a", once));
-  expect(again.map(({ id }) => id)).toEqual([answers[4]?.id, answers[0]?.id, answers[1]?.id]);
+  expect(again.map(({ id }) => id)).toEqual([inserted[4]?.id, inserted[0]?.id, inserted[1]?.id]);
 });

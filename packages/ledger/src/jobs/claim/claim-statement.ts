@@ -143,7 +143,7 @@ export type ClaimParameter =
 const expired = (
   isLimited: boolean,
 ): string => `-- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
-  -- Ranked by tenant, so that the many of one tenant do not hold up the one of another; the ranking looks at
+  -- Ranked by tenant, so that the many of one tenant do not delay the one of another; the ranking looks at
   -- the 1,000 that expired first. What expired counts as running already: no cap stands in its way.
   expired AS MATERIALIZED (
     SELECT job.id

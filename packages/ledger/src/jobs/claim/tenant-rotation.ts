@@ -1,6 +1,6 @@
 import { tenantLimits } from "../limits.ts";
 
-/** Most tenants that one statement looks at, per stream. */
+/** Most tenants that one statement visits, per stream. */
 export const maxVisits: number = 2_000;
 
 /** Most jobs that one step of the tenant scan passes, as long as it meets nothing but work that is not due. */
@@ -41,7 +41,7 @@ export type RotationParameter =
   | "wrapped"
   /** Most tenants with due work that the scan meets. */
   | "limit"
-  /** Most tenants that the scan looks at, per stream: see {@link maxVisits}. */
+  /** Most tenants that the scan visits, per stream: see {@link maxVisits}. */
   | "maxVisits"
   /** The type whose own rotation it is; `""`: the rotation that all types without a cap share. */
   | "cappedType"

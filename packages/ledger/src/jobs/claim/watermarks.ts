@@ -16,8 +16,8 @@ interface Watermark {
 /**
  * Low watermarks: times before which no job waits, or no lease ends, as a full scan saw it.
  *
- * Index entries of claimed jobs stay until Postgres clears them away, which it cannot as long as any older transaction
- * is open. A scan that begins at the watermark passes none of them. A watermark is kept while batches are full, and is
+ * Index entries of claimed jobs stay until Postgres removes them, which it cannot as long as any older transaction is
+ * open. A scan that begins at the watermark passes none of them. A watermark is kept while batches are full, and is
  * never later than the moment of the scan that found it. What appears below it (a job that was released, or committed
  * late) waits until the next full scan. That comes after fifty times the time that the last one took, but at least
  * {@link minMs} and at most {@link maxMs}.
