@@ -24,23 +24,24 @@ export {
 } from "./jobs/effects.ts";
 export type { JobCounts, TypeCount } from "./jobs/backlog.ts";
 export { insertJobs } from "./jobs/insertion.ts";
-export { jobTransitions, type JobStatus } from "./jobs/job.ts";
-export { isStorableJson } from "./jobs/attempt-record.ts";
+export { isStorableJson } from "./database/storable-json.ts";
 export type { JobProgress, ProgressReport } from "./jobs/progress.ts";
-export type {
-  AttemptError,
-  ClaimedJob,
-  ClaimRequest,
-  ClaimResult,
-  InsertedJob,
-  JobClaim,
-  JobDeathReason,
-  JobStore,
-  NewJob,
-  RecordedAttemptError,
-  Settlement,
-  Uniqueness,
-} from "./jobs/job-store.ts";
+export {
+  jobTransitions,
+  type AttemptError,
+  type ClaimedJob,
+  type ClaimRequest,
+  type ClaimResult,
+  type InsertedJob,
+  type JobClaim,
+  type JobDeathReason,
+  type JobStatus,
+  type NewJob,
+  type RecordedAttemptError,
+  type Settlement,
+  type Uniqueness,
+} from "./jobs/job.ts";
+export type { JobStore } from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export { isUnreachable, LedgerError, type LedgerErrorCode } from "./database/ledger-error.ts";
 export type { MigrationResult } from "./database/migrate.ts";

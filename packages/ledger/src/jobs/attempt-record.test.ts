@@ -1,22 +1,7 @@
 import { expect, test } from "vitest";
 
-import { encodeResult, isStorableJson, recordAttemptError } from "./attempt-record.ts";
-
-test.each([
-  ["plain", true],
-  ["a\u0000b", false],
-  ["\ud800", false],
-  ["\udfff", false],
-  ["😀", true],
-  // These are texts that look like an escape, and are none.
-  ["\\u0000", true],
-  ["\\\\u0000", true],
-  ["\\\u0000", false],
-  ["\u0001", true],
-])("Postgres can store %j: %s", (text, isStorable) => {
-  expect(isStorableJson(JSON.stringify(text))).toBe(isStorable);
-  expect(isStorableJson(JSON.stringify({ [text]: [text] }))).toBe(isStorable);
-});
+import { isStorableJson } from "../database/storable-json.ts";
+import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 
 test("an attempt's error stays within 4 KiB with its code and message, whatever its characters", () => {
   for (const character of ["x", "é", "😀", '"', "\u0001", "\u0000", "\ud800"]) {

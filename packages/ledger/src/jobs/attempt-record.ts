@@ -1,5 +1,6 @@
 import { redactError } from "../database/redaction.ts";
-import type { AttemptError } from "./job-store.ts";
+import { isStorableJson } from "../database/storable-json.ts";
+import type { AttemptError } from "./job.ts";
 
 /** The most that one attempt's error may take in the record, in bytes of UTF-8 JSON. */
 const maxErrorBytes: number = 4 * 1024;
@@ -7,17 +8,9 @@ const maxErrorBytes: number = 4 * 1024;
 /** The most that a result may take, in bytes of UTF-8 JSON: a result is a note, not a store. */
 const maxResultBytes: number = 64 * 1024;
 
-// A backslash escape that jsonb refuses: NUL, or half of a surrogate pair.
-const refusedEscape = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f][0-9a-f]{2})/u;
-
-/** Whether Postgres can store this JSON text, as written by `JSON.stringify`, in a jsonb column. */
-export function isStorableJson(text: string): boolean {
-  return !text.includes("\\u") || !refusedEscape.test(text);
-}
-
 /**
- * An error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}: the code and the
- * message matter most, the stack gives way.
+ * Returns an error without credentials or what Postgres cannot store, cut to {@link maxErrorBytes}. The code and the
+ * message matter most: the stack is cut first.
  */
 export function recordAttemptError(error: AttemptError): AttemptError {
   const code = cut(redactError(error.code), 200);
@@ -30,7 +23,7 @@ export function recordAttemptError(error: AttemptError): AttemptError {
   return kept === "" ? { code, message } : { code, message, stack: kept };
 }
 
-/** The longest start of a text whose JSON form takes at most so many bytes. */
+/** Returns the longest start of a text whose JSON form takes at most so many bytes. */
 function cut(text: string, maxBytes: number): string {
   if (text.length * 6 <= maxBytes) return text;
   let kept = text.slice(0, maxBytes);
@@ -43,8 +36,8 @@ function cut(text: string, maxBytes: number): string {
 }
 
 /**
- * The JSON text of a handler's result, or `undefined` when there is none or it cannot be kept: a job that
- * did its work is not tried again because of what it returned.
+ * Returns the JSON text of a handler's result, or `undefined` when there is none or it cannot be kept. A job that did
+ * its work is not tried again because of what it returned.
  */
 export function encodeResult(result: unknown): string | undefined {
   if (result === undefined || result === null) return undefined;

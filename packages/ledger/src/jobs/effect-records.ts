@@ -4,7 +4,8 @@ import type { SqlClient } from "../database/database.ts";
 import type { EffectState } from "./effects.ts";
 import { encodeResult } from "./attempt-record.ts";
 import { LedgerError } from "../database/ledger-error.ts";
-import { isJobId } from "./job-records.ts";
+import { defineStatement } from "../database/statement.ts";
+import { isJobId } from "./job.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 
 /** A call of a job to the outside world, as recorded. */
@@ -12,22 +13,22 @@ export interface EffectRecord {
   readonly jobId: string;
   readonly name: string;
   readonly tenantId: string;
-  /** `STARTED` once its attempt has ended: nobody here knows whether it happened. */
+  /** `STARTED` after the end of its attempt: the ledger does not know whether it happened. */
   readonly state: EffectState;
-  /** What every try of it carries. */
+  /** The same for every try of it. */
   readonly idempotencyKey: string;
   /** Calls begun. */
   readonly tries: number;
-  /** `null` as well when there was none or it could not be kept. */
+  /** `null` as well when there was none, or when it could not be kept. */
   readonly result: JsonValue;
-  /** When it was begun last. */
+  /** When its last try began. */
   readonly startedAt: Date;
   readonly finishedAt: Date | null;
 }
 
 /** What an operator found out about an effect in doubt. */
 export type EffectDecision = { readonly reason?: string } &
-  /** It is done, and the next attempt answers this result. */
+  /** It is done, and the next attempt is given this result, `null` by default. */
   (
     | { readonly happened: true; readonly result?: JsonValue }
     /** It is forgotten, and the next attempt calls under a new key. */
@@ -36,7 +37,7 @@ export type EffectDecision = { readonly reason?: string } &
 
 /** Effects of jobs, as far as a scope reaches. */
 export interface ScopedEffects {
-  /** The effects of one job, in the order in which they were begun last. */
+  /** Returns the effects of one job, by the time when their last tries began. */
   list(jobId: string): Promise<EffectRecord[]>;
 }
 
@@ -46,46 +47,48 @@ export interface OperatorEffects extends ScopedEffects {
    * Decides about an effect in doubt, on record. `false`: there is none of that name, it is done, or its job is
    * running and will decide by itself.
    *
-   * @throws LedgerError `invalid_result` for a result that is no JSON or takes more than 64 KiB.
+   * @throws LedgerError `invalid_result` for a result that has no JSON form or takes more than 64 KiB.
    */
   resolve(jobId: string, effectName: string, decision: EffectDecision): Promise<boolean>;
 }
 
 const listStatement = `
-SELECT "job_id"::text AS "jobId", "name", "tenant_id" AS "tenantId", "state"::text,
-  "idempotency_key"::text AS "idempotencyKey", "tries", "result", "started_at" AS "startedAt",
-  "finished_at" AS "finishedAt"
-FROM "evenkeel"."background_effect"
-WHERE "job_id" = $1::bigint AND :tenant("tenant_id")
-ORDER BY "background_effect"."started_at", "name"`;
+SELECT effect.job_id::text AS "jobId", effect.name, effect.tenant_id AS "tenantId", effect.state::text,
+  effect.idempotency_key::text AS "idempotencyKey", effect.tries, effect.result, effect.started_at AS "startedAt",
+  effect.finished_at AS "finishedAt"
+FROM evenkeel.background_effect AS effect
+WHERE effect.job_id = $1::bigint AND :tenant(effect.tenant_id)
+ORDER BY effect.started_at, effect.name`;
 
 // A job that waits is locked, and a claim passes over it until this has ended.
-const resolveStatement = `
-WITH "job" AS MATERIALIZED (
-  SELECT "state" FROM "evenkeel"."background_job" WHERE "id" = $2::bigint FOR NO KEY UPDATE
-), "doubtful" AS MATERIALIZED (
-  SELECT "job_id", "name", "tenant_id" FROM "evenkeel"."background_effect"
-  WHERE "job_id" = $2::bigint AND "name" = $3 AND "state" = 'STARTED'
-    AND NOT EXISTS (SELECT FROM "job" WHERE "state" = 'RUNNING')
+const resolveStatement = defineStatement<
+  "actor" | "jobId" | "name" | "happened" | "result" | "reason"
+>(`
+WITH job AS MATERIALIZED (
+  SELECT state FROM evenkeel.background_job WHERE id = :jobId::bigint FOR NO KEY UPDATE
+), doubtful AS MATERIALIZED (
+  SELECT effect.job_id, effect.name, effect.tenant_id FROM evenkeel.background_effect AS effect
+  WHERE effect.job_id = :jobId::bigint AND effect.name = :name AND effect.state = 'STARTED'
+    AND NOT EXISTS (SELECT FROM job WHERE job.state = 'RUNNING')
   FOR UPDATE
-), "done" AS (
-  UPDATE "evenkeel"."background_effect" AS "e"
-  SET "state" = 'DONE', "result" = $5::jsonb, "finished_at" = now()
-  FROM "doubtful" AS "d"
-  WHERE "e"."job_id" = "d"."job_id" AND "e"."name" = "d"."name" AND $4::boolean
-), "gone" AS (
-  DELETE FROM "evenkeel"."background_effect" AS "e" USING "doubtful" AS "d"
-  WHERE "e"."job_id" = "d"."job_id" AND "e"."name" = "d"."name" AND NOT $4::boolean
+), done AS (
+  UPDATE evenkeel.background_effect AS effect
+  SET state = 'DONE', result = :result::jsonb, finished_at = now()
+  FROM doubtful
+  WHERE effect.job_id = doubtful.job_id AND effect.name = doubtful.name AND :happened::boolean
+), forgotten AS (
+  DELETE FROM evenkeel.background_effect AS effect USING doubtful
+  WHERE effect.job_id = doubtful.job_id AND effect.name = doubtful.name AND NOT :happened::boolean
 )
-INSERT INTO "evenkeel"."background_audit_entry"
-  ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
-SELECT $1, 'effect.resolve', 'job', "job_id"::text, "tenant_id",
-  jsonb_build_object('effect', "name", 'state', 'STARTED'),
-  jsonb_build_object('effect', "name", 'happened', $4::boolean), $6::text
-FROM "doubtful"
-RETURNING "id"`;
+INSERT INTO evenkeel.background_audit_entry
+  (actor, action, subject_kind, subject_id, tenant_id, before, after, reason)
+SELECT :actor, 'effect.resolve', 'job', job_id::text, tenant_id,
+  jsonb_build_object('effect', name, 'state', 'STARTED'),
+  jsonb_build_object('effect', name, 'happened', :happened::boolean), :reason::text
+FROM doubtful
+RETURNING id`);
 
-/** Effects within a scope. */
+/** Returns the effects of a scope. */
 export function createScopedEffects(scope: Scope): ScopedEffects {
   return {
     list: async (jobId) =>
@@ -93,7 +96,12 @@ export function createScopedEffects(scope: Scope): ScopedEffects {
   };
 }
 
-/** See `OperatorEffects.resolve`. */
+/**
+ * Decides about an effect in doubt, on record. `false`: there is none of that name, it is done, or its job is running
+ * and will decide by itself.
+ *
+ * @throws LedgerError `invalid_result` for a result that has no JSON form or takes more than 64 KiB.
+ */
 export async function resolveEffect(
   sql: SqlClient,
   actor: string,
@@ -110,13 +118,7 @@ export async function resolveEffect(
       { jobId },
     );
   }
-  const rows = await sql.query(resolveStatement, [
-    actor,
-    jobId,
-    name,
-    happened,
-    text,
-    reason ?? null,
-  ]);
+  const values = { actor, jobId, name, happened, result: text, reason: reason ?? null };
+  const rows = await sql.query(resolveStatement.text, resolveStatement.values(values));
   return rows.length === 1;
 }

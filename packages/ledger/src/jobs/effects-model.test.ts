@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { effectTransitions, type EffectState } from "./effects.ts";
-import type { ClaimedJob } from "./job-store.ts";
+import type { ClaimedJob } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 
 let database: TestDatabase;
@@ -32,7 +32,7 @@ interface Model {
   result: string | undefined;
 }
 
-/** What the store should answer the claim at a place, and what becomes of the record. */
+/** What the store should return to the claim at a place, and what becomes of the record. */
 function foresee(model: Model, ask: Ask, place: number, isHeld: boolean, at: number): unknown {
   const { state, by } = model;
   const isOwn = isHeld && by === place && state !== undefined;
@@ -80,9 +80,9 @@ test("whatever claims do in whatever order, the record is what the last holder m
         }
         if (asked === "finish") return effects.finish(claim, "e", at);
         if (asked === "forget") return effects.forget(claim, "e");
-        const answer = await effects.begin(claim, "e", asked === "retry");
-        if (answer.outcome !== "begun") return answer;
-        const { idempotencyKey, ...rest } = answer;
+        const begun = await effects.begin(claim, "e", asked === "retry");
+        if (begun.outcome !== "begun") return begun;
+        const { idempotencyKey, ...rest } = begun;
         const isSameKey = idempotencyKey === lastKey;
         lastKey = idempotencyKey;
         return { ...rest, isSameKey };
@@ -108,7 +108,7 @@ test("whatever claims do in whatever order, the record is what the last holder m
 
 async function claimAgain(id: string): Promise<ClaimedJob> {
   await database.pool.query(
-    `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() - interval '1 second'`,
+    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   const { jobs } = await ledger.jobs.claim({
     lane: "stable",

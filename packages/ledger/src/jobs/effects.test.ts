@@ -1,7 +1,7 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import type { ClaimedJob } from "./job-store.ts";
+import type { ClaimedJob } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 
 let database: TestDatabase;
@@ -26,7 +26,7 @@ const job = {
 
 async function claim(): Promise<ClaimedJob> {
   await database.pool.query(
-    `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() - interval '1 second'`,
+    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   const request = { lane: "stable", types: ["j"], limit: 1, leaseMs: 30_000, owner: "o" } as const;
   const [claimed] = (await ledger.jobs.claim(request)).jobs;
@@ -39,7 +39,7 @@ async function claimNew(): Promise<ClaimedJob> {
   return claim();
 }
 
-test("an effect is begun once, and what it answered is there for the next fence", async () => {
+test("an effect is begun once, and its result is there for the next fence", async () => {
   const { effects } = ledger.jobs;
   const first = await claimNew();
   const begun = await effects.begin(first, "charge", true);
@@ -154,7 +154,7 @@ test("an operator decides what is in doubt, on record, and never about a job tha
   ]);
 });
 
-test("what a dead job did goes with the job that an operator puts back", async () => {
+test("what a dead job did goes with the job that an operator requeues", async () => {
   const { effects } = ledger.jobs;
   const operator = ledger.asOperator("ada");
   const claimed = await claimNew();
@@ -171,34 +171,4 @@ test("what a dead job did goes with the job that an operator puts back", async (
   expect(await effects.begin(successor, "done", true)).toEqual({ outcome: "done", result: "1" });
   expect(await effects.begin(successor, "begun", true)).toEqual({ ...begun, isRepeat: true });
   expect(await operator.effects.list(id)).toEqual([]);
-});
-
-test("the progress of held jobs is written, shown, and gone with the next claim", async () => {
-  const claimed = await claimNew();
-  const { id, fence } = claimed;
-  const { jobs } = ledger.forTenant("acme");
-  await ledger.jobs.recordProgress([
-    { id, fence, done: 2.5, total: 10 },
-    { id: "999999", fence, done: 1, total: 2 },
-  ]);
-  const progress = { done: 2.5, total: 10, at: expect.stringMatching(/^\d{4}-.*Z$/u) };
-  expect(await jobs.find(id)).toMatchObject({ progress });
-  expect(await jobs.explain(id)).toMatchObject({
-    progress,
-    summary: expect.stringContaining("attempt 1, 2.5 of 10 done, under a lease"),
-  });
-  await claim();
-  await ledger.jobs.recordProgress([{ id, fence, done: 9, total: 10 }]);
-  expect(await jobs.find(id)).toMatchObject({ progress: null });
-});
-
-test("a note of progress does not wait for a row that a transaction holds", async () => {
-  const { id, fence } = await claimNew();
-  const client = await database.connect(1).connect();
-  await client.query("BEGIN");
-  await client.query(`SELECT FROM "evenkeel"."background_job" FOR UPDATE`);
-  await ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]);
-  await client.query("ROLLBACK");
-  client.release();
-  expect(await ledger.forTenant("acme").jobs.find(id)).toMatchObject({ progress: null });
 });

@@ -1,8 +1,8 @@
 import type { SqlClient } from "../database/database.ts";
 import { encodeResult } from "./attempt-record.ts";
-import type { JobClaim } from "./job-store.ts";
+import type { JobClaim } from "./job.ts";
 
-/** Where an effect stands: begun and perhaps done, or done and recorded. */
+/** Where an effect stands: begun and perhaps done (`STARTED`), or done and recorded (`DONE`). */
 export type EffectState = "STARTED" | "DONE";
 
 /**
@@ -14,14 +14,14 @@ export const effectTransitions: Readonly<Record<EffectState, readonly EffectStat
   DONE: [],
 };
 
-/** The answer to a begin. */
+/** What became of a begin. */
 export type EffectBegin =
-  /** Call now. `isRepeat`: it was begun before and nobody knows whether it happened; the key is the same. */
+  /** Call now. `isRepeat`: it was begun before, it is not known whether it happened, and the key is the same. */
   | { readonly outcome: "begun"; readonly idempotencyKey: string; readonly isRepeat: boolean }
-  /** Begun before, and not to be called again: nothing was written. */
+  /** It was begun before and may not be called again. Nothing was written. */
   | { readonly outcome: "in_doubt" }
   | { readonly outcome: "done"; readonly result: RecordedResult }
-  /** The job is no longer held under that fence. */
+  /** The job is no longer held under that fence. Nothing was written. */
   | { readonly outcome: "refused" };
 
 /** A result as JSON text; `undefined`: none was kept. */
@@ -32,63 +32,68 @@ export type RecordedResult = string | undefined;
  * runs under the fence shown.
  */
 export interface JobEffectStore {
-  /** @param mayRepeat Whether an effect that is in doubt is begun again. */
+  /**
+   * Records that an effect is about to happen.
+   *
+   * @param mayRepeat Whether an effect that is in doubt is begun again, under the same key.
+   */
   begin(claim: JobClaim, name: string, mayRepeat: boolean): Promise<EffectBegin>;
   /**
-   * Records that it happened, with its result; again under the same fence changes nothing. `undefined`: refused.
+   * Records that an effect happened, with its result. Doing so again under the same fence keeps the last result.
    *
-   * @returns What was kept: no result that is no JSON, or takes more than 64 KiB of it.
+   * @returns What was kept: no result that has no JSON form or takes more than 64 KiB. `undefined`: the job is no longer
+   * held under that fence.
    */
   finish(
     claim: JobClaim,
     name: string,
     result: unknown,
   ): Promise<{ readonly result: RecordedResult } | undefined>;
-  /** Removes the record of an effect that did not happen. `false`: refused. */
+  /** Removes the record of an effect that did not happen. `false`: the job is no longer held, or it is done. */
   forget(claim: JobClaim, name: string): Promise<boolean>;
 }
 
 // The job's row is locked, so that no claim takes it over between the look at the fence and the write. Whoever
 // holds the next fence therefore sees what was written under this one.
-const heldJob = `"held" AS MATERIALIZED (
-  SELECT "id", "tenant_id" FROM "evenkeel"."background_job"
-  WHERE "id" = $1::bigint AND "fence" = $2::bigint AND "state" = 'RUNNING'
+const heldJob = `held AS MATERIALIZED (
+  SELECT job.id, job.tenant_id FROM evenkeel.background_job AS job
+  WHERE job.id = $1::bigint AND job.fence = $2::bigint AND job.state = 'RUNNING'
   FOR NO KEY UPDATE
 )`;
 
-// A key of its own tells a new record from one that was there.
+// The fresh key tells a new record from one that was there.
 const beginStatement = `
-WITH ${heldJob}, "fresh" AS MATERIALIZED (
-  SELECT gen_random_uuid() AS "key"
-), "begun" AS (
-  INSERT INTO "evenkeel"."background_effect" AS "e" ("job_id", "name", "tenant_id", "fence", "idempotency_key")
-  SELECT "held"."id", $3, "held"."tenant_id", $2::bigint, "fresh"."key" FROM "held", "fresh"
-  ON CONFLICT ("job_id", "name") DO UPDATE SET ("fence", "tries", "started_at") = (
+WITH ${heldJob}, fresh AS MATERIALIZED (
+  SELECT gen_random_uuid() AS key
+), begun AS (
+  INSERT INTO evenkeel.background_effect AS effect (job_id, name, tenant_id, fence, idempotency_key)
+  SELECT held.id, $3, held.tenant_id, $2::bigint, fresh.key FROM held, fresh
+  ON CONFLICT (job_id, name) DO UPDATE SET (fence, tries, started_at) = (
     SELECT
-      CASE WHEN "again" THEN excluded."fence" ELSE "e"."fence" END,
-      "e"."tries" + "again"::int,
-      CASE WHEN "again" THEN excluded."started_at" ELSE "e"."started_at" END
-    FROM (SELECT "e"."state" = 'STARTED' AND $4::boolean AS "again") AS "decision"
+      CASE WHEN decision.again THEN EXCLUDED.fence ELSE effect.fence END,
+      effect.tries + decision.again::int,
+      CASE WHEN decision.again THEN EXCLUDED.started_at ELSE effect.started_at END
+    FROM (SELECT effect.state = 'STARTED' AND $4::boolean AS again) AS decision
   )
-  RETURNING "state", "idempotency_key", "result"
+  RETURNING state, idempotency_key, result
 )
-SELECT "begun"."state"::text, "begun"."idempotency_key"::text AS "idempotencyKey",
-  "begun"."result"::text AS "result", "begun"."idempotency_key" <> "fresh"."key" AS "isKnown"
-FROM "begun", "fresh"`;
+SELECT begun.state::text, begun.idempotency_key::text AS "idempotencyKey", begun.result::text AS result,
+  begun.idempotency_key <> fresh.key AS "isKnown"
+FROM begun, fresh`;
 
 const finishStatement = `
 WITH ${heldJob}
-UPDATE "evenkeel"."background_effect" AS "e"
-SET "state" = 'DONE', "result" = $4::jsonb, "finished_at" = now()
-FROM "held"
-WHERE "e"."job_id" = "held"."id" AND "e"."name" = $3 AND "e"."fence" = $2::bigint
-RETURNING "e"."result"::text AS "result"`;
+UPDATE evenkeel.background_effect AS effect
+SET state = 'DONE', result = $4::jsonb, finished_at = now()
+FROM held
+WHERE effect.job_id = held.id AND effect.name = $3 AND effect.fence = $2::bigint
+RETURNING effect.result::text AS result`;
 
 const forgetStatement = `
 WITH ${heldJob}
-DELETE FROM "evenkeel"."background_effect" AS "e" USING "held"
-WHERE "e"."job_id" = "held"."id" AND "e"."name" = $3 AND "e"."fence" = $2::bigint AND "e"."state" = 'STARTED'
-RETURNING "e"."name"`;
+DELETE FROM evenkeel.background_effect AS effect USING held
+WHERE effect.job_id = held.id AND effect.name = $3 AND effect.fence = $2::bigint AND effect.state = 'STARTED'
+RETURNING effect.name`;
 
 interface BegunRow {
   readonly state: EffectState;
@@ -97,7 +102,7 @@ interface BegunRow {
   readonly isKnown: boolean;
 }
 
-/** The effect store on a connection pool. */
+/** Returns the effect store on a connection pool. */
 export function createJobEffectStore(sql: SqlClient): JobEffectStore {
   return {
     begin: async ({ id, fence }, name, mayRepeat) => {

@@ -26,21 +26,21 @@ export interface JobExplanation {
     | "dead"
     | "cancelled";
   readonly runAt: Date;
-  /** Milliseconds of the database's clock until it is due; below 0 when it is due already. */
+  /** Milliseconds until it is due, by the database's clock; below 0 when it is due already. */
   readonly dueInMs: number;
   /** Due jobs of its tenant, type and lane that are claimed before it, counted up to 10,000; 0 unless it is due. */
   readonly ahead: number;
   /** Attempts begun. */
   readonly attempt: number;
   /**
-   * The operator's decision that holds it back while it is `paused`, `capped` or `rate_limited`; the pause that keeps
+   * The operator's decision that keeps it waiting while it is `paused`, `capped` or `rate_limited`; the pause that keeps
    * others from taking it over while it is `lease_expired`.
    */
   readonly heldBy: HoldingDecision | null;
   readonly lease: { readonly owner: string; readonly until: Date } | null;
-  /** How far its handler said it was, in the attempt that runs or ran last. */
+  /** How far the attempt that runs or ran last is, by its handler. */
   readonly progress: JobProgress | null;
-  /** The code of its last failed attempt. */
+  /** The code of its last failed attempt; `null`: none failed. */
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
   readonly deadLetter: {
@@ -55,82 +55,81 @@ export interface HoldingDecision {
   readonly kind: "QUEUE" | "TYPE" | "TENANT";
   /** The type or the tenant's id; `""` for the queue. */
   readonly subject: string;
-  /** Of a pause. */
+  /** Who paused it; `null` for a cap or a rate. */
   readonly pausedBy: string | null;
   readonly pausedAt: Date | null;
   readonly pauseReason: string | null;
-  /** Most jobs running at a time, of a cap. */
+  /** Most jobs running at a time; `null` for a pause or a rate. */
   readonly maxRunning: number | null;
-  /** Of a rate. */
+  /** Most jobs started in any period; `null` for a pause or a cap. */
   readonly rate: { readonly jobs: number; readonly periodMs: number } | null;
 }
 
-// The first that holds: what is paused, then what is full. Another tenant's rows may be out of sight here, and
-// with them what runs of a type: a tenant is told that it waits.
+// The first that applies: what is paused, then what is full. Row-level security may hide the rows of other tenants,
+// and with them what runs of a type: a tenant is then told that its job waits.
 const heldBy = `
-SELECT "held"."cause", "held"."kind", "held"."subject", "held"."maxRunning", "held"."rate", "p"."paused_by" AS "pausedBy",
-  "p"."paused_at" AS "pausedAt", "p"."pause_reason" AS "pauseReason"
+SELECT held.cause, held.kind, held.subject, held.max_running, held.rate, pause.paused_by, pause.paused_at,
+  pause.pause_reason
 FROM (
-  SELECT CASE "kind" WHEN 'QUEUE' THEN 1 WHEN 'TYPE' THEN 2 ELSE 3 END AS "place", 'paused' AS "cause",
-    "kind", "subject", NULL::int AS "maxRunning", NULL::jsonb AS "rate"
-  FROM "evenkeel"."background_job_limit"
-  WHERE "paused" AND ("kind", "subject") IN
-    (('QUEUE', ''), ('TYPE', "j"."type"), ('TENANT', "j"."tenantId"))
+  SELECT CASE kind WHEN 'QUEUE' THEN 1 WHEN 'TYPE' THEN 2 ELSE 3 END AS place, 'paused' AS cause, kind, subject,
+    NULL::int AS max_running, NULL::jsonb AS rate
+  FROM evenkeel.background_job_limit
+  WHERE paused AND (kind, subject) IN (('QUEUE', ''), ('TYPE', job.type), ('TENANT', job.tenant_id))
   UNION ALL
-  SELECT 4, 'capped', "kind", "subject", "max_running", NULL
-  FROM "evenkeel"."background_job_limit"
-  WHERE "kind" = 'TYPE' AND "subject" = "j"."type"
-    AND ${runningOfType(`"j"."type"`, `"max_running"`)} >= "max_running"
+  SELECT 4, 'capped', kind, subject, max_running, NULL
+  FROM evenkeel.background_job_limit
+  WHERE kind = 'TYPE' AND subject = job.type AND ${runningOfType("job.type", "max_running")} >= max_running
   UNION ALL
-  SELECT 5, CASE WHEN "t"."running" >= "t"."max_running" THEN 'capped' ELSE 'rate_limited' END, 'TENANT',
-    "j"."tenantId", CASE WHEN "t"."running" >= "t"."max_running" THEN "t"."max_running" END,
-    CASE WHEN "t"."spent" >= "t"."rate_limit" AND ("t"."running" >= "t"."max_running") IS NOT TRUE
-      THEN jsonb_build_object('jobs', "t"."rate_limit", 'periodMs', "t"."rate_period_ms") END
-  FROM ${tenantLimits(`"j"."tenantId"`)} AS "t" WHERE "t"."room" <= 0
-) AS "held"
-LEFT JOIN "evenkeel"."background_job_limit" AS "p"
-  ON "held"."cause" = 'paused' AND "p"."kind" = "held"."kind" AND "p"."subject" = "held"."subject"
-WHERE ("j"."status" = 'PENDING' AND "j"."runAt" <= now()) OR ("j"."hasExpired" AND "held"."cause" = 'paused')
-ORDER BY "held"."place" LIMIT 1`;
+  SELECT 5, CASE WHEN tenant.running >= tenant.max_running THEN 'capped' ELSE 'rate_limited' END, 'TENANT',
+    job.tenant_id, CASE WHEN tenant.running >= tenant.max_running THEN tenant.max_running END,
+    CASE WHEN tenant.spent >= tenant.rate_limit AND (tenant.running >= tenant.max_running) IS NOT TRUE
+      THEN jsonb_build_object('jobs', tenant.rate_limit, 'periodMs', tenant.rate_period_ms) END
+  FROM ${tenantLimits("job.tenant_id")} AS tenant WHERE tenant.room <= 0
+) AS held
+LEFT JOIN evenkeel.background_job_limit AS pause
+  ON held.cause = 'paused' AND pause.kind = held.kind AND pause.subject = held.subject
+WHERE (job.status = 'PENDING' AND job.run_at <= now()) OR (job.has_expired AND held.cause = 'paused')
+ORDER BY held.place LIMIT 1`;
 
 const statement = `
 WITH ${settingsCte}
-SELECT "j".*, "j"."id"::text AS "id", (extract(epoch FROM "j"."runAt" - now()) * 1000)::float8 AS "dueInMs",
-  "ahead"."count" AS "ahead", "letter"."id"::text AS "letterId",
-  "letter"."reason" AS "letterReason", "letter"."status"::text AS "letterStatus",
-  "held"."cause" AS "heldCause", "held"."kind"::text AS "heldKind", "held"."subject" AS "heldSubject",
-  "held"."maxRunning", "held"."rate", "held"."pausedBy", "held"."pausedAt", "held"."pauseReason"
+SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_at AS "runAt", job.attempt, job.owner,
+  job.progress, job.lease_expires_at AS "leaseUntil", job.has_expired AS "hasExpired",
+  job.last_error_code AS "lastErrorCode", job.finished_at AS "finishedAt",
+  (extract(epoch FROM job.run_at - now()) * 1000)::float8 AS "dueInMs", ahead.count AS ahead,
+  letter.id::text AS "letterId", letter.reason AS "letterReason", letter.status::text AS "letterStatus",
+  held.cause AS "heldCause", held.kind::text AS "heldKind", held.subject AS "heldSubject",
+  held.max_running AS "maxRunning", held.rate, held.paused_by AS "pausedBy", held.paused_at AS "pausedAt",
+  held.pause_reason AS "pauseReason"
 FROM (
-  SELECT "id", "tenant_id" AS "tenantId", "type", "lane", "state"::text AS "status", "priority",
-    "run_at" AS "runAt", "attempt", "owner", "progress",
-    "lease_expires_at" AS "leaseUntil", "lease_expires_at" <= now() AS "hasExpired",
-    "errors"->-1->>'code' AS "lastErrorCode", NULL::timestamptz AS "finishedAt"
-  FROM "evenkeel"."background_job" WHERE "id" = $1::bigint AND :tenant("tenant_id")
+  SELECT job.id, job.tenant_id, job.type, job.lane, job.state::text AS status, job.priority, job.run_at, job.attempt,
+    job.owner, job.progress, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
+    job.errors -> -1 ->> 'code' AS last_error_code, NULL::timestamptz AS finished_at
+  FROM evenkeel.background_job AS job WHERE job.id = $1::bigint AND :tenant(job.tenant_id)
   UNION ALL
-  SELECT "id", "tenant_id", "type", "lane", "outcome"::text, "priority",
-    "run_at", "attempt", NULL, NULL, NULL, NULL,
-    "errors"->-1->>'code', "finished_at"
-  FROM "evenkeel"."background_job_history" WHERE "id" = $1::bigint AND :tenant("tenant_id")
-) AS "j"
+  SELECT ended.id, ended.tenant_id, ended.type, ended.lane, ended.outcome::text, ended.priority, ended.run_at,
+    ended.attempt, NULL, NULL, NULL, NULL, ended.errors -> -1 ->> 'code', ended.finished_at
+  FROM evenkeel.background_job_history AS ended WHERE ended.id = $1::bigint AND :tenant(ended.tenant_id)
+) AS job
 CROSS JOIN LATERAL (
-  SELECT count(*)::int AS "count" FROM (
+  SELECT count(*)::int AS count FROM (
     SELECT
     -- One range of the index per priority.
-    FROM generate_series(-10, 10) AS "level" ("priority")
-    CROSS JOIN "evenkeel"."background_job" AS "o"
-    WHERE "j"."status" = 'PENDING' AND "j"."runAt" <= now() AND "o"."state" = 'PENDING' AND "o"."lane" = "j"."lane"
-      AND "o"."type" = "j"."type" AND "o"."tenant_id" = "j"."tenantId" AND "o"."run_at" <= now()
-      AND "o"."priority" = "level"."priority" AND ("o"."run_at", "o"."id")
-        < ("j"."runAt" + ("level"."priority" - "j"."priority") * ${priorityStep}, "j"."id")
+    FROM generate_series(-10, 10) AS level (priority)
+    CROSS JOIN evenkeel.background_job AS other
+    WHERE job.status = 'PENDING' AND job.run_at <= now() AND other.state = 'PENDING' AND other.lane = job.lane
+      AND other.type = job.type AND other.tenant_id = job.tenant_id AND other.run_at <= now()
+      AND other.priority = level.priority
+      AND (other.run_at, other.id) < (job.run_at + (level.priority - job.priority) * ${priorityStep}, job.id)
     LIMIT 10000
-  ) AS "earlier"
-) AS "ahead"
-LEFT JOIN LATERAL (${heldBy}) AS "held" ON true
+  ) AS earlier
+) AS ahead
+LEFT JOIN LATERAL (${heldBy}) AS held ON true
 LEFT JOIN LATERAL (
-  SELECT "d"."id", "d"."reason", "d"."status" FROM "evenkeel"."background_dead_letter" AS "d"
-  WHERE "d"."kind" = 'JOB' AND "d"."source_id" = "j"."id"::text
-  ORDER BY "d"."created_at" DESC LIMIT 1
-) AS "letter" ON true`;
+  SELECT letter.id, letter.reason, letter.status FROM evenkeel.background_dead_letter AS letter
+  WHERE letter.kind = 'JOB' AND letter.source_id = job.id::text
+  ORDER BY letter.created_at DESC LIMIT 1
+) AS letter ON true`;
 
 interface Row {
   readonly id: string;
@@ -160,7 +159,11 @@ interface Row {
   readonly letterStatus: DeadLetterStatus;
 }
 
-/** See `ScopedJobs.explain`. */
+/**
+ * Returns why a job has not run, who runs it, or how it ended. `undefined`: it is not in this scope.
+ *
+ * @param types The types that the hosts have handlers for, to tell work that no host knows; `undefined`: all.
+ */
 export async function explainJob(
   scope: Scope,
   id: string,
@@ -207,8 +210,8 @@ function toDecision(row: Row): HoldingDecision {
   };
 }
 
-/** What holds a due job back, as a sentence. */
-function describeHold(row: Row): string {
+/** Describes the decision that keeps a job waiting, as part of a sentence. */
+function describeDecision(row: Row): string {
   const { heldKind, heldSubject, pausedBy, pausedAt, pauseReason, maxRunning, rate } = row;
   const subject =
     heldKind === "QUEUE"
@@ -222,12 +225,12 @@ function describeHold(row: Row): string {
   return `${subject} may run ${maxRunning ?? 0} jobs at a time`;
 }
 
-/** Who takes over a job whose lease expired. Caps are not in the way: it counts as running. */
+/** Describes who takes over a job whose lease expired. It counts as running, so no cap keeps it waiting. */
 function describeTakeover(row: Row, types: readonly string[] | undefined): string {
   if (types !== undefined && !types.includes(row.type)) {
     return `no handler here knows jobs of type ${row.type}`;
   }
-  if (row.heldCause !== null) return `nobody takes it over while ${describeHold(row)}`;
+  if (row.heldCause !== null) return `nobody takes it over while ${describeDecision(row)}`;
   return "the next claim takes it over";
 }
 
@@ -251,7 +254,7 @@ function explain(
         return { cause: "unknown_type", summary };
       }
       if (row.heldCause !== null) {
-        const summary = `It is due since ${due}, and ${describeHold(row)}; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;
+        const summary = `It is due since ${due}, and ${describeDecision(row)}; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;
         return { cause: row.heldCause, summary };
       }
       const summary = `It is due since ${due} and waits for a runner; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;

@@ -1,8 +1,7 @@
 import type { JsonValue, Lane } from "@evenkeel/core";
 
-import type { JobStatus } from "./job.ts";
+import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
 import type { JobProgress } from "./progress.ts";
-import type { RecordedAttemptError } from "./job-store.ts";
 import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
@@ -24,7 +23,7 @@ export interface JobRecord {
   readonly uniqueKey: string | null;
   readonly owner: string | null;
   readonly leaseExpiresAt: Date | null;
-  /** How far its handler said it was, in the attempt that runs or ran last; `null` once it has ended. */
+  /** How far the attempt that runs or ran last is, by its handler; `null` once the job has ended. */
   readonly progress: JobProgress | null;
   readonly result: JsonValue;
   readonly errors: readonly RecordedAttemptError[];
@@ -35,28 +34,30 @@ export interface JobRecord {
 
 /** Which jobs to list. */
 export interface JobFilter extends Page {
+  /** Defaults to every status. */
   readonly status?: JobStatus;
+  /** Defaults to every type. */
   readonly type?: string;
 }
 
 /** Jobs, as far as a scope reaches. */
 export interface ScopedJobs {
+  /** Returns a job, or `undefined` where the scope has no such job. */
   find(id: string): Promise<JobRecord | undefined>;
-  /** The newest first. */
+  /** Returns jobs of every status, the newest first. */
   list(filter?: JobFilter): Promise<JobRecord[]>;
-  /** Cancels a job that waits, on record. `false`: it is running, has ended, or is nobody's of this scope. */
+  /** Cancels a job that waits, on record. `false`: it is running, has ended, or is not in this scope. */
   cancel(id: string): Promise<boolean>;
   /**
-   * Makes a job that waits due at another time, on record. `false`: it is running, has ended, or is nobody's of
-   * this scope.
+   * Makes a job that waits due at another time, on record. `false`: it is running, has ended, or is not in this scope.
    *
-   * @throws RangeError for a date that is none.
+   * @throws RangeError for an invalid date.
    */
   reschedule(id: string, runAt: Date): Promise<boolean>;
   /**
-   * Why a job has not run, who runs it, or how it ended. `undefined`: nobody's of this scope.
+   * Returns why a job has not run, who runs it, or how it ended. `undefined`: it is not in this scope.
    *
-   * @param options.types The types that the hosts have handlers for, to tell work that nobody knows.
+   * @param options.types The types that the hosts have handlers for, to tell work that no host knows. Defaults to all.
    */
   explain(
     id: string,
@@ -64,73 +65,69 @@ export interface ScopedJobs {
   ): Promise<JobExplanation | undefined>;
 }
 
-const columns = `"id", "tenant_id", "type", "version", "payload", "lane", "priority", "run_at", "attempt",
-  "unique_key", "errors", "correlation_id", "created_at"`;
+const columns = `job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
+  job.attempt, job.unique_key, job.errors, job.correlation_id, job.created_at`;
 
 const allJobs = `
-SELECT ${columns}, "state"::text AS "status", "owner", "lease_expires_at", "progress", NULL::jsonb AS "result",
-  NULL::timestamptz AS "finished_at"
-FROM "evenkeel"."background_job" WHERE :tenant("tenant_id")
+SELECT ${columns}, job.state::text AS status, job.owner, job.lease_expires_at, job.progress, NULL::jsonb AS result,
+  NULL::timestamptz AS finished_at
+FROM evenkeel.background_job AS job WHERE :tenant(job.tenant_id)
 UNION ALL
-SELECT ${columns}, "outcome"::text, NULL, NULL, NULL, "result", "finished_at"
-FROM "evenkeel"."background_job_history" WHERE :tenant("tenant_id")`;
+SELECT ${columns}, job.outcome::text, NULL, NULL, NULL, job.result, job.finished_at
+FROM evenkeel.background_job_history AS job WHERE :tenant(job.tenant_id)`;
 
-const recordColumns = `"id"::text, "tenant_id" AS "tenantId", "type", "version", "payload", "lane", "status",
-  "priority", "run_at" AS "runAt", "attempt", "unique_key" AS "uniqueKey", "owner", "lease_expires_at" AS "leaseExpiresAt",
-  "progress", "result", "errors", "correlation_id" AS "correlationId", "created_at" AS "createdAt",
-  "finished_at" AS "finishedAt"`;
+const recordColumns = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload, job.lane,
+  job.status, job.priority, job.run_at AS "runAt", job.attempt, job.unique_key AS "uniqueKey", job.owner,
+  job.lease_expires_at AS "leaseExpiresAt", job.progress, job.result, job.errors,
+  job.correlation_id AS "correlationId", job.created_at AS "createdAt", job.finished_at AS "finishedAt"`;
 
 const listStatement = `
-SELECT ${recordColumns} FROM (${allJobs}) AS "job"
-WHERE ($1::text IS NULL OR "status" = $1) AND ($2::text IS NULL OR "type" = $2)
-  AND ($3::bigint IS NULL OR "id" < $3)
-ORDER BY "job"."id" DESC LIMIT $4::int`;
+SELECT ${recordColumns} FROM (${allJobs}) AS job
+WHERE ($1::text IS NULL OR job.status = $1) AND ($2::text IS NULL OR job.type = $2)
+  AND ($3::bigint IS NULL OR job.id < $3)
+ORDER BY job.id DESC LIMIT $4::int`;
 
-const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS "job" WHERE "id" = $1::bigint`;
+const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS job WHERE job.id = $1::bigint`;
 
-// One that is being claimed at this moment is running, and is left to its runner.
-const cancelStatement = `
-WITH "waiting" AS (
-  SELECT "id" FROM "evenkeel"."background_job"
-  WHERE "id" = $1::bigint AND "state" = 'PENDING' AND :tenant("tenant_id")
+// A job that is being claimed at this moment is running, and is left to its runner.
+const waitingJob = `waiting AS (
+  SELECT job.id, job.run_at FROM evenkeel.background_job AS job
+  WHERE job.id = $1::bigint AND job.state = 'PENDING' AND :tenant(job.tenant_id)
   FOR UPDATE SKIP LOCKED
-), "gone" AS (
-  DELETE FROM "evenkeel"."background_job" AS "j" USING "waiting" WHERE "j"."id" = "waiting"."id"
-  RETURNING "j".*
-), "audit" AS (
-  INSERT INTO "evenkeel"."background_audit_entry"
-    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after")
-  SELECT $2, 'job.cancel', 'job', "id"::text, "tenant_id", '{"status":"PENDING"}', '{"status":"CANCELLED"}'
-  FROM "gone"
+)`;
+
+const cancelStatement = `
+WITH ${waitingJob}, cancelled AS (
+  DELETE FROM evenkeel.background_job AS job USING waiting WHERE job.id = waiting.id
+  RETURNING job.*
+), audit AS (
+  INSERT INTO evenkeel.background_audit_entry (actor, action, subject_kind, subject_id, tenant_id, before, after)
+  SELECT $2, 'job.cancel', 'job', id::text, tenant_id, '{"status":"PENDING"}', '{"status":"CANCELLED"}'
+  FROM cancelled
 )
-INSERT INTO "evenkeel"."background_job_history" (
-  "id", "tenant_id", "type", "version", "payload", "lane", "outcome", "priority", "run_at", "attempt",
-  "unique_key", "errors", "correlation_id", "created_at"
+INSERT INTO evenkeel.background_job_history (
+  id, tenant_id, type, version, payload, lane, outcome, priority, run_at, attempt, unique_key, errors,
+  correlation_id, created_at
 )
-SELECT "id", "tenant_id", "type", "version", "payload", "lane", 'CANCELLED', "priority", "run_at", "attempt",
-  "unique_key", "errors", "correlation_id", "created_at"
-FROM "gone"
-RETURNING "id"`;
+SELECT id, tenant_id, type, version, payload, lane, 'CANCELLED', priority, run_at, attempt, unique_key, errors,
+  correlation_id, created_at
+FROM cancelled
+RETURNING id`;
 
 const rescheduleStatement = `
-WITH "waiting" AS (
-  SELECT "id", "run_at" FROM "evenkeel"."background_job"
-  WHERE "id" = $1::bigint AND "state" = 'PENDING' AND :tenant("tenant_id")
-  FOR UPDATE SKIP LOCKED
-), "moved" AS (
-  UPDATE "evenkeel"."background_job" AS "j"
-  SET "run_at" = date_trunc('milliseconds', $3::timestamptz) FROM "waiting"
-  WHERE "j"."id" = "waiting"."id"
-  RETURNING "j"."id", "j"."tenant_id", "j"."run_at" AS "after", "waiting"."run_at" AS "before"
+WITH ${waitingJob}, moved AS (
+  UPDATE evenkeel.background_job AS job
+  SET run_at = date_trunc('milliseconds', $3::timestamptz) FROM waiting
+  WHERE job.id = waiting.id
+  RETURNING job.id, job.tenant_id, job.run_at AS after, waiting.run_at AS before
 )
-INSERT INTO "evenkeel"."background_audit_entry"
-  ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after")
-SELECT $2, 'job.reschedule', 'job', "id"::text, "tenant_id", jsonb_build_object('runAt', "before"),
-  jsonb_build_object('runAt', "after")
-FROM "moved"
-RETURNING "id"`;
+INSERT INTO evenkeel.background_audit_entry (actor, action, subject_kind, subject_id, tenant_id, before, after)
+SELECT $2, 'job.reschedule', 'job', id::text, tenant_id, jsonb_build_object('runAt', before),
+  jsonb_build_object('runAt', after)
+FROM moved
+RETURNING id`;
 
-/** Jobs within a scope. */
+/** Returns the jobs of a scope. */
 export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
   return {
     find: async (id) =>
@@ -151,9 +148,4 @@ export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
       (await scope.query(rescheduleStatement, [id, actor, runAt.toISOString()])).length === 1,
     explain: async (id, { types } = {}) => (isJobId(id) ? explainJob(scope, id, types) : undefined),
   };
-}
-
-/** Text that fits a bigint; anything else is no job's id. */
-export function isJobId(id: string): boolean {
-  return /^\d{1,18}$/u.test(id);
 }

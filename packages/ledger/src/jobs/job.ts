@@ -1,11 +1,13 @@
-/** Where a job stands. The last three are rows of the history, where a settled job moves. */
+import type { Lane } from "@evenkeel/core";
+
+/** Where a job stands. The last three are rows of the history, to which a settled job moves. */
 export type JobStatus = "PENDING" | "RUNNING" | "SUCCEEDED" | "DEAD" | "CANCELLED";
 
 /**
- * Which status may follow which. `PENDING` covers what is due and what is scheduled: `run_at` tells.
- * `RUNNING` follows itself when an expired lease is claimed again under a new fence, and goes back to
- * `PENDING` on a retry, a snooze or a release. Every statement that changes a status asks for the old one,
- * and out of `RUNNING` for the fence too.
+ * Which status may follow which. A job begins as `PENDING`, which covers what is due and what is scheduled:
+ * `run_at` tells. `RUNNING` follows itself when an expired lease is claimed again under a new fence. It goes back
+ * to `PENDING` on a retry, a snooze or a release. Every statement that changes a status asks for the old one, and
+ * out of `RUNNING` for the fence too. `job-transitions.test.ts` holds the statements to this table.
  */
 export const jobTransitions: Readonly<Record<JobStatus, readonly JobStatus[]>> = {
   PENDING: ["RUNNING", "CANCELLED"],
@@ -14,3 +16,146 @@ export const jobTransitions: Readonly<Record<JobStatus, readonly JobStatus[]>> =
   DEAD: [],
   CANCELLED: [],
 };
+
+/** A job to be stored. Its fields have been checked by the caller (`@evenkeel/jobs`). */
+export interface NewJob {
+  readonly tenantId: string;
+  readonly type: string;
+  readonly version: number;
+  /** The payload as JSON text, so that it is encoded once. No NUL and no lone surrogate. */
+  readonly payloadText: string;
+  readonly lane: Lane;
+  /** -10 to 10, defaults to 0. Each level counts as ten minutes of waiting. */
+  readonly priority?: number;
+  /** When it is due. Defaults to now, by the database's clock. */
+  readonly runAt?: Date;
+  /** Milliseconds from now until it is due, by the database's clock. Defaults to 0. Ignored beside `runAt`. */
+  readonly delayMs?: number;
+  /** Attempts after which a failure is final, at least 1. */
+  readonly maxAttempts: number;
+  /** Allows one unsettled job per tenant, type and key, or one as {@link uniqueness} says. Defaults to no key. */
+  readonly uniqueKey?: string;
+  /** How long the job holds `uniqueKey`. Defaults to the time until it is settled. Ignored without a key. */
+  readonly uniqueness?: Uniqueness;
+  readonly correlationId?: string;
+}
+
+/** How long a job holds its unique key. */
+export interface Uniqueness {
+  /**
+   * The statuses in which the job holds its key. Defaults to `PENDING` and `RUNNING`. A job that has ended holds it
+   * for as long as the history keeps the job, unless `periodMs` is shorter.
+   */
+  readonly states?: readonly JobStatus[];
+  /** The most milliseconds after its enqueueing for which it holds the key. Defaults to no limit. */
+  readonly periodMs?: number;
+}
+
+/** What became of one job to be stored. */
+export interface InsertedJob {
+  readonly id: string;
+  /** `false`: another job holds the unique key; `id` is that job's. */
+  readonly created: boolean;
+}
+
+/** Why and where an attempt failed. The store keeps the last 20 of a job, each within 4 KiB. */
+export interface AttemptError {
+  /** A closed set's code, an errno, or the error's name. */
+  readonly code: string;
+  readonly message: string;
+  readonly stack?: string;
+}
+
+/** An {@link AttemptError} as recorded. */
+export interface RecordedAttemptError extends AttemptError {
+  readonly attempt: number;
+  /** ISO 8601, the database's clock. */
+  readonly at: string;
+}
+
+/** A job under a lease. */
+export interface ClaimedJob {
+  readonly id: string;
+  readonly tenantId: string;
+  readonly type: string;
+  readonly version: number;
+  readonly payload: unknown;
+  /** -10 to 10: each level counts as ten minutes of waiting. */
+  readonly priority: number;
+  /** 1 for the first attempt. Above `maxAttempts`: its workers died, and no attempt is left to start. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  /**
+   * How often in a row its worker died while it ran it. The first time counts for all jobs that the worker held,
+   * later ones for those that `JobStore.recordCrash` named.
+   */
+  readonly crashes: number;
+  /** Every later write under this claim must show it. */
+  readonly fence: string;
+  readonly runAt: Date;
+  readonly correlationId: string | null;
+  readonly errors: readonly RecordedAttemptError[];
+}
+
+/** What to claim. */
+export interface ClaimRequest {
+  readonly lane: Lane;
+  /** The types to claim; jobs of others stay as they are. An empty list claims nothing. */
+  readonly types: readonly string[];
+  /** Most jobs claimed, 1 to 10,000; 0 claims nothing. */
+  readonly limit: number;
+  /** Milliseconds until another may claim the jobs, unless a heartbeat renews the lease. */
+  readonly leaseMs: number;
+  /** Who holds the lease, for people: it stands in explanations and in the error of an expired lease. */
+  readonly owner: string;
+  /**
+   * The tenant behind which the rotation continues. Defaults to where the lane's shared rotation stands, which this
+   * claim then moves: so short-lived runners take turns over all tenants too.
+   */
+  readonly afterTenant?: string;
+}
+
+/** The claimed jobs, interleaved by tenant, and where the rotation continues. */
+export interface ClaimResult {
+  readonly jobs: ClaimedJob[];
+  readonly lastTenant?: string;
+  /** Whether a cap or a rate kept due work from being claimed, or another claim was deciding about it. */
+  readonly throttled: boolean;
+}
+
+/** One held job, and the fence that proves it. */
+export interface JobClaim {
+  readonly id: string;
+  readonly fence: string;
+}
+
+/** Why a job went to the dead letters. */
+export type JobDeathReason =
+  | "terminal"
+  | "exhausted"
+  | "timeout"
+  | "schema"
+  | "poison"
+  | "in_doubt";
+
+/** How an attempt ended. */
+export type Settlement = JobClaim &
+  (
+    | { readonly kind: "succeeded"; readonly result?: unknown }
+    /** Due again after the delay, in milliseconds; the attempt counts. */
+    | { readonly kind: "retry"; readonly delayMs: number; readonly error: AttemptError }
+    /**
+     * Due again after the delay, in milliseconds, without a failure; the attempt does not count. `hasRun` defaults to
+     * `true`; `false` keeps its count of crashes.
+     */
+    | { readonly kind: "snooze"; readonly delayMs: number; readonly hasRun?: boolean }
+    /** Due as before; the attempt does not count. `hasRun` defaults to `true`; `false` keeps its count of crashes. */
+    | { readonly kind: "released"; readonly hasRun?: boolean }
+    | { readonly kind: "dead"; readonly reason: JobDeathReason; readonly error: AttemptError }
+    | { readonly kind: "cancelled" }
+  );
+
+/** Whether a text fits a bigint; anything else is the id of no job. */
+export function isJobId(id: string): boolean {
+  return /^\d{1,18}$/u.test(id);
+}

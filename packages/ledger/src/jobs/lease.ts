@@ -1,21 +1,21 @@
 import type { SqlClient } from "../database/database.ts";
-import type { JobClaim } from "./job-store.ts";
+import type { JobClaim } from "./job.ts";
 
 /**
- * Whether a row of `job` is under a lease. Not by `state = 'RUNNING'`: that would let the planner read all that runs
- * from one of the indexes of running jobs, and compare each with each, once its statistics are from a moment when
- * nothing ran. So there is no way to held jobs but by their ids.
+ * Whether a row of `job` is under a lease. It does not ask for `state = 'RUNNING'`: with statistics from a moment when
+ * nothing ran, the planner would read all that runs from an index of running jobs, and compare each with each. So it
+ * can find held jobs by their ids only.
  */
 export const isHeld: string = "job.state <> 'PENDING'";
 
-/** The claims of a statement's JSON ($1), as `input`, in the order of their ids: rows are locked in no other. */
+/** Returns the claims of a statement's JSON ($1), as `input`, in the order of their ids: rows are locked in no other. */
 export function claimsOf(columns: string): string {
   return `(
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS claims (${columns}) ORDER BY id
   ) AS input`;
 }
 
-/** Joins each claim of `input` with its row of `job`, locked, one by one by its id; those no longer held are left out. */
+/** Joins each claim of `input` with its locked row of `job`, one by one by id. Those no longer held are left out. */
 export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string {
   return `CROSS JOIN LATERAL (
     SELECT job.id, job.attempt FROM evenkeel.background_job AS job
@@ -24,7 +24,10 @@ export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string 
   ) AS job`;
 }
 
-/** See {@link renewLeases}. */
+/**
+ * Renews leases. now() and not clock_timestamp(): a heartbeat that waited for a lock counts from before the wait, so
+ * that no lease lasts longer than its holder believes.
+ */
 export const heartbeatStatement: string = `
 WITH held AS MATERIALIZED (
   SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR UPDATE")}
@@ -42,7 +45,11 @@ SET lease_expires_at = now() + $2::int * interval '1 millisecond',
 WHERE job.id = ANY (ARRAY(SELECT id FROM held))
 RETURNING job.id::text`;
 
-/** See {@link JobStore.heartbeat}. A lease that expired and that nobody took over is renewed as well. */
+/**
+ * Renews leases. A lease that expired is renewed as well, unless another has claimed the job.
+ *
+ * @returns The ids still held. The others are held by someone else, or settled.
+ */
 export async function renewLeases(
   sql: SqlClient,
   claims: readonly JobClaim[],
@@ -56,16 +63,20 @@ export async function renewLeases(
   return new Set(rows.map((row) => row.id));
 }
 
-const chargeStatement = `
+const crashStatement = `
 UPDATE evenkeel.background_job AS job SET crashes = $3::int
 WHERE job.id = $1::bigint AND job.fence = $2::bigint AND ${isHeld}
 RETURNING job.id`;
 
-/** See {@link JobStore.recordCrash}. */
+/**
+ * Records how many crashes a held job will have had if its worker dies from now on. A settlement resets it.
+ *
+ * @returns `false`: it is no longer held.
+ */
 export async function recordCrash(
   sql: SqlClient,
   { id, fence }: JobClaim,
   crashes: number,
 ): Promise<boolean> {
-  return (await sql.query(chargeStatement, [id, fence, crashes])).length > 0;
+  return (await sql.query(crashStatement, [id, fence, crashes])).length > 0;
 }

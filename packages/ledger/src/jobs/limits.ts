@@ -1,9 +1,9 @@
 /**
  * What operators decided about the queue, as CTEs and conditions of the statements that claim and explain.
  *
- * A cap or a rate holds exactly, however many claims run at once: a claim locks the row of a limited tenant or
- * type, skips it when another holds it or changed it since the claim's snapshot (`version`), and changes it
- * itself when it takes jobs. So what it counted is what runs.
+ * A cap or a rate holds exactly, however many claims run at once. A claim locks the row of a limited tenant or type,
+ * and skips it when another holds it or changed it since the claim's snapshot (`version`). It changes the row itself
+ * when it takes jobs. So what it counted is what runs.
  */
 
 /** How much due time one level of priority is worth: with two levels more, a job passes those 20 minutes older. */
@@ -24,18 +24,18 @@ export const settingsCte: string = `
     LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
   )`;
 
-/** The asked types ($2, $8 of them) that are not paused, with the cap of each. */
+/** The asked types (`:types`, `:typeCount` of them) that are not paused, with the cap of each. It reads `settings`. */
 export const openTypesCte: string = `
   open_types AS MATERIALIZED (
     SELECT asked.type, rule.max_running, rule.version
     -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
-    FROM (SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int) AS asked
+    FROM (SELECT jsonb_array_elements_text(:types::jsonb) AS type LIMIT :typeCount::int) AS asked
     CROSS JOIN settings
     LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
     WHERE NOT settings.is_paused AND rule.paused IS NOT TRUE
   )`;
 
-/** How many jobs of a type, an expression, run under its cap; counted no further than `most`. */
+/** Returns how many jobs of a type, an expression, run under its cap; counted no further than `most`. */
 export function runningOfType(type: string, most: string): string {
   return `(SELECT count(*)::int FROM (
     SELECT FROM evenkeel.background_job AS held
@@ -44,24 +44,27 @@ export function runningOfType(type: string, most: string): string {
   ) AS held)`;
 }
 
-/** Which tenth of a period it is, counted since 1970: at this moment, and not when the statement began to wait. */
+/**
+ * Returns which tenth of a period it is, counted since 1970. clock_timestamp(), as a start counts for the moment of its
+ * decision and not for that at which its statement began to wait.
+ */
 export function currentTenth(periodMs: string): string {
   return `floor(extract(epoch FROM clock_timestamp()) * 10000 / ${periodMs})::bigint`;
 }
 
 /**
- * Whether starts of a tenth, an expression, still count: those of the last period; and those ahead, which another
- * claim noted a moment ago, unless they are so far ahead that the clock must have been set back.
+ * Returns whether starts of a tenth, an expression, still count. Those of the last period do, and those ahead, which
+ * another claim noted a moment ago, unless they are so far ahead that the clock must have been set back.
  */
 export function countsYet(tenth: string, periodMs: string): string {
   return `${tenth} BETWEEN ${currentTenth(periodMs)} - 10 AND ${currentTenth(periodMs)} + 100`;
 }
 
 /**
- * The limits of one tenant, an expression; no row without a decision about it or every tenant. `room` is how
- * many of its jobs may be claimed, `NULL` for any number, 0 or less for none. A start is noted after what was
- * spent was counted, and counts for the tenth of the period that it fell in and for ten more: so no period of any
- * beginning sees more than the rate.
+ * Returns the limits of one tenant, an expression; no row without a decision about it or every tenant. `room` is how
+ * many of its jobs may be claimed: `NULL` for any number, 0 or less for none. A start is noted after what was spent was
+ * counted. It counts for the tenth of the period that it fell in and for ten more, so that no period, whenever it
+ * begins, sees more than the rate.
  */
 export function tenantLimits(tenantId: string): string {
   return `(
@@ -92,7 +95,7 @@ export function tenantLimits(tenantId: string): string {
   )`;
 }
 
-/** Whether no operator paused a tenant, an expression. */
+/** Returns whether no operator paused a tenant, an expression. */
 export function notPaused(tenantId: string): string {
   // OFFSET 0: a probe per row, never a join, which would read the limits of all tenants once the estimates are off.
   return `NOT EXISTS (

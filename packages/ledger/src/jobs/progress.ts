@@ -1,8 +1,8 @@
 import type { SqlClient } from "../database/database.ts";
 import { claimsOf, heldJobs } from "./lease.ts";
-import type { JobClaim } from "./job-store.ts";
+import type { JobClaim } from "./job.ts";
 
-/** How far a held job is. */
+/** How far a held job is: `done` of `total`, in units of its own. */
 export interface ProgressReport extends JobClaim {
   readonly done: number;
   readonly total: number;
@@ -16,8 +16,10 @@ export interface JobProgress {
   readonly at: string;
 }
 
-// Locked in the order of heartbeats and settlements. A row that its handler's transaction holds is passed over:
-// nothing may wait for a note like this.
+/**
+ * Records progress. Rows are locked in the order of heartbeats and settlements. A row that its handler's transaction
+ * holds is skipped: nothing may wait for a note like this.
+ */
 export const progressStatement: string = `
 WITH held AS MATERIALIZED (
   SELECT job.id, input.done, input.total
@@ -30,7 +32,7 @@ SET progress = jsonb_build_object('done', held.done, 'total', held.total,
 FROM held
 WHERE job.id = held.id`;
 
-/** See {@link JobStore.recordProgress}. */
+/** Records how far held jobs are. Those no longer held, or locked at the moment, are left out. */
 export async function recordProgress(
   sql: SqlClient,
   reports: readonly ProgressReport[],

@@ -34,14 +34,14 @@ beforeAll(async () => {
     const database = await createTestDatabase();
     databases.set(moment, database);
     const query = (sql: string): Promise<unknown> => database.pool.query(sql);
-    await query(`ALTER TABLE "evenkeel"."background_job" SET (autovacuum_enabled = false)`);
-    if (moment === "before") await query(`VACUUM ANALYZE "evenkeel"."background_job"`);
-    await query(`INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "max_attempts")
+    await query(`ALTER TABLE evenkeel.background_job SET (autovacuum_enabled = false)`);
+    if (moment === "before") await query(`VACUUM ANALYZE evenkeel.background_job`);
+    await query(`INSERT INTO evenkeel.background_job (tenant_id, type, payload, max_attempts)
       SELECT 't' || n % 50, 'a', '{}', 3 FROM generate_series(1, 20000) AS n`);
-    if (moment === "between") await query(`VACUUM ANALYZE "evenkeel"."background_job"`);
-    await query(`UPDATE "evenkeel"."background_job" SET "state" = 'RUNNING', "fence" = 1, "owner" = 'o',
-      "lease_expires_at" = now() + interval '1 hour' WHERE "id" <= 8000`);
-    if (moment === "after") await query(`VACUUM ANALYZE "evenkeel"."background_job"`);
+    if (moment === "between") await query(`VACUUM ANALYZE evenkeel.background_job`);
+    await query(`UPDATE evenkeel.background_job SET state = 'RUNNING', fence = 1, owner = 'o',
+      lease_expires_at = now() + interval '1 hour' WHERE id <= 8000`);
+    if (moment === "after") await query(`VACUUM ANALYZE evenkeel.background_job`);
   }
 });
 afterAll(() => Promise.all([...databases.values()].map((database) => database.drop())));

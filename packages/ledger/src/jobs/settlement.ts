@@ -1,12 +1,12 @@
 import { claimsOf, heldJobs, isHeld } from "./lease.ts";
 import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 import type { SqlClient } from "../database/database.ts";
-import type { Settlement } from "./job-store.ts";
+import type { Settlement } from "./job.ts";
 
 /**
- * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats
- * do, so that the two cannot deadlock. A row whose fence or state moved on is left out of `held`, hence of
- * everything else, and of the answer.
+ * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats do, so that
+ * the two cannot deadlock. A row whose fence or state changed since is left out of `held`, hence of everything else and
+ * of the result. Delays count from now(): in a caller's transaction from its beginning.
  */
 export const settleStatement: string = `
 WITH
@@ -68,10 +68,9 @@ WITH
 SELECT id::text FROM held`;
 
 /**
- * The same for a batch of nothing but successes, the usual case, without locking its rows first: one write less
- * per job. They are taken in the order of their ids here too, as the array is sorted and its index is read in
- * that order; were it read otherwise, Postgres would end a deadlock with a heartbeat by an error, and the batch
- * would be settled again.
+ * Settles a batch of nothing but successes, the usual case, without locking its rows first: one write less per job. They
+ * are taken in the order of their ids here too, as the array is sorted and the index is read in that order. Were it read
+ * otherwise, Postgres would end a deadlock with a heartbeat by an error, and the batch would be settled again.
  */
 export const succeedStatement: string = `
 WITH
@@ -94,7 +93,12 @@ WITH
   )
 SELECT id::text FROM finished`;
 
-/** See {@link JobStore.settle}. */
+/**
+ * Ends attempts under the fences shown.
+ *
+ * @param sql The caller's transaction, or a pool: then the settlements are committed at once.
+ * @returns The ids settled. The fences of the others are no longer held.
+ */
 export async function settleJobs(
   sql: SqlClient,
   settlements: readonly Settlement[],

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import { encodePayload, InputError, parseTenantId, type JsonValue } from "@evenkeel/core";
 
-import { isStorableJson } from "../jobs/attempt-record.ts";
+import { isStorableJson } from "../database/storable-json.ts";
 
 /** An event that a product asks for. */
 export interface NewOutboxEvent {

@@ -1,7 +1,12 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
+import type { Statement } from "../../database/statement.ts";
+import {
+  limitedClaimStatement,
+  unlimitedClaimStatement,
+  type ClaimParameter,
+} from "./claim-statement.ts";
 import { explainStatement, type PlanNode } from "../../testing/plan.ts";
 
 let analyzed: TestDatabase;
@@ -16,12 +21,12 @@ afterAll(() => Promise.all([analyzed.drop(), unknown.drop()]));
 /** One tenant's backlog, a thousand small tenants, work of the future, and what runs: some of it left behind. */
 async function fill(database: TestDatabase): Promise<void> {
   await database.pool.query(`
-    ALTER TABLE "evenkeel"."background_job" SET (autovacuum_enabled = false);
-    ALTER TABLE "evenkeel"."background_job_limit" SET (autovacuum_enabled = false);
-    INSERT INTO "evenkeel"."background_job"
-      ("tenant_id", "type", "payload", "run_at", "max_attempts", "priority", "state", "owner", "lease_expires_at")
+    ALTER TABLE evenkeel.background_job SET (autovacuum_enabled = false);
+    ALTER TABLE evenkeel.background_job_limit SET (autovacuum_enabled = false);
+    INSERT INTO evenkeel.background_job
+      (tenant_id, type, payload, run_at, max_attempts, priority, state, owner, lease_expires_at)
     SELECT CASE WHEN n % 10 = 0 THEN 't' || n % 1000 ELSE 'big' END, 'a', '{}'::jsonb, now() - n * interval '1 second', 3,
-      CASE WHEN n % 7 = 0 THEN 3 ELSE 0 END, 'PENDING'::"evenkeel"."job_state", NULL, NULL::timestamptz
+      CASE WHEN n % 7 = 0 THEN 3 ELSE 0 END, 'PENDING'::evenkeel.job_state, NULL, NULL::timestamptz
     FROM generate_series(1, 30000) AS n
     UNION ALL SELECT 'big', 'a', '{}', now() + interval '1 day', 3, 0, 'PENDING', NULL, NULL
     FROM generate_series(1, 10000)
@@ -32,32 +37,39 @@ async function fill(database: TestDatabase): Promise<void> {
 /** The plan of a claim. */
 function explain(
   database: TestDatabase,
-  statement: string,
+  statement: Statement<ClaimParameter>,
   limit: number,
   cappedType: string,
   { lane = "stable", type = "a", leaseWatermark = "-infinity" } = {},
 ): Promise<readonly PlanNode[]> {
-  const walk = [null, null, false, limit, 2_000, 1, cappedType, "-infinity"];
-  return explainStatement(database, statement, [
+  const values = statement.values({
     lane,
-    JSON.stringify([type]),
-    ...walk,
-    30_000,
-    "o",
-    1,
+    types: JSON.stringify([type]),
+    typeCount: 1,
+    after: null,
+    origin: null,
+    wrapped: false,
+    limit,
+    maxVisits: 2_000,
+    cappedType,
+    watermark: "-infinity",
+    leaseMs: 30_000,
+    owner: "o",
+    expiredFirst: 1,
     leaseWatermark,
-  ]);
+  });
+  return explainStatement(database, statement.text, values);
 }
 
 async function decide(database: TestDatabase, sql: string): Promise<void> {
-  await database.pool.query(`DELETE FROM "evenkeel"."background_job_limit"; ${sql}`);
+  await database.pool.query(`DELETE FROM evenkeel.background_job_limit; ${sql}`);
 }
 
-const everyTenant = `INSERT INTO "evenkeel"."background_job_limit" ("kind", "subject", "max_running")
-  SELECT 'EVERY_TENANT'::"evenkeel"."job_limit_kind", '', 5
-  UNION ALL SELECT DISTINCT 'TENANT'::"evenkeel"."job_limit_kind", "tenant_id", NULL::int FROM "evenkeel"."background_job"
+const everyTenant = `INSERT INTO evenkeel.background_job_limit (kind, subject, max_running)
+  SELECT 'EVERY_TENANT'::evenkeel.job_limit_kind, '', 5
+  UNION ALL SELECT DISTINCT 'TENANT'::evenkeel.job_limit_kind, tenant_id, NULL::int FROM evenkeel.background_job
   UNION ALL SELECT 'TENANT', 'idle' || n, NULL FROM generate_series(1, 5000) AS n`;
-const oneType = `INSERT INTO "evenkeel"."background_job_limit" ("kind", "subject", "max_running") VALUES ('TYPE', 'a', 50)`;
+const oneType = `INSERT INTO evenkeel.background_job_limit (kind, subject, max_running) VALUES ('TYPE', 'a', 50)`;
 
 const worlds = [
   { what: "no limits", sql: "", capped: "", statement: unlimitedClaimStatement },
@@ -102,7 +114,7 @@ test.each(worlds)(
 test("tenants with nothing but scheduled work are passed many at a time", async () => {
   await decide(analyzed, "");
   await analyzed.pool.query(`
-    INSERT INTO "evenkeel"."background_job" ("tenant_id", "type", "payload", "run_at", "max_attempts")
+    INSERT INTO evenkeel.background_job (tenant_id, type, payload, run_at, max_attempts)
     SELECT 't' || n, 'b', '{}'::jsonb, now() + n % 1999 * interval '1 day', 3 FROM generate_series(1, 4000) AS n`);
   const nodes = await explain(analyzed, unlimitedClaimStatement, 10, "", { type: "b" });
   expect(nodes.filter((node) => node["Node Type"] === "ModifyTable")).toMatchObject([
@@ -117,12 +129,12 @@ test("leases that ended before the watermark are not looked at, though a transac
   const idle = await unknown.pool.connect();
   await idle.query("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()");
   await unknown.pool.query(`
-    INSERT INTO "evenkeel"."background_job"
-      ("tenant_id", "type", "payload", "max_attempts", "lane", "state", "lease_expires_at")
+    INSERT INTO evenkeel.background_job
+      (tenant_id, type, payload, max_attempts, lane, state, lease_expires_at)
     SELECT 't', 'c', '{}'::jsonb, 3, 'canary', 'RUNNING', now() - n * interval '1 second'
     FROM generate_series(60, 10000) AS n;
-    DELETE FROM "evenkeel"."background_job" WHERE "type" = 'c';
-    DELETE FROM "evenkeel"."background_job_limit"`);
+    DELETE FROM evenkeel.background_job WHERE type = 'c';
+    DELETE FROM evenkeel.background_job_limit`);
   const blocksOf = async (leaseWatermark: string): Promise<number> => {
     const nodes = await explain(unknown, unlimitedClaimStatement, 10, "", {
       type: "c",

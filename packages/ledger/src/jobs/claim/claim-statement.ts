@@ -1,3 +1,4 @@
+import { defineStatement, type Statement } from "../../database/statement.ts";
 import {
   countsYet,
   currentTenth,
@@ -8,13 +9,8 @@ import {
   settingsCte,
   tenantLimits,
 } from "../limits.ts";
-import { rotationCtes } from "./tenant-rotation.ts";
-
-/** A claimed job as its claim answers it: see {@link ClaimedRow}. Short, as every job of a batch is written so. */
-export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload,
-  job.priority, job.attempt, job.max_attempts AS "maxAttempts", job.crashes, job.fence::text,
-  date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
-  CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
+import { claimedColumns } from "./claimed-row.ts";
+import { rotationCtes, type RotationParameter } from "./tenant-rotation.ts";
 
 /** How much further back than the earliest lease claims look for leases that expired: for those written late. */
 const leaseMargin = "interval '5 seconds'";
@@ -24,7 +20,7 @@ const leaseMargin = "interval '5 seconds'";
 const limitedTypes = `${settingsCte},
   ${openTypesCte},
   types AS MATERIALIZED (
-    SELECT type, version FROM open_types WHERE (max_running IS NULL) = ($9::text = '')
+    SELECT type, version FROM open_types WHERE (max_running IS NULL) = (:cappedType::text = '')
   )`;
 const unlimitedTypes = `settings AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM evenkeel.background_job_limit) AS is_limited
@@ -32,7 +28,7 @@ const unlimitedTypes = `settings AS MATERIALIZED (
   types AS MATERIALIZED (
     -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
     SELECT asked.type
-    FROM (SELECT jsonb_array_elements_text($2::jsonb) AS type LIMIT $8::int) AS asked CROSS JOIN settings
+    FROM (SELECT jsonb_array_elements_text(:types::jsonb) AS type LIMIT :typeCount::int) AS asked CROSS JOIN settings
     WHERE NOT settings.is_limited
   )`;
 
@@ -40,7 +36,7 @@ const typeGate = `type_gate AS MATERIALIZED (
     SELECT gate.max_running - ${runningOfType("gate.subject", "gate.max_running")} AS room
     FROM types
     JOIN evenkeel.background_job_limit AS gate ON gate.kind = 'TYPE' AND gate.subject = types.type
-    WHERE $9::text <> '' AND gate.version = types.version
+    WHERE :cappedType::text <> '' AND gate.version = types.version
     FOR UPDATE OF gate SKIP LOCKED
   ),`;
 
@@ -60,8 +56,8 @@ const limitedAdmitted = `limited AS MATERIALIZED (
       FOR UPDATE SKIP LOCKED
     ) AS gate
     WHERE limited.is_limited
-      -- A claim that may take nothing of its type stands in nobody's way.
-      AND ($9::text = '' OR (SELECT room FROM type_gate) > 0)
+      -- A claim that may take nothing of its type stands in the way of no other.
+      AND (:cappedType::text = '' OR (SELECT room FROM type_gate) > 0)
   ),
   -- A tenant met for the first time under a limit for every tenant: the next claim has a row to lock.
   introduced AS (
@@ -88,12 +84,12 @@ const admitted = `admitted AS MATERIALIZED (
   )`;
 
 const limitedSize = `GREATEST(0, LEAST(
-        $6::int - (SELECT count(*) FROM expired)::int,
-        CASE WHEN $9::text <> '' THEN COALESCE((SELECT room FROM type_gate), 0) END
+        :limit::int - (SELECT count(*) FROM expired)::int,
+        CASE WHEN :cappedType::text <> '' THEN COALESCE((SELECT room FROM type_gate), 0) END
       ))`;
 
 const isCapped = `CASE WHEN job.state = 'RUNNING' THEN job.capped
-        ELSE $9::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END`;
+        ELSE :cappedType::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT tenant_id FROM gates)) END`;
 
 const stamps = `-- What was taken under a limit changes its row: claims that counted before skip it.
   tenants_stamped AS (
@@ -121,34 +117,34 @@ const stamps = `-- What was taken under a limit changes its row: claims that cou
   type_stamped AS (
     UPDATE evenkeel.background_job_limit
     SET version = version + 1, updated_at = now()
-    WHERE kind = 'TYPE' AND subject = $9::text AND EXISTS (SELECT FROM taken)
+    WHERE kind = 'TYPE' AND subject = :cappedType::text AND EXISTS (SELECT FROM taken)
   ),`;
 
 const limitedFlags = `EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited",
       EXISTS (SELECT FROM introduced) AS introduced,
       EXISTS (SELECT FROM tenant_scan WHERE is_full)
         OR allotment.tenants < (SELECT count(*) FROM limited)
-        OR ($9::text <> '' AND allotment.tenants > allotment.size) AS "throttled",
+        OR (:cappedType::text <> '' AND allotment.tenants > allotment.size) AS "throttled",
       ARRAY(SELECT type FROM open_types WHERE max_running IS NOT NULL) AS "cappedTypes"`;
 const flags = `(SELECT is_limited FROM settings) AS "isLimited", false AS introduced, false AS "throttled",
       ARRAY[]::text[] AS "cappedTypes"`;
 
-/**
- * Claims a batch in one statement: of the types without a cap, or of one type with a cap ($9).
- *
- * Expired leases come first, for at most half of the batch, rounded up (of a batch of one every second time, $13), and
- * in turn over their tenants. The rest is dealt out evenly: every due tenant met gets its share; the odd ones go to
- * the tenants first in turn, and the rotation goes on behind them. Within a tenant, what is due longest goes first,
- * where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits behind it
- * for ever. What small tenants leave over (`overflow`) goes to whoever has more. So a tenant with work waits for at
- * most (due tenants / limit) claims, rounded up.
- */
-const statement = (isLimited: boolean): string => `
-WITH RECURSIVE
-  ${isLimited ? limitedTypes : unlimitedTypes},
-  -- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
-  -- Ranked by tenant, so that one tenant's many do not hold up another's one; the ranking looks at the
-  -- 1,000 that expired first. What expired counts as running already: no cap stands in its way.
+/** The parameters of a claim: those of its rotation, and its own. */
+export type ClaimParameter =
+  | RotationParameter
+  | "leaseMs"
+  | "owner"
+  /** Of a batch of one job: 1 if an expired lease goes first, 0 if what waits does. 1 for every larger batch. */
+  | "expiredFirst"
+  /** The time before which no lease ends; `"-infinity"`: not known. */
+  | "leaseWatermark";
+
+// What expired, locked.
+const expired = (
+  isLimited: boolean,
+): string => `-- SKIP LOCKED throughout: concurrent claims never wait for each other, nor take the same job.
+  -- Ranked by tenant, so that the many of one tenant do not delay the one of another; the ranking looks at
+  -- the 1,000 that expired first. What expired counts as running already: no cap stands in its way.
   expired AS MATERIALIZED (
     SELECT job.id
     FROM (
@@ -156,13 +152,13 @@ WITH RECURSIVE
       FROM (
         SELECT job.id, job.tenant_id, job.lease_expires_at
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane
-          -- A watermark that a clock set back has overtaken is none.
-          AND job.lease_expires_at BETWEEN CASE WHEN $14::timestamptz <= now() - ${leaseMargin} THEN $14::timestamptz
+        WHERE job.state = 'RUNNING' AND job.lane = :lane::evenkeel.lane
+          -- A watermark that is later than now, as when the clock was set back, does not count.
+          AND job.lease_expires_at BETWEEN CASE WHEN :leaseWatermark::timestamptz <= now() - ${leaseMargin} THEN :leaseWatermark::timestamptz
             ELSE '-infinity' END AND now()
           AND job.type = ANY (ARRAY(SELECT type FROM types)) ${isLimited ? `AND ${notPaused("job.tenant_id")}` : ""}
         ORDER BY job.lease_expires_at
-        LIMIT GREATEST(1000, $6::int)
+        LIMIT GREATEST(1000, :limit::int)
       ) AS first
       ORDER BY
         row_number() OVER (PARTITION BY first.tenant_id ORDER BY first.lease_expires_at, first.id),
@@ -174,17 +170,11 @@ WITH RECURSIVE
       WHERE job.id = ranked.id AND job.state = 'RUNNING' AND job.lease_expires_at <= now()
       FOR UPDATE SKIP LOCKED
     ) AS job
-    LIMIT ($6::int + $13::int) / 2
-  ),
-  ${isLimited ? typeGate : ""}
-  ${rotationCtes(isLimited)},
-  ${isLimited ? limitedAdmitted : admitted},
-  allotment AS MATERIALIZED (
-    SELECT ${isLimited ? limitedSize : "$6::int - (SELECT count(*) FROM expired)::int"} AS size,
-      count(*)::int AS tenants
-    FROM admitted
-  ),
-  streams_of_admitted AS MATERIALIZED (
+    LIMIT (:limit::int + :expiredFirst::int) / 2
+  )`;
+
+// The shares of the admitted tenants, and the jobs picked and locked for them.
+const batch = `streams_of_admitted AS MATERIALIZED (
     SELECT candidates.type, candidates.priority, candidates.tenant_id, admitted.place, admitted.room,
       LEAST(admitted.room, allotment.size / allotment.tenants + (admitted.place <= allotment.size % allotment.tenants)::int) AS share,
       count(*) OVER (PARTITION BY candidates.tenant_id)::int AS streams,
@@ -193,7 +183,7 @@ WITH RECURSIVE
       )::int AS turn
     FROM candidates JOIN admitted USING (tenant_id) CROSS JOIN allotment
   ),
-  -- How a tenant's share falls to its streams, by the order of their jobs.
+  -- How the share of a tenant falls to its streams, by the order of their jobs.
   mixed AS MATERIALIZED (
     SELECT type, priority, tenant_id, count(*)::int AS jobs
     FROM (
@@ -207,10 +197,10 @@ WITH RECURSIVE
         FROM (
           SELECT job.id, job.run_at
           FROM evenkeel.background_job AS job
-          WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = stream.type
-            AND job.priority = stream.priority AND job.tenant_id = stream.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
+          WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = stream.type
+            AND job.priority = stream.priority AND job.tenant_id = stream.tenant_id AND job.run_at BETWEEN :watermark::timestamptz AND now()
           ORDER BY job.run_at, job.id
-          LIMIT $6::int
+          LIMIT :limit::int
         ) AS oldest
         LIMIT stream.share
       ) AS job
@@ -223,7 +213,7 @@ WITH RECURSIVE
     SELECT stream.type, stream.priority, stream.tenant_id, stream.place, stream.turn,
       CASE WHEN stream.streams = 1 THEN stream.share ELSE COALESCE(mixed.jobs, 0) END AS share,
       -- What a limited tenant may have beyond its share: from its first stream alone, so that it is not had twice.
-      CASE WHEN stream.room IS NULL THEN $6::int WHEN stream.turn = 1 THEN stream.room - stream.share ELSE 0 END
+      CASE WHEN stream.room IS NULL THEN :limit::int WHEN stream.turn = 1 THEN stream.room - stream.share ELSE 0 END
         AS surplus
     FROM streams_of_admitted AS stream
     LEFT JOIN mixed USING (type, priority, tenant_id)
@@ -239,10 +229,10 @@ WITH RECURSIVE
       FROM (
         SELECT job.id, job.run_at
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
-          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
+        WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = shares.type
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN :watermark::timestamptz AND now()
         ORDER BY job.run_at, job.id
-        LIMIT $6::int
+        LIMIT :limit::int
         FOR UPDATE SKIP LOCKED
       ) AS oldest
       LIMIT shares.share
@@ -266,11 +256,11 @@ WITH RECURSIVE
       FROM (
         SELECT job.id
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = shares.type
-          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN $10::timestamptz AND now()
+        WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = shares.type
+          AND job.priority = shares.priority AND job.tenant_id = shares.tenant_id AND job.run_at BETWEEN :watermark::timestamptz AND now()
           AND (job.run_at, job.id) > (COALESCE(served.run_at, '-infinity'), COALESCE(served.id, 0))
         ORDER BY job.run_at, job.id
-        LIMIT $6::int
+        LIMIT :limit::int
         FOR UPDATE SKIP LOCKED
       ) AS next
       LIMIT shares.surplus
@@ -282,16 +272,17 @@ WITH RECURSIVE
     SELECT tenant_id, count(*)::int AS jobs
     FROM (SELECT tenant_id FROM picked UNION ALL SELECT tenant_id FROM overflow) AS both_ways
     GROUP BY tenant_id
-  ),
-  claimed AS (
+  )`;
+
+const claimed = (isLimited: boolean): string => `claimed AS (
     UPDATE evenkeel.background_job AS job
     SET state = 'RUNNING',
       attempt = job.attempt + 1,
       progress = NULL,
       fence = job.fence + 1,
-      owner = $12::text,
-      lease_expires_at = now() + $11::int * interval '1 millisecond',
-      -- The right-hand sides see the row as it was: RUNNING here means that the last worker went away.
+      owner = :owner::text,
+      lease_expires_at = now() + :leaseMs::int * interval '1 millisecond',
+      -- The right-hand sides see the row as it was: RUNNING here means that the last worker died.
       capped = ${isLimited ? isCapped : "false"},
       crashes = GREATEST(job.crashes, (job.state = 'RUNNING')::int),
       errors = CASE WHEN job.state = 'RUNNING' THEN
@@ -308,13 +299,14 @@ WITH RECURSIVE
       SELECT id FROM expired UNION ALL SELECT id FROM picked UNION ALL SELECT id FROM overflow
     ))
     RETURNING ${claimedColumns}
-  ),
-  ${isLimited ? stamps : ""}
-  progress AS MATERIALIZED (
+  )`;
+
+// Where the scan ended, and what it met: see `TenantScan`.
+const progress = (isLimited: boolean): string => `progress AS MATERIALIZED (
     SELECT
       NOT EXISTS (SELECT FROM scan_end) AS complete,
       CASE
-        WHEN allotment.size < allotment.tenants OR allotment.tenants >= $6::int OR NOT EXISTS (SELECT FROM scan_end)
+        WHEN allotment.size < allotment.tenants OR allotment.tenants >= :limit::int OR NOT EXISTS (SELECT FROM scan_end)
           THEN (
             SELECT tenant_id FROM admitted
             WHERE allotment.size > 0 AND place = COALESCE(NULLIF(allotment.size % NULLIF(allotment.tenants, 0), 0), allotment.tenants)
@@ -323,35 +315,62 @@ WITH RECURSIVE
       END AS "lastTenant",
       (SELECT wrapped FROM scan_end) AS wrapped,
       (SELECT origin FROM rotation) AS origin,
-      -- After a walk over all tenants: what waits is due no earlier.
+      -- After a scan of all tenants: what waits is due no earlier.
       CASE WHEN NOT EXISTS (SELECT FROM scan_end) THEN (
         SELECT LEAST(min(head_run_at), now())::text FROM tenant_scan WHERE is_open OR head_run_at > now()
       ) END AS watermark,
       -- Leases end later than they begin: none will come to end before this, but for one written late.
-      CASE WHEN $14::timestamptz = '-infinity' THEN (
+      CASE WHEN :leaseWatermark::timestamptz = '-infinity' THEN (
         LEAST((
           SELECT job.lease_expires_at FROM evenkeel.background_job AS job
-          WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane
+          WHERE job.state = 'RUNNING' AND job.lane = :lane::evenkeel.lane
           ORDER BY job.lease_expires_at
           LIMIT 1
         ), now()) - ${leaseMargin}
       )::text END AS "leaseWatermark",
       ${isLimited ? limitedFlags : flags}
     FROM allotment
+  )`;
+
+/**
+ * Claims a batch in one statement: of the types without a cap, or of one type with a cap (`cappedType`).
+ *
+ * Expired leases come first, for at most half of the batch, rounded up, and in turn over their tenants; of a batch of
+ * one, `expiredFirst` says whether. The rest is allotted evenly: every due tenant met gets its share. The remainder
+ * goes to the tenants first in turn, and the rotation continues behind them. Within a tenant, what is due longest goes
+ * first, where each level of priority counts as ten minutes of waiting: priority helps at once, and nothing waits
+ * behind it for ever. What small tenants leave over (`overflow`) goes to whoever has more. So a tenant with work waits
+ * for at most (due tenants / limit) claims, rounded up.
+ */
+const statement = (isLimited: boolean): string => `
+WITH RECURSIVE
+  ${isLimited ? limitedTypes : unlimitedTypes},
+  ${expired(isLimited)},
+  ${isLimited ? typeGate : ""}
+  ${rotationCtes(isLimited)},
+  ${isLimited ? limitedAdmitted : admitted},
+  allotment AS MATERIALIZED (
+    SELECT ${isLimited ? limitedSize : ":limit::int - (SELECT count(*) FROM expired)::int"} AS size,
+      count(*)::int AS tenants
+    FROM admitted
   ),
+  ${batch},
+  ${claimed(isLimited)},
+  ${isLimited ? stamps : ""}
+  ${progress(isLimited)},
   moved AS (
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_tenant)
-    SELECT $1::evenkeel.lane, $9::text, progress."lastTenant"
+    SELECT :lane::evenkeel.lane, :cappedType::text, progress."lastTenant"
     FROM progress
-    WHERE $3::text IS NULL AND progress."lastTenant" IS NOT NULL
+    WHERE :after::text IS NULL AND progress."lastTenant" IS NOT NULL
     ON CONFLICT (lane, type) DO UPDATE SET after_tenant = EXCLUDED.after_tenant, updated_at = now()
   )
-SELECT to_jsonb(progress) AS walk, claimed.* FROM progress LEFT JOIN claimed ON false
+SELECT to_jsonb(progress) AS scan, claimed.* FROM progress LEFT JOIN claimed ON false
 UNION ALL
 SELECT NULL, claimed.* FROM claimed`;
 
 /** A claim where operators decided something; see {@link unlimitedClaimStatement} for where they did not. */
-export const limitedClaimStatement: string = statement(true);
+export const limitedClaimStatement: Statement<ClaimParameter> = defineStatement(statement(true));
 
 /** A claim as long as there are no limits; where there are, it claims nothing and says so (`isLimited`). */
-export const unlimitedClaimStatement: string = statement(false);
+export const unlimitedClaimStatement: Statement<ClaimParameter> = defineStatement(statement(false));

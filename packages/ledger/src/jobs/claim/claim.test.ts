@@ -1,59 +1,26 @@
 import { randomUUID } from "node:crypto";
 
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { toSqlClient } from "../../database/database.ts";
+import { createLedger } from "../../ledger.ts";
+import { openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
+import type { ClaimResult } from "../job.ts";
 import { createJobStore } from "../job-store.ts";
-import type { ClaimRequest, ClaimResult, NewJob } from "../job-store.ts";
-import { createLedger, type Ledger } from "../../ledger.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let queue: JobQueue;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  queue = await openJobQueue();
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
-
-async function insert(
-  type: string,
-  tenantId: string,
-  count: number,
-  change: Partial<NewJob> = {},
-): Promise<void> {
-  const job = { version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
-  const jobs = Array.from({ length: count }, () => ({ tenantId, type, ...job, ...change }));
-  await ledger.jobs.insert(undefined, jobs);
-}
-
-async function claim(
-  types: readonly string[],
-  limit: number,
-  change: Partial<ClaimRequest> = {},
-): Promise<ClaimResult> {
-  const request = { lane: "stable", leaseMs: 30_000, owner: "o" } as const;
-  return ledger.jobs.claim({ ...request, types, limit, ...change });
-}
-
-async function expire(type: string): Promise<void> {
-  await database.pool.query(
-    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'
-     WHERE type = $1 AND state = 'RUNNING'`,
-    [type],
-  );
-}
+afterAll(() => queue.close());
 
 const tenantsOf = ({ jobs }: ClaimResult): string[] => jobs.map(({ tenantId }) => tenantId);
 
 test("8 concurrent claimers take every job, and none twice", async () => {
   const type = randomUUID();
-  for (let n = 0; n < 20; n += 1) await insert(type, `t${n}`, 100);
+  for (let n = 0; n < 20; n += 1) await queue.insert(type, `t${n}`, 100);
   const claimers = Array.from({ length: 8 }, async (_, index) => {
-    const { jobs: store } = createLedger({ pool: database.connect(1) });
+    const { jobs: store } = createLedger({ pool: queue.database.connect(1) });
     const request = { types: [type], limit: 25, leaseMs: 30_000, owner: `o${index}` };
     const ids: string[] = [];
     for (;;) {
@@ -74,10 +41,10 @@ test("a tenant with one job behind another's 5,000 waits for two claims at most"
   ] as const) {
     for (const limit of [1, 2, 10, 500]) {
       const type = randomUUID();
-      await insert(type, big, 5_000);
-      await insert(type, small, 1);
-      const first = await claim([type], limit);
-      const second = await claim([type], limit, { afterTenant: first.lastTenant ?? "" });
+      await queue.insert(type, big, 5_000);
+      await queue.insert(type, small, 1);
+      const first = await queue.claim([type], limit);
+      const second = await queue.claim([type], limit, { afterTenant: first.lastTenant ?? "" });
       expect([...tenantsOf(first), ...tenantsOf(second)]).toContain(small);
       expect([first.jobs.length, second.jobs.length]).toEqual([limit, limit]);
     }
@@ -86,23 +53,23 @@ test("a tenant with one job behind another's 5,000 waits for two claims at most"
 
 test("a job left behind by a dead worker does not wait behind another tenant's many", async () => {
   const type = randomUUID();
-  await insert(type, "many", 400);
-  await claim([type], 400);
-  await insert(type, "one", 1);
-  await claim([type], 1);
-  await insert(type, "pending", 1);
-  await expire(type);
-  const tenants = tenantsOf(await claim([type], 4));
+  await queue.insert(type, "many", 400);
+  await queue.claim([type], 400);
+  await queue.insert(type, "one", 1);
+  await queue.claim([type], 1);
+  await queue.insert(type, "pending", 1);
+  await queue.moveTime(type, "lease_expires_at");
+  const tenants = tenantsOf(await queue.claim([type], 4));
   expect(tenants).toEqual(expect.arrayContaining(["many", "one", "pending"]));
 });
 
 test("a tenant's jobs are claimed in the order in which they are due", async () => {
   const type = randomUUID();
   const times = [5, 1, 4, 2, 3].map((minutes) => new Date(Date.UTC(2026, 0, 1, 0, minutes)));
-  for (const runAt of times) await insert(type, "t", 1, { runAt });
+  for (const runAt of times) await queue.insert(type, "t", 1, { runAt });
   const claimed: Date[] = [];
   for (let turn = 0; turn < 5; turn += 1) {
-    claimed.push(...(await claim([type], 1)).jobs.map(({ runAt }) => runAt));
+    claimed.push(...(await queue.claim([type], 1)).jobs.map(({ runAt }) => runAt));
   }
   expect(claimed).toEqual(times.toSorted((a, b) => a.getTime() - b.getTime()));
 });
@@ -110,32 +77,32 @@ test("a tenant's jobs are claimed in the order in which they are due", async () 
 test("a due job is found behind more tenants with future work than one statement visits", async () => {
   const type = randomUUID();
   const future = { version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
-  await ledger.jobs.insert(
+  await queue.ledger.jobs.insert(
     undefined,
     Array.from({ length: 4_500 }, (_, n) => {
       return { ...future, type, tenantId: `f${10_000 + n}`, delayMs: 3_600_000 };
     }),
   );
   const scope = { lane: "stable", types: [type] } as const;
-  expect(await ledger.jobs.hasDue(scope)).toBe(false);
-  expect(await claim([type], 10, { afterTenant: "f12" })).toMatchObject({ jobs: [] });
-  await insert(type, "f12x", 1);
+  expect(await queue.ledger.jobs.hasDue(scope)).toBe(false);
+  expect(await queue.claim([type], 10, { afterTenant: "f12" })).toMatchObject({ jobs: [] });
+  await queue.insert(type, "f12x", 1);
   for (const afterTenant of ["", "f11", "f12x", "f13", "z"]) {
-    const { jobs } = await claim([type], 10, { afterTenant });
+    const { jobs } = await queue.claim([type], 10, { afterTenant });
     expect(jobs.map(({ tenantId }) => tenantId)).toEqual(["f12x"]);
-    expect(await ledger.jobs.hasDue(scope)).toBe(false);
-    await ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "released" })));
-    expect(await ledger.jobs.hasDue(scope)).toBe(true);
+    expect(await queue.ledger.jobs.hasDue(scope)).toBe(false);
+    await queue.ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "released" })));
+    expect(await queue.ledger.jobs.hasDue(scope)).toBe(true);
   }
 });
 
 test("expired work takes at most half of a claim that has other work to do", async () => {
   const type = randomUUID();
-  await insert(type, "a", 20);
-  await claim([type], 20);
-  await expire(type);
-  await insert(type, "b", 20);
-  const tenants = tenantsOf(await claim([type], 10));
+  await queue.insert(type, "a", 20);
+  await queue.claim([type], 20);
+  await queue.moveTime(type, "lease_expires_at");
+  await queue.insert(type, "b", 20);
+  const tenants = tenantsOf(await queue.claim([type], 10));
   expect(tenants.filter((tenant) => tenant === "a")).toHaveLength(5);
   expect(tenants.filter((tenant) => tenant === "b")).toHaveLength(5);
 });
@@ -146,14 +113,18 @@ test("work left behind and work that waits take turns in claims of one job, of e
     ["small", "big"],
   ] as const) {
     const type = randomUUID();
-    await insert(type, left, left === "big" ? 40 : 1);
-    await claim([type], 40);
-    await expire(type);
-    await insert(type, waits, waits === "big" ? 40 : 1);
-    const first = [await claim([type], 1), await claim([type], 1), await claim([type], 1)];
+    await queue.insert(type, left, left === "big" ? 40 : 1);
+    await queue.claim([type], 40);
+    await queue.moveTime(type, "lease_expires_at");
+    await queue.insert(type, waits, waits === "big" ? 40 : 1);
+    const first = [
+      await queue.claim([type], 1),
+      await queue.claim([type], 1),
+      await queue.claim([type], 1),
+    ];
     expect(first.flatMap(tenantsOf)).toEqual(expect.arrayContaining(["big", "small"]));
     let taken = 3;
-    while ((await claim([type], 1)).jobs.length > 0) taken += 1;
+    while ((await queue.claim([type], 1)).jobs.length > 0) taken += 1;
     expect(taken).toBe(41);
   }
 });
@@ -161,17 +132,18 @@ test("work left behind and work that waits take turns in claims of one job, of e
 test("a lease that expires is taken over, though claims look no further back than was needed a moment ago", async () => {
   const type = randomUUID();
   const watermarks: unknown[] = [];
-  const sql = toSqlClient(database.pool);
+  const sql = toSqlClient(queue.database.pool);
   const store = createJobStore({
     query: (text, values = []) => {
-      watermarks.push(values[13]);
+      const place = /BETWEEN CASE WHEN \$(\d+)::timestamptz/u.exec(text)?.[1];
+      watermarks.push(values[Number(place) - 1]);
       return sql.query(text, values);
     },
   });
   const request = { lane: "stable", leaseMs: 30_000, owner: "o", types: [type], limit: 1 } as const;
-  await insert(type, "t", 1);
+  await queue.insert(type, "t", 1);
   await store.claim(request);
-  await expire(type);
+  await queue.moveTime(type, "lease_expires_at");
   expect((await store.claim(request)).jobs).toMatchObject([{ attempt: 2 }]);
   const from = watermarks.find((watermark) => watermark !== "-infinity");
   expect(watermarks[0]).toBe("-infinity");
@@ -180,7 +152,7 @@ test("a lease that expires is taken over, though claims look no further back tha
 
 test("nothing is asked for: nothing is claimed", async () => {
   const type = randomUUID();
-  await insert(type, "t", 1);
-  expect(await claim([], 10)).toEqual({ jobs: [], throttled: false });
-  expect(await claim([type], 0)).toEqual({ jobs: [], throttled: false });
+  await queue.insert(type, "t", 1);
+  expect(await queue.claim([], 10)).toEqual({ jobs: [], throttled: false });
+  expect(await queue.claim([type], 0)).toEqual({ jobs: [], throttled: false });
 });

@@ -1,7 +1,12 @@
-import { priorityStepMs } from "../limits.ts";
-import type { ClaimedJob, RecordedAttemptError } from "../job-store.ts";
+import type { ClaimedJob, RecordedAttemptError } from "../job.ts";
 
-/** A claimed job as a statement answers it. */
+/** The columns of a {@link ClaimedRow}, of `job`. Short, as every job of a batch is written so. */
+export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload,
+  job.priority, job.attempt, job.max_attempts AS "maxAttempts", job.crashes, job.fence::text,
+  date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
+  CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
+
+/** A claimed job as a statement returns it. */
 export interface ClaimedRow {
   readonly id: string;
   readonly tenantId: string;
@@ -20,7 +25,7 @@ export interface ClaimedRow {
   readonly errors: readonly RecordedAttemptError[] | null;
 }
 
-/** The job that a row stands for. */
+/** Returns the job that a row stands for. */
 export function toClaimedJob(row: ClaimedRow): ClaimedJob {
   const { id, tenantId, type, version, payload, priority, attempt, maxAttempts, crashes } = row;
   const { fence, correlationId } = row;
@@ -28,25 +33,4 @@ export function toClaimedJob(row: ClaimedRow): ClaimedJob {
   const errors = row.errors ?? [];
   const job = { id, tenantId, type, version, payload, priority, attempt, maxAttempts, crashes };
   return { ...job, fence, runAt, correlationId, errors };
-}
-
-/** Every tenant's most urgent job, then every tenant's second, and so on: here, so that Postgres need not sort. */
-export function interleaveTenants(jobs: readonly ClaimedJob[]): ClaimedJob[] {
-  const met = new Map<string, number>();
-  const turns = jobs.toSorted(byUrgency).map((job) => {
-    const turn = met.get(job.tenantId) ?? 0;
-    met.set(job.tenantId, turn + 1);
-    return { job, turn };
-  });
-  return turns.toSorted((a, b) => a.turn - b.turn).map(({ job }) => job);
-}
-
-function byUrgency(a: ClaimedJob, b: ClaimedJob): number {
-  const urgency = (job: ClaimedJob): number => job.runAt.getTime() - job.priority * priorityStepMs;
-  return urgency(a) - urgency(b) || compareIds(a.id, b.id);
-}
-
-/** By their numbers: decimal texts without leading zeros. */
-function compareIds(a: string, b: string): number {
-  return a.length - b.length || (a < b ? -1 : 1);
 }

@@ -1,17 +1,14 @@
-import type { Lane } from "@evenkeel/core";
+import { tenantLimits } from "../limits.ts";
 
-import type { SqlClient } from "../../database/database.ts";
-import { notPaused, openTypesCte, runningOfType, settingsCte, tenantLimits } from "../limits.ts";
-
-/** Most pairs of a type and a tenant that one statement looks at, per type. */
+/** Most tenants that one statement visits, per stream. */
 export const maxVisits: number = 2_000;
 
-/** How many jobs a step of the walk passes at most, while it meets nothing but work that is not due. */
+/** Most jobs that one step of the tenant scan passes, as long as it meets nothing but work that is not due. */
 const skip = 16;
 
 /**
- * One step of a stream: the next tenant with due work and when its oldest is due; where none of the next
- * jobs is due, a skip further, so that thousands of tenants with nothing but scheduled work are soon passed.
+ * One step of a stream: the next tenant with due work, and when its oldest is due. Where none of the next jobs is
+ * due it goes a skip further, so that thousands of tenants with nothing but scheduled work are soon passed.
  */
 const nextTenant = (which: string): string => `(
       SELECT next.tenant_id, next.run_at
@@ -19,9 +16,9 @@ const nextTenant = (which: string): string => `(
         SELECT job.tenant_id, job.run_at,
           row_number() OVER (ORDER BY job.tenant_id, job.run_at, job.id) AS step
         FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = tenant_scan.type
+        WHERE job.state = 'PENDING' AND job.lane = :lane::evenkeel.lane AND job.type = tenant_scan.type
           AND job.priority = tenant_scan.priority AND ${which}
-          AND job.run_at >= $10::timestamptz
+          AND job.run_at >= :watermark::timestamptz
         ORDER BY job.tenant_id, job.run_at, job.id
         LIMIT ${skip}
       ) AS next
@@ -29,18 +26,38 @@ const nextTenant = (which: string): string => `(
       LIMIT 1
     )`;
 
+/** The parameters of {@link rotationCtes}, of `openTypesCte` and of every statement made of them. */
+export type RotationParameter =
+  | "lane"
+  /** The asked types, as a JSON list of texts. */
+  | "types"
+  /** How many types are asked for. */
+  | "typeCount"
+  /** The tenant behind which to begin; `null`: where the rotation of `cappedType` stands. */
+  | "after"
+  /** The tenant at which a scan in several statements began; `null` in the first of them. */
+  | "origin"
+  /** Whether a scan in several statements has passed the last tenant already. */
+  | "wrapped"
+  /** Most tenants with due work that the scan meets. */
+  | "limit"
+  /** Most tenants that the scan visits, per stream: see {@link maxVisits}. */
+  | "maxVisits"
+  /** The type whose own rotation it is; `""`: the rotation that all types without a cap share. */
+  | "cappedType"
+  /** The time before which no job is looked for; `"-infinity"`: a full scan. */
+  | "watermark";
+
 /**
- * The rotation, as CTEs over $1 lane, $2 types, $3 after, $4 origin, $5 wrapped, $6 limit, $7 visits,
- * $8 number of types, $9 the type whose own rotation it is, `''` for the shared one, $10 the time before which no
- * job is looked for. It reads `settings` and `types`.
+ * The rotation over the tenants, as CTEs. It reads `settings` and `types`.
  *
- * A stream is a type and a priority. `tenant_scan` walks, per stream, from tenant to tenant with due work through the index
- * background_job_due: one index probe per step, whatever the backlog, and one per {@link skip} jobs where none
- * is due. It starts behind `after`, wraps at the
- * end and stops at `origin`, or when it has met `limit` tenants with due work that may be claimed. `tenants`
- * are those up to the point that every stream has reached (`scan_end`), in tenant_scan order.
+ * A stream is a type and a priority. `tenant_scan` goes, per stream, from tenant to tenant with due work through the
+ * index background_job_due: one index probe per step, whatever the backlog, and one per {@link skip} jobs where none
+ * is due. It begins behind `after`, wraps at the end, and stops at `origin` or when it has met `limit` tenants with
+ * due work that may be claimed. `tenants` are those up to the point that every stream has reached (`scan_end`), in
+ * the order of the scan.
  *
- * @param isLimited Whether operators' limits are looked up, for which `settings` is {@link settingsCte}.
+ * @param isLimited Whether operators' limits are looked up, for which `settings` is `settingsCte`.
  */
 export const rotationCtes = (isLimited: boolean): string => `
   -- The usual priority of every type, and the others that its jobs have, found step by step.
@@ -52,7 +69,7 @@ export const rotationCtes = (isLimited: boolean): string => `
     CROSS JOIN LATERAL (
       SELECT job.priority
       FROM evenkeel.background_job AS job
-      WHERE job.state = 'PENDING' AND job.priority <> 0 AND job.lane = $1::evenkeel.lane
+      WHERE job.state = 'PENDING' AND job.priority <> 0 AND job.lane = :lane::evenkeel.lane
         AND job.type = streams.type
         AND job.priority > CASE WHEN streams.is_other THEN streams.priority ELSE -32768 END
       ORDER BY job.priority
@@ -60,13 +77,13 @@ export const rotationCtes = (isLimited: boolean): string => `
     ) AS next
   ),
   rotation AS MATERIALIZED (
-    SELECT admission.after, COALESCE($4::text, admission.after) AS origin
+    SELECT admission.after, COALESCE(:origin::text, admission.after) AS origin
     FROM (
       SELECT COALESCE(
-        $3::text,
+        :after::text,
         (
           SELECT after_tenant FROM evenkeel.background_job_rotation
-          WHERE lane = $1::evenkeel.lane AND type = $9::text
+          WHERE lane = :lane::evenkeel.lane AND type = :cappedType::text
         ),
         ''
       ) AS after
@@ -74,7 +91,7 @@ export const rotationCtes = (isLimited: boolean): string => `
   ),
   tenant_scan AS (
     SELECT streams.type, streams.priority, rotation.after AS tenant_id, NULL::timestamptz AS head_run_at,
-      $5::boolean AS wrapped, 0 AS visited, 0 AS due, false AS is_open, false AS is_full
+      :wrapped::boolean AS wrapped, 0 AS visited, 0 AS due, false AS is_open, false AS is_full
     FROM streams CROSS JOIN rotation
     UNION ALL
     SELECT tenant_scan.type, tenant_scan.priority, next.tenant_id, next.run_at, next.wrapped, tenant_scan.visited + 1,
@@ -83,7 +100,7 @@ export const rotationCtes = (isLimited: boolean): string => `
     FROM tenant_scan
     CROSS JOIN rotation
     ${isLimited ? "CROSS JOIN settings" : ""}
-    -- The bound on a wrapped walk stands outside the LIMIT: inside, the scan would search on for a match.
+    -- The bound on a wrapped scan stands outside the LIMIT: inside, the scan would search on for a match.
     LEFT JOIN LATERAL ${nextTenant("job.tenant_id > tenant_scan.tenant_id")} AS ahead
       ON NOT tenant_scan.wrapped OR ahead.tenant_id <= rotation.origin
     LEFT JOIN LATERAL ${nextTenant(
@@ -96,11 +113,11 @@ export const rotationCtes = (isLimited: boolean): string => `
         tenant_scan.wrapped OR ahead.tenant_id IS NULL AS wrapped
     ) AS next
     ${isLimited ? rulesOfTenant : "CROSS JOIN (VALUES (true, false)) AS rule (is_open, is_full)"}
-    WHERE next.tenant_id IS NOT NULL AND tenant_scan.due < $6::int AND tenant_scan.visited < $7::int
+    WHERE next.tenant_id IS NOT NULL AND tenant_scan.due < :limit::int AND tenant_scan.visited < :maxVisits::int
   ),
   scan_end AS MATERIALIZED (
     SELECT wrapped, tenant_id FROM tenant_scan
-    WHERE due >= $6::int OR visited >= $7::int
+    WHERE due >= :limit::int OR visited >= :maxVisits::int
     ORDER BY wrapped, tenant_id
     LIMIT 1
   ),
@@ -114,7 +131,7 @@ export const rotationCtes = (isLimited: boolean): string => `
     SELECT tenant_id, wrapped
     FROM (SELECT DISTINCT wrapped, tenant_id FROM candidates) AS due
     ORDER BY wrapped, tenant_id
-    LIMIT $6::int
+    LIMIT :limit::int
   )`;
 
 // Without decisions about tenants nothing is looked up.
@@ -126,56 +143,9 @@ const rulesOfTenant = `LEFT JOIN LATERAL ${tenantLimits("next.tenant_id")} AS li
         limits.paused IS NOT TRUE AND limits.room <= 0 AS is_full
     ) AS rule`;
 
-/** Where a walk that met no due work in one statement goes on in the next. */
+/** Where a scan that met no due work in one statement continues in the next. */
 export interface Resumption {
   readonly after: string;
   readonly origin: string;
   readonly wrapped: boolean;
-}
-
-const dueStatement = `
-WITH RECURSIVE
-  ${settingsCte},
-  ${openTypesCte},
-  types AS MATERIALIZED (
-    SELECT type FROM open_types
-    WHERE max_running IS NULL OR ${runningOfType("type", "max_running")} < max_running
-  ),
-  ${rotationCtes(true)}
-SELECT
-  EXISTS (SELECT FROM tenants) OR EXISTS (
-    SELECT FROM evenkeel.background_job AS job
-    WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
-      AND job.type IN (SELECT type FROM open_types) AND ${notPaused("job.tenant_id")}
-  ) AS due,
-  scan_end.tenant_id AS after, scan_end.wrapped, (SELECT origin FROM rotation) AS origin
-FROM (VALUES (1)) AS one LEFT JOIN scan_end ON true`;
-
-/** See {@link JobStore.hasDue}. */
-export async function hasDueJobs(
-  sql: SqlClient,
-  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
-): Promise<boolean> {
-  if (types.length === 0) return false;
-  const typesText = JSON.stringify(types);
-  let walk: Resumption | undefined;
-  for (;;) {
-    const rows: { due: boolean; after: string | null; wrapped: boolean; origin: string }[] =
-      await sql.query(dueStatement, [
-        lane,
-        typesText,
-        walk?.after ?? "",
-        walk?.origin ?? null,
-        walk?.wrapped ?? false,
-        1,
-        maxVisits,
-        types.length,
-        "",
-        "-infinity",
-      ]);
-    const row = rows[0];
-    if (row === undefined || row.due) return row?.due ?? false;
-    if (row.after === null) return false;
-    walk = { after: row.after, origin: row.origin, wrapped: row.wrapped };
-  }
 }

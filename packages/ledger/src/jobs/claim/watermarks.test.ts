@@ -9,7 +9,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** How long a watermark is good after a look that took so long, in milliseconds. */
+/** How long a watermark is good after a full scan that took so long, in milliseconds. */
 function goodForMs(tookMs: number): number {
   const watermarks = new ClaimWatermarks();
   watermarks.begin("k", "2026-01-01", tookMs);
@@ -19,7 +19,7 @@ function goodForMs(tookMs: number): number {
   }
 }
 
-test("a watermark is good for fifty times what the look at all there is took, within 0.2 and five seconds", () => {
+test("a watermark is good for fifty times what the full scan took, within 0.2 and five seconds", () => {
   expect([0, 10, 30, 80, 10_000].map(goodForMs)).toEqual([200, 500, 1_500, 4_000, 5_000]);
 });
 

@@ -1,28 +1,31 @@
-/** How long claims go without a look at all there is, in milliseconds, at least. */
-const shortestMs = 200;
+/** The least time between two full scans, in milliseconds. */
+const minMs = 200;
 
-/** No more than this part of the time is spent with looks at all there is, as long as `longestMs` allows. */
-const share = 0.02;
+/** The most time between two full scans, in milliseconds: what appears below a watermark waits no longer. */
+const maxMs = 5_000;
 
-/** How long at most, however slow the looks are: what appears below a watermark waits no longer. */
-const longestMs = 5_000;
+/** The part of the time that full scans may take, as long as `maxMs` allows. */
+const maxShare = 0.02;
 
 interface Watermark {
   readonly at: string;
+  /** By `performance.now()`. */
   readonly untilMs: number;
 }
 
 /**
- * The times before which nothing waits, as seen a moment ago. Index entries of jobs that were claimed stay where
- * they are until Postgres clears them away, which it cannot as long as any transaction is older: a scan that begins
- * at the watermark passes none of them. It is kept while batches are full, and is never later than the moment of the
- * look. What appears below it (a job given back, or committed late) waits until the next look at all there is: fifty
- * times as long as such a look takes, a fifth of a second at least and five seconds at most.
+ * Low watermarks: times before which no job waits, or no lease ends, as a full scan saw it.
+ *
+ * Index entries of claimed jobs stay until Postgres removes them, which it cannot as long as any older transaction is
+ * open. A scan that begins at the watermark passes none of them. A watermark is kept while batches are full, and is
+ * never later than the moment of the scan that found it. What appears below it (a job that was released, or committed
+ * late) waits until the next full scan. That comes after fifty times the time that the last one took, but at least
+ * {@link minMs} and at most {@link maxMs}.
  */
 export class ClaimWatermarks {
   readonly #watermarks = new Map<string, Watermark>();
 
-  /** The watermark under a key, while it is good. */
+  /** Returns the watermark under a key, or `undefined` when a full scan is due. */
   find(key: string): string | undefined {
     const watermark = this.#watermarks.get(key);
     if (watermark === undefined || performance.now() < watermark.untilMs) return watermark?.at;
@@ -30,20 +33,20 @@ export class ClaimWatermarks {
     return undefined;
   }
 
-  /** Notes what a look at all there is found, and how long it took. */
+  /** Keeps what a full scan found, and for how long by the time that it took. `null`: the next scan is full too. */
   begin(key: string, at: string | null, tookMs: number): void {
     if (at === null) return void this.#watermarks.delete(key);
-    const untilMs = performance.now() + Math.min(longestMs, Math.max(shortestMs, tookMs / share));
+    const untilMs = performance.now() + Math.min(maxMs, Math.max(minMs, tookMs / maxShare));
     this.#watermarks.set(key, { at, untilMs });
   }
 
-  /** Notes what a look from the watermark on found: it rises, and is good for no longer. */
+  /** Raises a watermark to what a scan that began there found. The next full scan comes no later for it. */
   raise(key: string, at: string | null): void {
     const watermark = this.#watermarks.get(key);
     if (watermark !== undefined && at !== null) this.#watermarks.set(key, { ...watermark, at });
   }
 
-  /** Forgets them all: something was put below. */
+  /** Forgets all watermarks: something was put below them. */
   clear(): void {
     this.#watermarks.clear();
   }

@@ -1,0 +1,201 @@
+import { randomUUID } from "node:crypto";
+
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { createLedger, type Ledger } from "../ledger.ts";
+import { changesOf, watchStatuses, type StatusChange } from "../testing/status-changes.ts";
+import { effectTransitions } from "./effects.ts";
+import { jobTransitions, type JobClaim, type Settlement } from "./job.ts";
+
+let database: TestDatabase;
+let ledger: Ledger;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  ledger = createLedger({ pool: database.pool });
+});
+afterAll(async () => {
+  await ledger.close();
+  await database.drop();
+});
+
+const error = { code: "x", message: "x" };
+const lease = { lane: "stable", leaseMs: 30_000, owner: "o" } as const;
+
+const endings = [
+  { kind: "succeeded" },
+  { kind: "retry", delayMs: 60_000, error },
+  { kind: "snooze", delayMs: 60_000 },
+  { kind: "released" },
+  { kind: "dead", reason: "terminal", error },
+  { kind: "cancelled" },
+] as const;
+
+/** A job of one test: its type is its own, and its last fence. */
+interface Subject extends JobClaim {
+  readonly type: string;
+}
+
+async function insert(type: string): Promise<string> {
+  const job = { tenantId: "t", version: 1, payloadText: "{}", maxAttempts: 9 } as const;
+  const jobs = [{ ...job, type, lane: "stable", uniqueKey: "k" }] as const;
+  const [inserted] = await ledger.jobs.insert(undefined, jobs);
+  return inserted?.id ?? "";
+}
+
+async function claim({ type, id }: { type: string; id: string }): Promise<Subject> {
+  const { jobs } = await ledger.jobs.claim({ ...lease, types: [type], limit: 1 });
+  return { type, id, fence: jobs[0]?.fence ?? "0" };
+}
+
+/** Every way into a status, and an expired lease. */
+const starts: Readonly<Record<string, (subject: Subject) => Promise<unknown>>> = {
+  pending: () => Promise.resolve(),
+  running: claim,
+  expired: async (subject) => {
+    await claim(subject);
+    await database.pool.query(
+      `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second' WHERE id = $1`,
+      [subject.id],
+    );
+  },
+  ...Object.fromEntries(
+    endings.map((ending) => [
+      ending.kind,
+      async (subject: Subject) => settle(await claim(subject), ending),
+    ]),
+  ),
+};
+
+async function settle(
+  { id, fence }: JobClaim,
+  ...endingsOfBatch: readonly (typeof endings)[number][]
+): Promise<unknown> {
+  const other = { id: "999999999", fence };
+  const settlements = endingsOfBatch.map((ending, place): Settlement => ({
+    ...(place === 0 ? { id, fence } : other),
+    ...ending,
+  }));
+  return ledger.jobs.settle(settlements);
+}
+
+/** Everything that can be done to a job, by whoever may. */
+const operations: readonly ((subject: Subject) => Promise<unknown>)[] = [
+  ({ type }) => insert(type),
+  claim,
+  ({ type, ...held }) => ledger.jobs.claimById({ ...held, ...lease, types: [type] }),
+  ({ id, fence }) => ledger.jobs.heartbeat([{ id, fence }], 30_000),
+  (held) => ledger.jobs.recordCrash(held, 2),
+  ({ id, fence }) => ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]),
+  ({ id }) => ledger.forTenant("t").jobs.cancel(id),
+  ({ id }) => ledger.asOperator("ada").jobs.cancel(id),
+  ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, new Date()),
+  ({ type }) => ledger.asOperator("ada").queue.limit({ type }, { maxRunning: 1 }),
+  ({ id }) => redrive(id),
+  // The batch of nothing but successes is a statement of its own.
+  (held) => settle(held, { kind: "succeeded" }, { kind: "released" }),
+  ...endings.map((ending) => (held: Subject) => settle(held, ending)),
+];
+
+async function redrive(jobId: string): Promise<unknown> {
+  const operator = ledger.asOperator("ada");
+  const { deadLetter } = (await operator.jobs.explain(jobId)) ?? {};
+  const job = { payload: "{}", version: 1, maxAttempts: 9 };
+  return operator.deadLetters.requeue([{ id: deadLetter?.id ?? randomUUID(), job }]);
+}
+
+/** Joins each end of a row in the queue with the beginning of one in the history. */
+function join(noted: readonly StatusChange[]): { begun: string[]; changes: string[] } {
+  const left = new Map(
+    noted.flatMap(({ id, before, after }) => (after === null ? [[id, before]] : [])),
+  );
+  const begun: string[] = [];
+  const changes: string[] = [];
+  for (const { id, before, after } of noted) {
+    if (after === null) continue;
+    const isMoved = before === null && !["PENDING", "RUNNING"].includes(after);
+    const from = isMoved ? left.get(id) : before;
+    if (isMoved) left.delete(id);
+    if (from === null) begun.push(after);
+    else changes.push(`${from} --> ${after}`);
+  }
+  // What leaves the queue is in the history.
+  expect([...left]).toEqual([]);
+  return { begun, changes };
+}
+
+test("whatever is done to a job in whatever status, its status changes as the table says, and in every such way", async () => {
+  const noted = await watchStatuses(database, [
+    { table: "background_job", id: "id", status: "state", repeat: "fence" },
+    { table: "background_job_history", id: "id", status: "outcome" },
+  ]);
+  for (const start of Object.values(starts)) {
+    for (const operate of operations) {
+      const type = randomUUID();
+      const id = await insert(type);
+      await start({ type, id, fence: "0" });
+      const { rows } = await database.pool.query<{ fence: string }>(
+        `SELECT fence::text FROM evenkeel.background_job WHERE id = $1`,
+        [id],
+      );
+      await operate({ type, id, fence: rows[0]?.fence ?? "1" });
+    }
+  }
+  const { begun, changes } = join(await noted());
+  expect([...new Set(changes)].toSorted()).toEqual(changesOf(jobTransitions));
+  expect(new Set(begun)).toEqual(new Set(["PENDING"]));
+});
+
+test("the queue has the statuses that others follow, and the history those that none follows", async () => {
+  const { rows } = await database.pool.query<{ queue: string[]; history: string[] }>(
+    `SELECT enum_range(NULL::evenkeel.job_state)::text[] AS queue,
+       enum_range(NULL::evenkeel.job_outcome)::text[] AS history`,
+  );
+  const statuses = Object.entries(jobTransitions);
+  expect(rows).toEqual([
+    {
+      queue: statuses.flatMap(([status, followers]) => (followers.length > 0 ? [status] : [])),
+      history: statuses.flatMap(([status, followers]) => (followers.length > 0 ? [] : [status])),
+    },
+  ]);
+});
+
+test("an effect's state changes as its table says, and in every such way", async () => {
+  const own = await createTestDatabase();
+  const noted = await watchStatuses(own, [
+    { table: "background_effect", id: "name", status: "state", repeat: "tries" },
+  ]);
+  const ownLedger = createLedger({ pool: own.pool });
+  const { jobs } = ownLedger;
+  const job = { tenantId: "t", type: "a", version: 1, payloadText: "{}", maxAttempts: 9 } as const;
+  await jobs.insert(undefined, [{ ...job, lane: "stable" }]);
+  const [held] = (await jobs.claim({ ...lease, types: ["a"], limit: 1 })).jobs;
+  if (held === undefined) throw new Error("There is a job to claim.");
+  const { effects } = jobs;
+  for (const name of ["finished", "forgotten", "happened", "unhappened"]) {
+    for (const mayRepeat of [true, false, true]) await effects.begin(held, name, mayRepeat);
+  }
+  for (const name of ["finished", "finished", "none"]) await effects.finish(held, name, 1);
+  await effects.begin(held, "finished", true);
+  for (const name of ["finished", "forgotten"]) await effects.forget(held, name);
+  await jobs.settle([{ id: held.id, fence: held.fence, kind: "dead", reason: "in_doubt", error }]);
+  const decide = ownLedger.asOperator("ada").effects;
+  for (const happened of [true, false]) {
+    for (const name of ["finished", "happened", "unhappened"]) {
+      if (happened !== (name === "unhappened")) {
+        await decide.resolve(held.id, name, { happened });
+      }
+    }
+  }
+  const changes = await noted();
+  await ownLedger.close();
+  await own.drop();
+  const kept = changes.filter(({ before, after }) => before !== null && after !== null);
+  const seen = new Set(kept.map(({ before, after }) => `${before} --> ${after}`));
+  expect([...seen].toSorted()).toEqual(changesOf(effectTransitions));
+  const removed = changes.filter(({ after }) => after === null);
+  expect(removed.map(({ id, before }) => [id, before])).toEqual([
+    ["forgotten", "STARTED"],
+    ["unhappened", "STARTED"],
+  ]);
+});

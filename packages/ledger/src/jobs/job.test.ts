@@ -1,0 +1,31 @@
+import { expect, it } from "vitest";
+
+import { drawLifecycle, lifecycleInReadme } from "../testing/lifecycle-diagram.ts";
+import { jobTransitions } from "./job.ts";
+
+it("is drawn in the README as its transition table says", async () => {
+  const picture = drawLifecycle({
+    title: "Job",
+    begins: { PENDING: "enqueue" },
+    transitions: jobTransitions,
+    labels: {
+      "PENDING --> RUNNING": "claim, new fence",
+      "PENDING --> CANCELLED": "cancelled while it waits",
+      "RUNNING --> RUNNING": "lease expired, claimed again",
+      "RUNNING --> PENDING": "retry, snooze, release",
+      "RUNNING --> DEAD": "dead letter",
+    },
+  });
+  expect(await lifecycleInReadme("job")).toBe(picture);
+});
+
+it("has no picture with a label for a change that its table does not have", () => {
+  const draw = (): string =>
+    drawLifecycle({
+      title: "Job",
+      begins: { PENDING: "enqueue" },
+      transitions: { ...jobTransitions, PENDING: [] },
+      labels: { "PENDING --> RUNNING": "claim" },
+    });
+  expect(draw).toThrow("PENDING --> RUNNING");
+});

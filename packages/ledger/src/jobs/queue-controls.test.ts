@@ -1,0 +1,84 @@
+import { randomUUID } from "node:crypto";
+
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+
+import { openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import type { ClaimResult } from "./job.ts";
+import type { OperatorQueue } from "./queue-controls.ts";
+
+let queue: JobQueue;
+let operator: OperatorQueue;
+beforeAll(async () => {
+  queue = await openJobQueue();
+  operator = queue.ledger.asOperator("night").queue;
+});
+beforeEach(async () => {
+  await queue.database.pool.query(
+    `TRUNCATE evenkeel.background_job, evenkeel.background_job_limit, evenkeel.background_job_rotation`,
+  );
+});
+afterAll(() => queue.close());
+
+async function isDue(types: readonly string[]): Promise<boolean> {
+  return queue.ledger.jobs.hasDue({ lane: "stable", types });
+}
+
+const tenantsOf = ({ jobs }: ClaimResult): string[] =>
+  jobs.map(({ tenantId }) => tenantId).toSorted();
+
+test("what is paused is not claimed, nor due: the queue, a type, a tenant; expired leases neither", async () => {
+  await queue.insert("a", "t", 1);
+  await queue.insert("b", "t", 1);
+  await queue.insert("a", "u", 1);
+  for (const [subject, claimable] of [
+    ["queue", []],
+    [{ type: "a" }, ["b t"]],
+    [{ tenantId: "t" }, ["a u"]],
+  ] as const) {
+    await operator.pause(subject, { reason: "an incident" });
+    expect(await isDue(["a", "b"])).toBe(claimable.length > 0);
+    const { jobs } = await queue.claim(["a", "b"], 10);
+    expect(jobs.map(({ type, tenantId }) => `${type} ${tenantId}`)).toEqual(claimable);
+    await queue.ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "released" })));
+    await operator.resume(subject);
+  }
+  const held = await queue.claim(["a", "b"], 10);
+  expect(held.jobs).toHaveLength(3);
+  await queue.database.pool.query(
+    `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
+  );
+  await operator.pause({ tenantId: "t" });
+  expect(tenantsOf(await queue.claim(["a", "b"], 10))).toEqual(["u"]);
+  expect(await isDue(["a", "b"])).toBe(false);
+  await operator.resume({ tenantId: "t" });
+  expect(await isDue(["a", "b"])).toBe(true);
+  expect(tenantsOf(await queue.claim(["a", "b"], 10))).toEqual(["t", "t"]);
+});
+
+test("decisions are listed, audited and checked", async () => {
+  const type = randomUUID();
+  await operator.limit({ type }, { maxRunning: 2 }, { reason: "a slow provider" });
+  await operator.pause({ type });
+  await operator.limit("every-tenant", { rate: { jobs: 10, periodMs: 60_000 } });
+  await operator.pause("queue");
+  await operator.resume("queue");
+  expect(await operator.limits()).toMatchObject([
+    { kind: "EVERY_TENANT", subject: "", rate: { jobs: 10, periodMs: 60_000 } },
+    { kind: "TYPE", subject: type, paused: true, pausedBy: "night", maxRunning: 2, rate: null },
+  ]);
+  const audit = await queue.ledger.asOperator("night").audit({ subjectId: type });
+  expect(audit.map(({ action, after }) => ({ action, after }))).toMatchObject([
+    { action: "queue.pause", after: { paused: true, maxRunning: 2 } },
+    { action: "queue.limit", after: { paused: false, maxRunning: 2 } },
+  ]);
+  for (const wrong of [
+    { maxRunning: 0 },
+    { maxRunning: 1.5 },
+    { rate: { jobs: 1, periodMs: 10 } },
+  ]) {
+    await expect(operator.limit({ tenantId: "t" }, wrong)).rejects.toThrow(/Not a limit/u);
+  }
+  await expect(
+    operator.limit({ type }, { rate: { jobs: 1, periodMs: 1_000 } }),
+  ).rejects.toMatchObject({ code: "invalid_limit" });
+});
