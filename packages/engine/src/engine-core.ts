@@ -13,8 +13,9 @@ import { createOpcodeHandler } from "./step/opcode-handler.ts";
 import { type RunStore, createRunStore } from "./run/run-store.ts";
 import { createStepSettler } from "./step/step-settler.ts";
 import { createWaitStore } from "./step/wait-store.ts";
-import { type Waiter, createWaiter } from "./step/wait-resolver.ts";
+import { type WaitResolver, createWaitResolver } from "./step/wait-resolver.ts";
 import { type CronSchedule, createCronSchedule } from "./schedule/cron-schedule.ts";
+import { type DecisionLog, createDecisionLog } from "./schedule/decision-log.ts";
 import { type Scheduler, createScheduler } from "./schedule/scheduler.ts";
 import { createSingletons } from "./schedule/singletons.ts";
 import type { Clock } from "./time/clock.ts";
@@ -26,13 +27,14 @@ import type { Transport } from "./transport/transport.ts";
 export interface EngineCore {
   readonly apps: AppRegistry;
   readonly log: EventLog;
+  readonly decisions: DecisionLog;
   readonly intake: Intake;
   readonly runs: RunStore;
   readonly scheduler: Scheduler;
   readonly crons: CronSchedule;
   readonly executor: Executor;
   readonly finalizer: Finalizer;
-  readonly waiter: Waiter;
+  readonly waitResolver: WaitResolver;
   readonly timers: TimerQueue;
   readonly faults: Faults;
   readonly journal: Journal;
@@ -64,27 +66,33 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
   const timers = createTimerQueue({ clock, onDue: () => executor.pump() });
   const faults = createFaults({ timers, now, random, journal });
   const runs = createRunStore(retention.runs);
-  const log = createEventLog(retention.events);
+  const decisions = createDecisionLog({
+    journal,
+    isKept: (internalId) => log.find(internalId) !== undefined,
+  });
+  const log = createEventLog({ limit: retention.events, onDrop: decisions.forget });
   const waits = createWaitStore();
   const singletons = createSingletons();
   const queue = createJobQueue({ timers, now, onReady: requestPump });
   const settler = createStepSettler({ queue });
   const publish = (event: EngineEvent) => void intake.publish(event);
   const finalizer = createFinalizer({
-    queue,
     runs,
-    waits,
     journal,
     now,
     nextId,
     publish,
-    onEnd: (run) => singletons.release(run),
+    onEnd(run) {
+      queue.releaseRun(run);
+      waits.removeRun(run);
+      singletons.release(run);
+    },
   });
-  const waiter = createWaiter({ waits, timers, settler, finalizer, journal, now });
+  const waitResolver = createWaitResolver({ waits, timers, settler, finalizer, journal, now });
   const opcodes = createOpcodeHandler({
     queue,
     waits,
-    waiter,
+    waitResolver,
     settler,
     finalizer,
     now,
@@ -99,7 +107,7 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
     opcodes,
     settler,
     finalizer,
-    waiter,
+    waitResolver,
     journal,
     now,
     fromMachine,
@@ -116,9 +124,10 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
     apps,
     queue,
     runs,
-    waiter,
+    waitResolver,
     finalizer,
     singletons,
+    decisions,
     timers,
     journal,
     now,
@@ -135,7 +144,7 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
     nextId,
     deliver(stored) {
       scheduler.onEvent(stored);
-      waiter.onEvent(stored);
+      waitResolver.onEvent(stored);
     },
   });
 
@@ -164,13 +173,14 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
   return {
     apps,
     log,
+    decisions,
     intake,
     runs,
     scheduler,
     crons,
     executor,
     finalizer,
-    waiter,
+    waitResolver,
     timers,
     faults,
     journal,
@@ -185,6 +195,7 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
       crons.clear();
       runs.clear();
       log.clear();
+      decisions.clear();
       apps.clear();
     },
   };

@@ -206,8 +206,8 @@ describe("engine over HTTP", () => {
     expect(await synced.json()).toMatchObject({ modified: true });
     const { ids } = await inngest.send({ name: "a" });
     await engine.settled();
-    const answer = await fetch(`${url}/v1/events/${ids[0]}/runs`);
-    expect(await answer.json()).toMatchObject({ data: [{ status: "Completed", output: 2 }] });
+    const response = await fetch(`${url}/v1/events/${ids[0]}/runs`);
+    expect(await response.json()).toMatchObject({ data: [{ status: "Completed", output: 2 }] });
     server.close();
     server.closeAllConnections();
   });

@@ -77,15 +77,15 @@ export interface Engine extends EngineView {
    * `new Inngest({ id, isDev: true, baseUrl: engine.url, fetch: engine.fetch })`.
    */
   readonly fetch: typeof fetch;
-  /** The base URL for in-process clients; over HTTP use what `listen` answers. */
+  /** The base URL for in-process clients; over HTTP use what `listen` returns. */
   readonly url: string;
   /** The seed of chance: print it when a test fails, and give it again to see the same. */
   readonly seed: number;
   /** Syncs an app: a serve endpoint's URL, or a handler in this process. Throws when it cannot. */
   register(target: string | Handler): Promise<void>;
-  /** Sends events, as the event API takes them; answers their internal ids. */
+  /** Sends events, as the event API takes them; returns their internal ids. */
   send(events: EventInput | readonly EventInput[]): Promise<{ ids: string[] }>;
-  /** Wakes the run that waits for a signal; answers its id. */
+  /** Wakes the run that waits for a signal; returns its id. */
   signal(name: string, data?: Json): string | undefined;
   /** Resolves when nothing is under way and nothing can go on without time or a new event. */
   settled(): Promise<void>;
@@ -160,7 +160,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
       await Promise.all([...urls].map((url) => sync.sync(url)));
     },
   };
-  const view = createEngineView({ runs: core.runs, log: core.log, apps: core.apps });
+  const view = createEngineView(core);
   const router = createRouter({
     ...core,
     explain: (eventId) => view.explain(eventId),
@@ -263,7 +263,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
     return fn;
   }
 
-  async function answer(request: InboundRequest): Promise<Response> {
+  async function respond(request: InboundRequest): Promise<Response> {
     void start();
     return router(request);
   }
@@ -283,7 +283,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
       await server?.close();
       server = undefined;
     },
-    fetch: (input, init) => answer(readFetchArguments(input, init)),
+    fetch: (input, init) => respond(readFetchArguments(input, init)),
     url: inProcessOrigin,
     seed,
     async register(target) {
@@ -302,7 +302,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
       const complete = list.map((event) => toJson({ ...event, data: event.data ?? {} }));
       return { ids: complete.map((event) => intake.receive(event).internalId) };
     },
-    signal: (name, data = null) => core.waiter.onSignal(name, data)?.id,
+    signal: (name, data = null) => core.waitResolver.onSignal(name, data)?.id,
     settled: () => guardStall(becomeQuiet()),
     advance(duration) {
       const ms = parseDurationMs(duration);

@@ -1,11 +1,11 @@
-import type { CallFate, Faults } from "./fault/faults.ts";
+import type { CallFault, Faults } from "./fault/faults.ts";
 import type { Journal } from "./journal.ts";
 import type { Random } from "./time/random.ts";
 import type { TimerQueue } from "./time/timer-queue.ts";
 import { signBody } from "./transport/signature.ts";
-import { type AppAnswer, type AppRequest, TransportError } from "./transport/transport.ts";
+import { type AppResponse, type AppRequest, TransportError } from "./transport/transport.ts";
 import { retryDelayMs } from "./call/backoff.ts";
-import { type CallAnswer, failure, readCallAnswer } from "./call/call-response.ts";
+import { type CallResponse, failure, readCallResponse } from "./call/call-response.ts";
 import { buildCallBody } from "./call/call-request.ts";
 import type { Finalizer } from "./run/finalizer.ts";
 import type { Job } from "./queue/job.ts";
@@ -14,7 +14,7 @@ import { type OpcodeHandler, checkStepLimit } from "./step/opcode-handler.ts";
 import { type Run, isEnded, memoizeStep } from "./run/run.ts";
 import { toStandardError } from "./run/run-error.ts";
 import type { StepSettler } from "./step/step-settler.ts";
-import type { Waiter } from "./step/wait-resolver.ts";
+import type { WaitResolver } from "./step/wait-resolver.ts";
 
 /** Takes jobs from the queue and carries them out, as many at once as allowed. */
 export interface Executor {
@@ -33,7 +33,7 @@ export interface Executor {
   }[];
   /** The job that a request belongs to, while it is under way. */
   findJob(runId: string, jobId: string): Job | undefined;
-  /** Forgets all that is under way: answers that still come are ignored, and take up a place until then. */
+  /** Forgets all that is under way: responses that still come are ignored, and count against `maxCalls` until then. */
   abandon(): void;
 }
 
@@ -47,7 +47,7 @@ export function createExecutor(deps: {
   opcodes: OpcodeHandler;
   settler: StepSettler;
   finalizer: Finalizer;
-  waiter: Waiter;
+  waitResolver: WaitResolver;
   journal: Journal;
   now: () => number;
   fromMachine: (timestampMs: number) => number;
@@ -58,15 +58,15 @@ export function createExecutor(deps: {
   maxCalls: number;
   signingKey: string | undefined;
   faults: Faults;
-  send: (run: Run, request: AppRequest) => Promise<AppAnswer>;
+  send: (run: Run, request: AppRequest) => Promise<AppResponse>;
 }): Executor {
   const { queue, timers, opcodes, settler, finalizer, journal, now } = deps;
   const calls = new Map<Job, { readonly sinceMs: number }>();
-  /** Calls of before a restart: nobody waits for their answers, and the app is still at work on them. */
+  /** Calls of before a restart: their responses are ignored, and the app is still at work on them. */
   const abandoned: typeof calls = new Map();
   let epoch = 0;
   let isPumping = false;
-  let waiters: (() => void)[] = [];
+  let idleResolvers: (() => void)[] = [];
 
   function start(job: Job): void {
     const { run } = job;
@@ -88,20 +88,24 @@ export function createExecutor(deps: {
     }
     if (run.startedAtMs === undefined) markStarted(run);
     job.generation += 1;
-    const fate = deps.faults.strikeCall(job);
-    if (fate.delayMs === 0) {
-      launch(job, fate);
+    const fault = deps.faults.faultFor({
+      functionId: run.fn.slug,
+      step: plannedStepName(job),
+      runId: run.id,
+    });
+    if (fault.delayMs === 0) {
+      launch(job, fault);
       return;
     }
     const heldIn = epoch;
-    timers.at(now() + fate.delayMs, () => {
-      if (heldIn === epoch) launch(job, fate);
+    timers.at(now() + fault.delayMs, () => {
+      if (heldIn === epoch) launch(job, fault);
     });
   }
 
-  function launch(job: Job, fate: CallFate): void {
+  function launch(job: Job, fault: CallFault): void {
     calls.set(job, { sinceMs: now() });
-    void carryOut(job, fate, epoch);
+    void carryOut(job, fault, epoch);
   }
 
   function markStarted(run: Run): void {
@@ -115,24 +119,24 @@ export function createExecutor(deps: {
     });
     const timeoutMs = run.fn.finishTimeoutMs;
     if (timeoutMs === undefined) return;
-    deps.waiter.cancelAt(run, now() + timeoutMs, "finish timeout reached");
+    deps.waitResolver.cancelAt(run, now() + timeoutMs, "finish timeout reached");
   }
 
-  async function carryOut(job: Job, fate: CallFate, startedIn: number): Promise<void> {
+  async function carryOut(job: Job, fault: CallFault, startedIn: number): Promise<void> {
     const attempt = job.attempt;
-    let answer: CallAnswer;
+    let response: CallResponse;
     try {
-      const raw = await sendUnder(fate, job.run, buildRequest(job));
-      answer = readCallAnswer(raw, now(), deps.fromMachine);
+      const raw = await sendUnder(fault, job.run, buildRequest(job));
+      response = readCallResponse(raw, now(), deps.fromMachine);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       if (!(error instanceof TransportError)) {
         journal.record("error", "engine.fault", { runId: job.run.id, error: message });
       }
-      answer = failure(message, undefined);
+      response = failure(message, undefined);
     }
     try {
-      if (startedIn === epoch) await apply(job, attempt, answer);
+      if (startedIn === epoch) await apply(job, attempt, response);
     } finally {
       abandoned.delete(job);
       if (calls.delete(job)) queue.release(job);
@@ -140,13 +144,13 @@ export function createExecutor(deps: {
     }
   }
 
-  async function sendUnder(fate: CallFate, run: Run, request: AppRequest): Promise<AppAnswer> {
-    const sent = [deps.send(run, request), ...(fate.isSentTwice ? [deps.send(run, request)] : [])];
-    const [answer] = await Promise.all(sent);
-    if (answer === undefined || fate.isAnswerDropped) {
+  async function sendUnder(fault: CallFault, run: Run, request: AppRequest): Promise<AppResponse> {
+    const sent = [deps.send(run, request), ...(fault.isSentTwice ? [deps.send(run, request)] : [])];
+    const [response] = await Promise.all(sent);
+    if (response === undefined || fault.isResponseDropped) {
       throw new TransportError("Your server closed the request before finishing.");
     }
-    return answer;
+    return response;
   }
 
   function buildRequest(job: Job): AppRequest {
@@ -173,21 +177,21 @@ export function createExecutor(deps: {
     };
   }
 
-  async function apply(job: Job, attempt: number, answer: CallAnswer): Promise<void> {
+  async function apply(job: Job, attempt: number, response: CallResponse): Promise<void> {
     const { run } = job;
     if (isEnded(run)) {
-      journal.record("debug", "answer.ignored", { function: run.fn.slug, runId: run.id });
+      journal.record("debug", "response.ignored", { function: run.fn.slug, runId: run.id });
       return;
     }
-    switch (answer.kind) {
+    switch (response.kind) {
       case "result":
-        finalizer.finalize(run, { status: "Completed", output: answer.output });
+        finalizer.finalize(run, { status: "Completed", output: response.output });
         return;
       case "error":
-        handleError(job, attempt, answer);
+        handleError(job, attempt, response);
         return;
       case "ops": {
-        const outcome = await opcodes.handle({ ...job, attempt }, answer);
+        const outcome = await opcodes.handle({ ...job, attempt }, response);
         if (outcome.kind === "retry") {
           retry(job, attempt, outcome.retryAtMs, outcome.message);
         } else if (outcome.kind === "fail") {
@@ -200,26 +204,26 @@ export function createExecutor(deps: {
   function handleError(
     job: Job,
     attempt: number,
-    answer: Extract<CallAnswer, { kind: "error" }>,
+    response: Extract<CallResponse, { kind: "error" }>,
   ): void {
     const { run } = job;
-    if (answer.error !== undefined) {
+    if (response.error !== undefined) {
       journal.record("warn", "app.failed", {
         app: run.fn.appName,
         url: run.fn.url,
         function: run.fn.slug,
         runId: run.id,
-        reason: answer.error.message,
+        reason: response.error.message,
       });
     }
-    if (!answer.isFinal && attempt + 1 < run.fn.maxAttempts) {
-      retry(job, attempt, answer.retryAtMs, answer.error?.message ?? answer.message);
+    if (!response.isFinal && attempt + 1 < run.fn.maxAttempts) {
+      retry(job, attempt, response.retryAtMs, response.error?.message ?? response.message);
       return;
     }
     finalizer.finalize(run, {
       status: "Failed",
-      error: answer.error ?? toStandardError(answer.output, answer.message),
-      ...(answer.output === undefined ? {} : { output: answer.output }),
+      error: response.error ?? toStandardError(response.output, response.message),
+      ...(response.output === undefined ? {} : { output: response.output }),
     });
   }
 
@@ -251,9 +255,9 @@ export function createExecutor(deps: {
     } finally {
       isPumping = false;
     }
-    if (!isIdle() || waiters.length === 0) return;
-    const resolved = waiters;
-    waiters = [];
+    if (!isIdle() || idleResolvers.length === 0) return;
+    const resolved = idleResolvers;
+    idleResolvers = [];
     for (const resolve of resolved) resolve();
   }
 
@@ -266,7 +270,7 @@ export function createExecutor(deps: {
     isIdle,
     idle: () =>
       new Promise((resolve) => {
-        waiters.push(resolve);
+        idleResolvers.push(resolve);
         pump();
       }),
     calls: () =>
@@ -284,6 +288,11 @@ export function createExecutor(deps: {
       calls.clear();
     },
   };
+}
+
+/** The name of the planned step that a job runs, where its run knows it. */
+function plannedStepName(job: Job): string | undefined {
+  return job.stepId === undefined ? undefined : job.run.steps.get(job.stepId)?.name;
 }
 
 function stepName(job: Job): string | undefined {

@@ -4,7 +4,7 @@ import type { System } from "./system.ts";
 export type EngineFault =
   | "duplicateEvents"
   | "reorderEvents"
-  | "dropAnswers"
+  | "dropResponses"
   | "delayCalls"
   | "callTwice"
   | "refuseEvents"
@@ -14,7 +14,7 @@ export type EngineFault =
 export const engineFaults: Readonly<Record<EngineFault, object>> = {
   duplicateEvents: { times: 6 },
   reorderEvents: { within: "2s", times: 6 },
-  dropAnswers: { times: 3 },
+  dropResponses: { times: 3 },
   delayCalls: { by: "2s", times: 3 },
   callTwice: { times: 3 },
   refuseEvents: { for: "3s" },

@@ -29,7 +29,7 @@ const faults: Readonly<Record<string, Fault>> = {
   "Postgres restarted": async ({ restartPostgres }) => restartPostgres?.(),
   "events twice": (system) => ask(system, "duplicateEvents"),
   "events reordered": (system) => ask(system, "reorderEvents"),
-  "answers lost": (system) => ask(system, "dropAnswers"),
+  "answers lost": (system) => ask(system, "dropResponses"),
   "calls twice": (system) => ask(system, "callTwice"),
 };
 

@@ -105,7 +105,7 @@ export interface FunctionConfig {
   readonly slug: string;
   readonly name: string;
   readonly appName: string;
-  /** Where the app answers call requests for it. */
+  /** Where the app takes call requests for it. */
   readonly url: string;
   /** Tries per step: one more than the retries. */
   readonly maxAttempts: number;

@@ -61,7 +61,7 @@ Fault and explain ask an engine that runs:
 
       --engine <url>     where it listens (http://127.0.0.1:8288)
 
-Faults: duplicateEvents [--name], reorderEvents --within <time>, dropAnswers, callTwice,
+Faults: duplicateEvents [--name], reorderEvents --within <time>, dropResponses, callTwice,
 delayCalls --by <time>, refuseEvents --for <time> [--status], restart, clear.
 
       --times <number>   how often it strikes (once)
@@ -99,7 +99,7 @@ export function readArguments(args: readonly string[]): Arguments {
   if (!isRemote) return readDev(values);
   if (subject === undefined || rest.length > 0) {
     throw new ArgumentError(
-      command === "fault" ? "name one fault: fault dropAnswers" : "name one event: explain <id>",
+      command === "fault" ? "name one fault: fault dropResponses" : "name one event: explain <id>",
     );
   }
   const engineUrl = readUrl(values.engine ?? "http://127.0.0.1:8288", "engine");

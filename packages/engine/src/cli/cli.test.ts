@@ -26,8 +26,8 @@ describe("evenkeel-engine", () => {
       url = entry.url ?? "";
       break;
     }
-    const answer = await fetch(`${url}/health`);
-    expect(answer.status).toBe(200);
+    const response = await fetch(`${url}/health`);
+    expect(response.status).toBe(200);
     child.kill("SIGTERM");
     const [code] = await once(child, "exit");
     expect(code).toBe(0);

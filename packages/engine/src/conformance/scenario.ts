@@ -27,7 +27,7 @@ export interface ScenarioContext {
   name(text: string): string;
   serve(functions: Functions): Promise<void>;
   serveHandler(handler: Handler): Promise<void>;
-  /** Sends events through the SDK; answers their internal ids. */
+  /** Sends events through the SDK; returns their internal ids. */
   send(event: SentEvent | SentEvent[]): Promise<string[]>;
   /** Asks the server's HTTP interface; the body is sent as JSON unless it is text. */
   ask(
@@ -101,21 +101,21 @@ export function createScenarioContext(
     headers: Record<string, string> = {},
   ): Promise<{ status: number; json: Record<string, unknown> }> {
     const text = typeof body === "string" ? body : JSON.stringify(body);
-    const answer = await host.fetch(`${host.baseUrl}${path}`, {
+    const response = await host.fetch(`${host.baseUrl}${path}`, {
       method,
       headers: { "content-type": "application/json", ...headers },
       ...(body === undefined ? {} : { body: text }),
     });
-    const read = await answer.text();
+    const read = await response.text();
     try {
       const json: unknown = JSON.parse(read);
-      return { status: answer.status, json: isRecord(json) ? json : { value: json } };
+      return { status: response.status, json: isRecord(json) ? json : { value: json } };
     } catch {
-      return { status: answer.status, json: { text: read } };
+      return { status: response.status, json: { text: read } };
     }
   }
 
-  /** Asks anew: the real server caches answers by their whole URL. */
+  /** Asks anew: the real server caches responses by their whole URL. */
   async function askAnew(path: string): Promise<unknown> {
     asked += 1;
     const { json } = await ask("GET", `${path}?asked=${asked}`);

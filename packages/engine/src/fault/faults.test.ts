@@ -46,7 +46,7 @@ describe("faults", () => {
 
   it("loses the answer of a call that ran: checkpointed steps are not run again", async () => {
     const { engine, ran } = setup();
-    engine.faults.dropAnswers({ function: "app-f" });
+    engine.faults.dropResponses({ function: "app-f" });
     await engine.send({ name: "a" });
     await engine.advance("2m");
     expect(engine.runs()[0]?.status).toBe("Completed");
@@ -76,11 +76,11 @@ describe("faults", () => {
   it("refuses events for a while", async () => {
     const { engine, inngest } = setup();
     engine.faults.refuseEvents({ for: "1m" });
-    const answer = await engine.fetch(`${engine.url}/e/key`, {
+    const response = await engine.fetch(`${engine.url}/e/key`, {
       method: "POST",
       body: JSON.stringify({ name: "a" }),
     });
-    expect(answer.status).toBe(503);
+    expect(response.status).toBe(503);
     await engine.advance("61s");
     await expect(inngest.send({ name: "a" })).resolves.toMatchObject({ ids: [expect.any(String)] });
   });
@@ -167,7 +167,7 @@ describe("a restart in the midst of work", () => {
 async function play(seed: number): Promise<string> {
   const { engine } = setup({ seed });
   engine.faults.reorderEvents({ within: "1m", times: 10 });
-  engine.faults.dropAnswers({ times: 3 });
+  engine.faults.dropResponses({ times: 3 });
   await engine.send(Array.from({ length: 10 }, (_, n) => ({ name: "a", data: { n } })));
   await engine.advance("10m");
   return JSON.stringify(engine.journal());

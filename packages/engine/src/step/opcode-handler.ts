@@ -1,7 +1,7 @@
 import type { EngineEvent } from "../event/event.ts";
 import { type Json, type JsonObject, isObject, textOf } from "../json.ts";
 import { parseDurationMs } from "../time/duration.ts";
-import type { CallAnswer, Opcode } from "../call/call-response.ts";
+import type { CallResponse, Opcode } from "../call/call-response.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import type { Job } from "../queue/job.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
@@ -16,12 +16,12 @@ import { type Run, isEnded, recordStep } from "../run/run.ts";
 import type { StandardError } from "../run/run-error.ts";
 import type { StepSettler } from "./step-settler.ts";
 import { createWaitingOpcodes } from "./waiting-opcodes.ts";
-import type { Waiter } from "./wait-resolver.ts";
+import type { WaitResolver } from "./wait-resolver.ts";
 import type { WaitStore } from "./wait-store.ts";
 
-/** Carries out what an app's answer asks for. */
+/** Carries out what an app's response asks for. */
 export interface OpcodeHandler {
-  handle(job: Job, answer: Extract<CallAnswer, { kind: "ops" }>): Promise<OpcodeOutcome>;
+  handle(job: Job, response: Extract<CallResponse, { kind: "ops" }>): Promise<OpcodeOutcome>;
 }
 
 const maxSteps = 1_000;
@@ -40,7 +40,7 @@ const lazyOps = new Set(["DeferAdd", "DeferAbort"]);
 export function createOpcodeHandler(deps: {
   queue: JobQueue;
   waits: WaitStore;
-  waiter: Waiter;
+  waitResolver: WaitResolver;
   settler: StepSettler;
   finalizer: Finalizer;
   now: () => number;
@@ -228,11 +228,11 @@ export function createOpcodeHandler(deps: {
   }
 
   return {
-    async handle(job, answer) {
+    async handle(job, response) {
       const { run } = job;
-      if (run.requestVersion === -1) run.requestVersion = answer.requestVersion;
-      if (answer.ops.length > maxSteps) return failRun(overflowName, overflowMessage);
-      if (answer.ops.every((op) => op.op === "None" && op.id === "")) {
+      if (run.requestVersion === -1) run.requestVersion = response.requestVersion;
+      if (response.ops.length > maxSteps) return failRun(overflowName, overflowMessage);
+      if (response.ops.every((op) => op.op === "None" && op.id === "")) {
         settler.endPlanning(run);
         const fromStepId = run.stack.at(-1);
         queue.enqueue({
@@ -246,14 +246,14 @@ export function createOpcodeHandler(deps: {
       const place: OpcodePlace = {
         job,
         run,
-        batchKey: openBatch(run, answer.ops) ?? job.batchKey,
-        isFinal: answer.isFinal,
-        retryAtMs: answer.retryAtMs,
+        batchKey: openBatch(run, response.ops) ?? job.batchKey,
+        isFinal: response.isFinal,
+        retryAtMs: response.retryAtMs,
       };
       // Waits come first, so that a step beside them may send what they wait for.
       const ordered = [
-        ...answer.ops.filter((op) => op.op === "WaitForEvent"),
-        ...answer.ops.filter((op) => op.op !== "WaitForEvent"),
+        ...response.ops.filter((op) => op.op === "WaitForEvent"),
+        ...response.ops.filter((op) => op.op !== "WaitForEvent"),
       ];
       let result = handled;
       for (const op of ordered) {
@@ -267,7 +267,7 @@ export function createOpcodeHandler(deps: {
   };
 }
 
-/** Opens a parallel batch where an answer names several steps; answers the batch's key. */
+/** Opens a parallel batch where a response names several steps; returns the batch's key. */
 function openBatch(run: Run, ops: readonly Opcode[]): string | undefined {
   const steps = ops.filter((op) => !lazyOps.has(op.op));
   if (steps.length > 1) run.forceStepPlan = true;

@@ -3,7 +3,7 @@ import type { Job } from "../queue/job.ts";
 import type { Run } from "../run/run.ts";
 import type { StandardError } from "../run/run-error.ts";
 
-/** What the executor has to do after the opcodes of an answer. */
+/** What the executor has to do after the opcodes of a response. */
 export type OpcodeOutcome =
   | { readonly kind: "handled" }
   | { readonly kind: "retry"; readonly retryAtMs: number | undefined; readonly message: string }

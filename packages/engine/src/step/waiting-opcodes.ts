@@ -11,7 +11,7 @@ import {
   isRace,
 } from "./opcode-outcome.ts";
 import { recordStep } from "../run/run.ts";
-import type { Waiter } from "./wait-resolver.ts";
+import type { WaitResolver } from "./wait-resolver.ts";
 import type { WaitStore } from "./wait-store.ts";
 
 /** The opcodes that wait for something outside the run. */
@@ -28,12 +28,12 @@ const yearMs = 365 * 86_400_000;
 /** Creates {@link WaitingOpcodes}; `publish` receives the event that invokes a function. */
 export function createWaitingOpcodes(deps: {
   waits: WaitStore;
-  waiter: Waiter;
+  waitResolver: WaitResolver;
   now: () => number;
   nextId: () => string;
   publish: (event: EngineEvent) => void;
 }): WaitingOpcodes {
-  const { waits, waiter, now, nextId, publish } = deps;
+  const { waits, waitResolver, now, nextId, publish } = deps;
 
   function expiryMs(op: Opcode): number | undefined {
     const timeout = op.opts["timeout"];
@@ -60,7 +60,7 @@ export function createWaitingOpcodes(deps: {
     }
     if (waits.has(place.run, op.id)) return handled;
     recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "waiting");
-    waiter.start(
+    waitResolver.start(
       {
         kind: "event",
         run: place.run,
@@ -88,7 +88,7 @@ export function createWaitingOpcodes(deps: {
       return failRun("Error", "Signal conflict; signal wait already exists for another run");
     }
     recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "waiting");
-    waiter.start(
+    waitResolver.start(
       {
         kind: "signal",
         run: place.run,
@@ -124,7 +124,7 @@ export function createWaitingOpcodes(deps: {
       },
     };
     recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "waiting");
-    waiter.start(
+    waitResolver.start(
       {
         kind: "invoke",
         run: place.run,

@@ -116,10 +116,12 @@ export const stepScenarios: readonly Scenario[] = [
       t.client.createFunction(
         { id: "f", retries: 0, triggers: [{ event: t.name("a") }] },
         async ({ step }) => {
-          const answer = await step.fetch("http://127.0.0.1:1/nobody").catch((error: unknown) => ({
-            failed: error instanceof Error,
-          }));
-          return "failed" in answer ? "failed" : "answered";
+          const response = await step
+            .fetch("http://127.0.0.1:1/nobody")
+            .catch((error: unknown) => ({
+              failed: error instanceof Error,
+            }));
+          return "failed" in response ? "failed" : "answered";
         },
       ),
     ]);
