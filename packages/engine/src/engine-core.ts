@@ -70,7 +70,7 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
     journal,
     isKept: (internalId) => log.find(internalId) !== undefined,
   });
-  const log = createEventLog({ limit: retention.events, onDrop: decisions.forget });
+  const log = createEventLog({ limit: retention.events, onDrop: (id) => decisions.forget(id) });
   const waits = createWaitStore();
   const singletons = createSingletons();
   const queue = createJobQueue({ timers, now, onReady: requestPump });

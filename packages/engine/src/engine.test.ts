@@ -122,7 +122,9 @@ describe("engine in process", () => {
       { status: "Completed", output: startMs + 600_000 },
     ]);
   });
+});
 
+describe("events in process", () => {
   it("starts a function once for an event id, and says why not again", async () => {
     const { engine, inngest } = setup((client) => [
       client.createFunction({ id: "f", triggers: [{ event: "a" }] }, async () => 1),
