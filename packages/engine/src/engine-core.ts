@@ -1,4 +1,5 @@
-import { type App, type AppRegistry, createAppRegistry } from "./app/app-registry.ts";
+import type { App } from "./app/app.ts";
+import { type AppRegistry, createAppRegistry } from "./app/app-registry.ts";
 import type { FunctionConfig } from "./app/function-config.ts";
 import { createAppCaller } from "./call/app-caller.ts";
 import { type EngineEvent, type StoredEvent, internalEvents } from "./event/event.ts";

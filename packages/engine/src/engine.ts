@@ -50,7 +50,7 @@ export interface Engine extends EngineView {
   send(events: EventInput | readonly EventInput[]): Promise<{ ids: string[] }>;
   /** Wakes the run that waits for a signal; returns its id. */
   signal(name: string, data?: Json): string | undefined;
-  /** Resolves when nothing is under way and nothing can go on without time or a new event. */
+  /** Resolves when nothing is under way and nothing can continue without time or a new event. */
   settled(): Promise<void>;
   /** Moves virtual time on, doing all that falls due on the way in order; resolves when quiet. */
   advance(duration: string | number): Promise<void>;

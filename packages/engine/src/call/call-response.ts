@@ -194,7 +194,7 @@ function checkSizes(op: Opcode): string | undefined {
     : undefined;
 }
 
-/** Reads one opcode; `undefined` when it is none. */
+/** Reads one opcode; returns `undefined` for what is no opcode. */
 export function readOpcode(value: Json): Opcode | undefined {
   if (!isObject(value) || typeof value["op"] !== "string") return undefined;
   const id = typeof value["id"] === "string" ? value["id"] : "";

@@ -44,7 +44,7 @@ describe("faults", () => {
     expect(ran).not.toEqual(["one1", "one2", "one3"]);
   });
 
-  it("loses the answer of a call that ran: checkpointed steps are not run again", async () => {
+  it("loses the response of a call that ran: checkpointed steps are not run again", async () => {
     const { engine, ran } = setup();
     engine.faults.dropResponses({ function: "app-f" });
     await engine.send({ name: "a" });
@@ -53,7 +53,7 @@ describe("faults", () => {
     expect(ran).toEqual(["one", "two"]);
   });
 
-  it("holds calls back in virtual time", async () => {
+  it("delays calls in virtual time", async () => {
     const { engine, ran } = setup();
     engine.faults.delayCalls({ by: "30s" });
     await engine.send({ name: "a" });
@@ -73,7 +73,7 @@ describe("faults", () => {
     expect(engine.runs()[0]?.status).toBe("Completed");
   });
 
-  it("refuses events for a while", async () => {
+  it("refuses events for the time given", async () => {
     const { engine, inngest } = setup();
     engine.faults.refuseEvents({ for: "1m" });
     const response = await engine.fetch(`${engine.url}/e/key`, {

@@ -1,6 +1,6 @@
 import { array, assert, boolean, integer, property, record } from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseFunction } from "../app/function-config.ts";
+import { parseFunction } from "../app/function-parser.ts";
 import { virtualClock } from "../time/clock.ts";
 import { createTimerQueue } from "../time/timer-queue.ts";
 import type { Job } from "./job.ts";

@@ -23,7 +23,7 @@ export interface StartCandidate {
 /** Decides whether a run may start now: rate limits, debounce, singletons, pauses, duplicates, in this order. */
 export interface StartGate {
   /**
-   * Lets a candidate through, or turns it away with a decision on record. What passes may have cancelled
+   * Lets a candidate through, or rejects it with a decision on record. What passes may have cancelled
    * the run that held its singleton key.
    */
   pass(
@@ -41,7 +41,7 @@ export interface StartGate {
 const dayMs = 86_400_000;
 const closed = { isOpen: false } as const;
 
-/** Creates a {@link StartGate}; `failInvocation` tells the caller of an invoked function that it was turned away. */
+/** Creates a {@link StartGate}; `failInvocation` tells the caller of an invoked function that it was rejected. */
 export function createStartGate(deps: {
   debouncer: Debouncer;
   singletons: Singletons;
@@ -55,7 +55,7 @@ export function createStartGate(deps: {
   const known = createExpiringMap<string>(dayMs);
   const paused = new Set<string>();
 
-  function turnAway(
+  function reject(
     { request }: StartCandidate,
     outcome: Outcome,
     reason: string,
@@ -76,7 +76,7 @@ export function createStartGate(deps: {
     if (!admission.isAllowed) {
       const outcome = admission.by === "idempotency" ? "idempotent" : "rate limited";
       const key = JSON.stringify(admission.key);
-      turnAway(candidate, outcome, `the ${admission.by} key ${key} is used up`);
+      reject(candidate, outcome, `the ${admission.by} key ${key} is used up`);
       if (trigger.event.name === internalEvents.invoked) {
         deps.failInvocation(trigger, "invoked function is rate limited");
       }
@@ -84,7 +84,7 @@ export function createStartGate(deps: {
     }
     if (fn.debounce === undefined) return true;
     const at = new Date(debouncer.hold(fn, trigger, event)).toISOString();
-    turnAway(candidate, "debounced", `starts at ${at} with the last event of its key`);
+    reject(candidate, "debounced", `starts at ${at} with the last event of its key`);
     return false;
   }
 
@@ -96,7 +96,7 @@ export function createStartGate(deps: {
       return true;
     }
     const reason = "a run with the same key is under way";
-    turnAway(candidate, "singleton skipped", reason, holder.id);
+    reject(candidate, "singleton skipped", reason, holder.id);
     return false;
   }
 
@@ -108,14 +108,14 @@ export function createStartGate(deps: {
       const holder = singletonKey === undefined ? undefined : singletons.holder(singletonKey);
       if (holder !== undefined && !passSingleton(candidate, holder)) return closed;
       if (paused.has(request.fn.id)) {
-        turnAway(candidate, "paused", "the function is paused");
+        reject(candidate, "paused", "the function is paused");
         return closed;
       }
       const earlier = known.get(key, now());
       if (earlier === undefined) return { isOpen: true, singletonKey };
       const id = JSON.stringify(trigger.event.id);
       const reason = `the event id ${id} has started this function within 24 hours`;
-      turnAway(candidate, "duplicate event id", reason, earlier);
+      reject(candidate, "duplicate event id", reason, earlier);
       return closed;
     },
     remember: (candidate, run) => known.set(candidate.key, run.id, now()),

@@ -60,7 +60,7 @@ export const stepScenarios: readonly Scenario[] = [
     const [id = ""] = await t.send({ name: t.name("a") });
     expect(await t.ended(id)).toMatchObject([{ status: "Completed", output: "done" }]);
   }),
-  scenario("sleeps for a while", async (t) => {
+  scenario("sleeps for a duration", async (t) => {
     const at: number[] = [];
     await t.serve([
       t.client.createFunction({ id: "f", triggers: [{ event: t.name("a") }] }, async ({ step }) => {
