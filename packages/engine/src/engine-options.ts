@@ -3,41 +3,51 @@ import type { Clock } from "./time/clock.ts";
 import type { Random } from "./time/random.ts";
 import type { Handler } from "./transport/transport.ts";
 
-/** Options of {@link createEngine}; every one has a default. */
+/** Options of `createEngine`; every one has a default. */
 export interface EngineOptions {
-  /** Where time comes from: `realClock()`, or `virtualClock()` which stands until `advance`. */
+  /** Where time comes from; defaults to `realClock()`. A `virtualClock()` stands still until `advance`. */
   readonly clock?: Clock;
-  /** Where chance comes from (jitter, ids); by default seeded with `seed`. */
+  /** Where chance (jitter, ids) comes from; defaults to a generator seeded with `seed`. */
   readonly random?: Random;
-  /** The seed of chance: same seed, same app, same order of events; 1 by default. */
+  /** The seed of chance: same seed, same app, same order of events. Defaults to 1; unused where `random` is given. */
   readonly seed?: number;
-  /** An app in this process: a fetch-style handler, as `serve` from `inngest/edge` makes one. */
+  /** An app in this process: a fetch-style handler, as `serve` from `inngest/edge` makes one. Defaults to no app. */
   readonly handler?: Handler;
-  /** Serve endpoints of apps, synced from `listen` on: until each is up, and whenever it changes. */
+  /**
+   * Serve endpoints of apps, synced from `listen` on: each until it is up, and then every `pollMs`. Defaults
+   * to none.
+   */
   readonly apps?: readonly string[];
-  /** Hears what happens; silent by default. */
+  /** Receives what happens as events with fields; defaults to `silentLogger`. */
   readonly logger?: Logger;
-  /** Signs requests to apps, which then run in cloud mode with the same key; unsigned by default. */
+  /** Signs requests to apps, which then run in cloud mode with the same key; by default they are unsigned. */
   readonly signingKey?: string;
-  /** The event keys that the event API takes; by default any. */
+  /** The event keys that the event API takes; defaults to an empty list, which means any key. */
   readonly eventKeys?: readonly string[];
   /**
-   * Requests to apps at once. By default 100 in real time. In virtual time 1: requests then follow one
-   * another, so the order of everything is the same every time; raise it where a step waits for another.
+   * The most requests to apps that are under way at once. Defaults to 100 in real time, and to 1 in virtual
+   * time: requests then follow one another, so the order of everything is the same every time. Raise it
+   * where a step waits for another run.
    */
   readonly maxCalls?: number;
-  /** How much is kept in memory: ended runs and events (10,000 each), and journal entries (10,000). */
+  /**
+   * How much is kept in memory: ended runs, events with their decisions, and journal entries. Each defaults
+   * to 10,000. `journal: 0` keeps no journal; runs that have not ended are always kept.
+   */
   readonly retention?: {
     readonly runs?: number;
     readonly events?: number;
     readonly journal?: number;
   };
-  /** How often `apps` are asked for changes, in milliseconds; 5,000 by default. */
+  /** How often `apps` are asked for changes, in milliseconds; defaults to 5,000. An app that is down is asked at least every second. */
   readonly pollMs?: number;
-  /** In virtual time, how long in real milliseconds a call may hang before `advance` gives up; 10,000. */
+  /**
+   * How long a call may hang in virtual time before `settled` and `advance` throw an `EngineStalledError`,
+   * in real milliseconds. Defaults to 10,000; unused in real time.
+   */
   readonly stallMs?: number;
-  /** Carries out `step.fetch`; the global `fetch` by default. */
+  /** Carries out `step.fetch`; defaults to the global `fetch`. */
   readonly fetch?: typeof fetch;
-  /** Starts even with `NODE_ENV=production`; `false` by default. */
+  /** Whether the engine starts with `NODE_ENV=production`; defaults to `false`, which throws. */
   readonly allowProduction?: boolean;
 }

@@ -31,7 +31,7 @@ export interface EngineAddress {
 
 /** An in-process server of the Inngest protocol. */
 export interface Engine extends EngineView {
-  /** Serves the protocol over HTTP and starts to sync `apps`; port 0, the default, takes a free one. */
+  /** Serves the protocol over HTTP and starts to sync `apps`. `port` defaults to 0, a free one; `host` to 127.0.0.1. */
   listen(options?: { readonly port?: number; readonly host?: string }): Promise<EngineAddress>;
   /** Stops listening and syncing. Runs are dropped; there is nothing on disk. */
   close(): Promise<void>;
@@ -44,11 +44,11 @@ export interface Engine extends EngineView {
   readonly url: string;
   /** The seed of chance: print it when a test fails, and give it again to see the same. */
   readonly seed: number;
-  /** Syncs an app: a serve endpoint's URL, or a handler in this process. Throws when it cannot. */
+  /** Syncs an app: a serve endpoint's URL, or a handler in this process. Throws a `TransportError` when it cannot. */
   register(target: string | Handler): Promise<void>;
   /** Sends events, as the event API takes them; returns their internal ids. */
   send(events: EventInput | readonly EventInput[]): Promise<{ ids: string[] }>;
-  /** Wakes the run that waits for a signal; returns its id. */
+  /** Wakes the run that waits for a signal; returns its id, or `undefined` where none waits. */
   signal(name: string, data?: Json): string | undefined;
   /** Resolves when nothing is under way and nothing can continue without time or a new event. */
   settled(): Promise<void>;
@@ -58,9 +58,9 @@ export interface Engine extends EngineView {
   advanceTo(time: number | string): Promise<void>;
   /** The engine's present, in milliseconds. */
   now(): number;
-  /** Skips new events for a function and holds its queued work. */
+  /** Skips new events for a function, and lets its queued work wait. Throws an `UnknownFunctionError`. */
   pause(functionId: string): void;
-  /** Ends a pause. */
+  /** Ends a pause: the queued work continues. Throws an `UnknownFunctionError`. */
   resume(functionId: string): void;
   /** Cancels a run; says whether it was under way. */
   cancel(runId: string): boolean;

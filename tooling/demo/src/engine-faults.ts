@@ -33,10 +33,10 @@ export function isEngineFault(name: string): name is EngineFault {
  */
 export async function askForFault({ gate }: System, fault: EngineFault): Promise<void> {
   const body = JSON.stringify({ fault, ...engineFaults[fault] });
-  const answer = await fetch(`${gate.url}/dev/faults`, { method: "POST", body });
-  // A real server answers any path, with its console's page.
-  const isTaken = answer.ok && answer.headers.get("content-type")?.includes("json") === true;
-  await answer.body?.cancel();
+  const response = await fetch(`${gate.url}/dev/faults`, { method: "POST", body });
+  // A real server responds to any path, with its console's page.
+  const isTaken = response.ok && response.headers.get("content-type")?.includes("json") === true;
+  await response.body?.cancel();
   if (isTaken) return;
-  throw new Error(`The Inngest server takes no fault ${fault} (HTTP ${answer.status}).`);
+  throw new Error(`The Inngest server takes no fault ${fault} (HTTP ${response.status}).`);
 }

@@ -64,9 +64,9 @@ Fault and explain ask an engine that runs:
 Faults: duplicateEvents [--name], reorderEvents --within <time>, dropResponses, callTwice,
 delayCalls --by <time>, refuseEvents --for <time> [--status], restart, clear.
 
-      --times <number>   how often it strikes (once)
-      --function <id>    strikes calls of this function only, <app>-<function>
-      --step <name>      strikes calls that run this step only
+      --times <number>   how many events or calls it meets (1; reorderEvents 2)
+      --function <id>    meets calls of this function only, <app>-<function>
+      --step <name>      meets calls that run this step only
 `;
 
 function readNumber(text: string | undefined, name: string, fallback: number): number {

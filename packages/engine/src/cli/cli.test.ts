@@ -90,7 +90,7 @@ describe("readArguments", () => {
     });
   });
 
-  it("reads a fault and what it strikes", () => {
+  it("reads a fault and what it meets", () => {
     const args = ["fault", "delayCalls", "--by", "5s", "--times", "3", "--function", "app-f"];
     expect(readArguments([...args, "--engine", "localhost:9000"])).toEqual({
       command: "fault",
