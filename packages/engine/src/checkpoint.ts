@@ -5,7 +5,7 @@ import type { Executor } from "./executor.ts";
 import type { RunStore } from "./run/run-store.ts";
 import { isEnded, memoizeStep, recordStep } from "./run/run.ts";
 
-/** A checkpoint that the server refuses, with the status it answers. */
+/** A checkpoint that the server refuses, with the status of its response. */
 export class CheckpointRefusedError extends Error {
   override readonly name = "CheckpointRefusedError";
   readonly status: number;

@@ -1,6 +1,8 @@
-import { type App, type AppRegistry, createAppRegistry } from "./app/app-registry.ts";
+import type { App } from "./app/app.ts";
+import { type AppRegistry, createAppRegistry } from "./app/app-registry.ts";
 import type { FunctionConfig } from "./app/function-config.ts";
-import { type EngineEvent, internalEvents } from "./event/event.ts";
+import { createAppCaller } from "./call/app-caller.ts";
+import { type EngineEvent, type StoredEvent, internalEvents } from "./event/event.ts";
 import { type EventLog, createEventLog } from "./event/event-log.ts";
 import { type Intake, createIntake } from "./event/intake.ts";
 import { type Faults, createFaults } from "./fault/faults.ts";
@@ -9,12 +11,15 @@ import type { Logger } from "./logger.ts";
 import { type Executor, createExecutor } from "./executor.ts";
 import { type Finalizer, createFinalizer } from "./run/finalizer.ts";
 import { createJobQueue } from "./queue/job-queue.ts";
+import type { Run } from "./run/run.ts";
 import { createOpcodeHandler } from "./step/opcode-handler.ts";
+import { createResponseHandler } from "./step/response-handler.ts";
 import { type RunStore, createRunStore } from "./run/run-store.ts";
 import { createStepSettler } from "./step/step-settler.ts";
 import { createWaitStore } from "./step/wait-store.ts";
-import { type Waiter, createWaiter } from "./step/wait-resolver.ts";
+import { type WaitResolver, createWaitResolver } from "./step/wait-resolver.ts";
 import { type CronSchedule, createCronSchedule } from "./schedule/cron-schedule.ts";
+import { type DecisionLog, createDecisionLog } from "./schedule/decision-log.ts";
 import { type Scheduler, createScheduler } from "./schedule/scheduler.ts";
 import { createSingletons } from "./schedule/singletons.ts";
 import type { Clock } from "./time/clock.ts";
@@ -26,13 +31,14 @@ import type { Transport } from "./transport/transport.ts";
 export interface EngineCore {
   readonly apps: AppRegistry;
   readonly log: EventLog;
+  readonly decisions: DecisionLog;
   readonly intake: Intake;
   readonly runs: RunStore;
   readonly scheduler: Scheduler;
   readonly crons: CronSchedule;
   readonly executor: Executor;
   readonly finalizer: Finalizer;
-  readonly waiter: Waiter;
+  readonly waitResolver: WaitResolver;
   readonly timers: TimerQueue;
   readonly faults: Faults;
   readonly journal: Journal;
@@ -56,7 +62,7 @@ export interface EngineCoreDeps {
 
 /** Puts the engine's parts together: events in, requests out, and time between. */
 export function createEngineCore(deps: EngineCoreDeps): EngineCore {
-  const { clock, random, transport, retention } = deps;
+  const { clock, random, retention, machineNow } = deps;
   const now = () => clock.now();
   const fromMachine = (timestampMs: number) => clock.adopt(timestampMs);
   const nextId = createIdSource({ now, random });
@@ -64,113 +70,72 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
   const timers = createTimerQueue({ clock, onDue: () => executor.pump() });
   const faults = createFaults({ timers, now, random, journal });
   const runs = createRunStore(retention.runs);
-  const log = createEventLog(retention.events);
+  const isKept = (internalId: string) => log.find(internalId) !== undefined;
+  const decisions = createDecisionLog({ journal, isKept });
+  const onDrop = (internalId: string) => decisions.forget(internalId);
+  const log = createEventLog({ limit: retention.events, onDrop });
   const waits = createWaitStore();
   const singletons = createSingletons();
-  const queue = createJobQueue({ timers, now, onReady: requestPump });
+  const queue = createJobQueue({ timers, now, onReady: oncePerTurn(() => executor.pump()) });
   const settler = createStepSettler({ queue });
   const publish = (event: EngineEvent) => void intake.publish(event);
-  const finalizer = createFinalizer({
-    queue,
-    runs,
-    waits,
-    journal,
-    now,
-    nextId,
-    publish,
-    onEnd: (run) => singletons.release(run),
-  });
-  const waiter = createWaiter({ waits, timers, settler, finalizer, journal, now });
-  const opcodes = createOpcodeHandler({
-    queue,
-    waits,
-    waiter,
-    settler,
-    finalizer,
-    now,
-    fromMachine,
-    nextId,
-    publish,
-    fetch: deps.fetch,
-  });
+  /** What most parts stand on. */
+  const ground = { timers, journal, now, nextId, fromMachine, publish };
+  const finalizer = createFinalizer({ ...ground, runs, onEnd });
+  const waitResolver = createWaitResolver({ ...ground, waits, settler, finalizer });
+  const stepParts = { queue, settler, finalizer, waitResolver };
+  const opcodes = createOpcodeHandler({ ...ground, ...stepParts, waits, fetch: deps.fetch });
+  const { transport, signingKey, maxCalls } = deps;
   const executor: Executor = createExecutor({
-    queue,
-    timers,
-    opcodes,
-    settler,
-    finalizer,
-    waiter,
-    journal,
-    now,
-    fromMachine,
-    machineNow: deps.machineNow,
-    random,
-    nextId,
-    maxCalls: deps.maxCalls,
-    signingKey: deps.signingKey,
+    ...ground,
+    ...stepParts,
+    caller: createAppCaller({ ...ground, transport, machineNow, signingKey }),
+    responses: createResponseHandler({ ...ground, queue, opcodes, finalizer, random }),
     faults,
-    send: (_run, request) => transport.send(request),
+    maxCalls,
   });
   const apps = createAppRegistry({ onChange: (app: App) => crons.sync(app) });
   const scheduler = createScheduler({
+    ...ground,
+    ...stepParts,
     apps,
-    queue,
     runs,
-    waiter,
-    finalizer,
     singletons,
-    timers,
-    journal,
-    now,
-    nextId,
-    publish,
+    decisions,
   });
   const crons = createCronSchedule({ timers, now, random, start: startTick });
-  const intake = createIntake({
-    log,
-    journal,
-    faults,
-    now,
-    fromMachine,
-    nextId,
-    deliver(stored) {
-      scheduler.onEvent(stored);
-      waiter.onEvent(stored);
-    },
-  });
+  const intake = createIntake({ ...ground, log, faults, deliver });
 
-  let isPumpAsked = false;
-  function requestPump(): void {
-    if (isPumpAsked) return;
-    isPumpAsked = true;
-    queueMicrotask(() => {
-      isPumpAsked = false;
-      executor.pump();
-    });
+  /** Releases what an ended run holds. */
+  function onEnd(run: Run): void {
+    queue.releaseRun(run);
+    waits.removeRun(run);
+    singletons.release(run);
+  }
+
+  function deliver(stored: StoredEvent): void {
+    scheduler.onEvent(stored);
+    waitResolver.onEvent(stored);
   }
 
   function startTick(fn: FunctionConfig, cron: string): void {
     const id = nextId();
-    const event: EngineEvent = {
-      id,
-      name: internalEvents.timer,
-      data: { cron },
-      ts: now(),
-      user: {},
-    };
+    const name = internalEvents.timer;
+    const event: EngineEvent = { id, name, data: { cron }, ts: now(), user: {} };
     scheduler.onTick(fn, cron, log.add(event, id, now()));
   }
 
   return {
     apps,
     log,
+    decisions,
     intake,
     runs,
     scheduler,
     crons,
     executor,
     finalizer,
-    waiter,
+    waitResolver,
     timers,
     faults,
     journal,
@@ -185,7 +150,21 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
       crons.clear();
       runs.clear();
       log.clear();
+      decisions.clear();
       apps.clear();
     },
+  };
+}
+
+/** A function that runs `work` once after all that is under way in this turn of the loop, however often it is called. */
+function oncePerTurn(work: () => void): () => void {
+  let isAsked = false;
+  return () => {
+    if (isAsked) return;
+    isAsked = true;
+    queueMicrotask(() => {
+      isAsked = false;
+      work();
+    });
   };
 }

@@ -7,7 +7,7 @@ export class EngineStalledError extends Error {
   ) {
     const names = calls.map((call) => `${call.function} (run ${call.runId})`).join(", ");
     super(
-      `Virtual time cannot move: no answer for ${stallMs} ms from ${names}. If a step waits for another run, raise maxCalls; if it is slow, raise stallMs.`,
+      `Virtual time cannot move: no response for ${stallMs} ms from ${names}. If a step waits for another run, raise maxCalls; if it is slow, raise stallMs.`,
     );
   }
 }

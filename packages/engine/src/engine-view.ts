@@ -1,10 +1,11 @@
 import type { AppRegistry } from "./app/app-registry.ts";
-import type { EngineEvent } from "./event/event.ts";
-import type { EventLog, StoredEvent } from "./event/event-log.ts";
+import type { EngineEvent, StoredEvent } from "./event/event.ts";
+import type { EventLog } from "./event/event-log.ts";
 import type { Json } from "./json.ts";
 import type { Run, RunStatus, StepRecord } from "./run/run.ts";
 import type { RunStore } from "./run/run-store.ts";
 import type { Decision } from "./schedule/decision.ts";
+import type { DecisionLog } from "./schedule/decision-log.ts";
 
 /** A run as tests see it. */
 export interface RunSummary {
@@ -25,7 +26,7 @@ export interface RunSummary {
   readonly endedAtMs: number | undefined;
 }
 
-/** Which runs to answer; every condition given must hold. */
+/** Which runs to return; every condition given must hold. */
 export interface RunFilter {
   /** The function's full id, or its id within its app. */
   readonly function?: string;
@@ -36,7 +37,7 @@ export interface RunFilter {
 
 /** A received event as tests see it. */
 export interface EventSummary extends EngineEvent {
-  /** The engine's own id, as the event API answered it. */
+  /** The engine's own id, as the event API returned it. */
   readonly internalId: string;
   readonly receivedAtMs: number;
   /** The ids of the runs it started. */
@@ -49,7 +50,7 @@ export interface Explanation {
   readonly decisions: readonly Decision[];
 }
 
-/** Answers questions about what the engine holds. */
+/** Returns what the engine holds: runs, events, and why each function ran or did not. */
 export interface EngineView {
   runs(filter?: RunFilter): RunSummary[];
   events(filter?: { readonly name?: string }): EventSummary[];
@@ -60,9 +61,20 @@ export interface EngineView {
 export function createEngineView(deps: {
   runs: RunStore;
   log: EventLog;
+  decisions: DecisionLog;
   apps: AppRegistry;
 }): EngineView {
-  const { runs, log, apps } = deps;
+  const { runs, log, decisions } = deps;
+
+  function summarizeEvent(stored: StoredEvent): EventSummary {
+    return {
+      ...stored.event,
+      internalId: stored.internalId,
+      receivedAtMs: stored.receivedAtMs,
+      runs: decisions.runsOf(stored.internalId).map((run) => run.id),
+    };
+  }
+
   return {
     runs: (filter = {}) =>
       runs
@@ -78,7 +90,10 @@ export function createEngineView(deps: {
       log
         .all()
         .filter((stored) => stored.internalId === eventId || stored.event.id === eventId)
-        .map((stored) => ({ event: summarizeEvent(stored), decisions: explainAll(stored, apps) })),
+        .map((stored) => ({
+          event: summarizeEvent(stored),
+          decisions: explainAll(decisions.decisionsOf(stored.internalId), deps.apps),
+        })),
   };
 }
 
@@ -115,17 +130,9 @@ function summarizeRun(run: Run): RunSummary {
   };
 }
 
-function summarizeEvent(stored: StoredEvent): EventSummary {
-  return {
-    ...stored.event,
-    internalId: stored.internalId,
-    receivedAtMs: stored.receivedAtMs,
-    runs: stored.runs.map((run) => run.id),
-  };
-}
-
-function explainAll(stored: StoredEvent, apps: AppRegistry): Decision[] {
-  const decided = new Set(stored.decisions.map((decision) => decision.function));
+/** Adds to the decisions on an event why every other function was not asked. */
+function explainAll(decisions: readonly Decision[], apps: AppRegistry): Decision[] {
+  const decided = new Set(decisions.map((decision) => decision.function));
   const unmatched = apps
     .functions()
     .filter((fn) => !decided.has(fn.slug))
@@ -139,5 +146,5 @@ function explainAll(stored: StoredEvent, apps: AppRegistry): Decision[] {
         reason: `its triggers are ${triggers.join(", ") || "none"}`,
       };
     });
-  return [...stored.decisions, ...unmatched];
+  return [...decisions, ...unmatched];
 }

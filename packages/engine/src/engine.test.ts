@@ -122,7 +122,9 @@ describe("engine in process", () => {
       { status: "Completed", output: startMs + 600_000 },
     ]);
   });
+});
 
+describe("events in process", () => {
   it("starts a function once for an event id, and says why not again", async () => {
     const { engine, inngest } = setup((client) => [
       client.createFunction({ id: "f", triggers: [{ event: "a" }] }, async () => 1),
@@ -206,8 +208,8 @@ describe("engine over HTTP", () => {
     expect(await synced.json()).toMatchObject({ modified: true });
     const { ids } = await inngest.send({ name: "a" });
     await engine.settled();
-    const answer = await fetch(`${url}/v1/events/${ids[0]}/runs`);
-    expect(await answer.json()).toMatchObject({ data: [{ status: "Completed", output: 2 }] });
+    const response = await fetch(`${url}/v1/events/${ids[0]}/runs`);
+    expect(await response.json()).toMatchObject({ data: [{ status: "Completed", output: 2 }] });
     server.close();
     server.closeAllConnections();
   });

@@ -71,13 +71,13 @@ describe("any function under any faults", () => {
   it("runs once what was taken in since the last restart, and nothing of before", async () => {
     await assert(
       asyncProperty(play, async (each) => {
-        const { runs, known, accepted, leftOver, wrongAnswers } = await playOut(each);
+        const { runs, known, accepted, leftOver, wrongResponses } = await playOut(each);
         const ran = runs.flatMap((run) => (run.function === "app-parent" ? run.events : []));
         expect(ran).toHaveLength(known.size);
         expect(new Set(ran.map((event) => event.id))).toEqual(known);
         expect(leftOver).toBe(0);
         // A refused send is rejected and sent again, until each is taken in.
-        expect(wrongAnswers).toEqual([]);
+        expect(wrongResponses).toEqual([]);
         expect(accepted.size).toBe(each.sends.length);
         expect(each.isSentAgain ? known : accepted).toEqual(accepted);
       }),

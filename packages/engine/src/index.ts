@@ -1,4 +1,5 @@
-export { createEngine, type Engine, type EngineAddress, type EngineOptions } from "./engine.ts";
+export { createEngine, type Engine, type EngineAddress } from "./engine.ts";
+export type { EngineOptions } from "./engine-options.ts";
 export { EngineStalledError, UnknownFunctionError } from "./engine-error.ts";
 export type {
   EngineView,

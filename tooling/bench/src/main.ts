@@ -1,5 +1,3 @@
-import { spawnSync } from "node:child_process";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { compareBuilds } from "./compare.ts";
@@ -34,6 +32,7 @@ const benches = new Map<string, () => Promise<Bench>>([
   ["impact", async () => (await import("./impact-bench.ts")).benchImpact],
   ["migrations", async () => (await import("./migrations-bench.ts")).benchMigrations],
   ["queue", async () => (await import("./queue-bench.ts")).benchQueue],
+  ["engine", async () => (await import("./engine-bench.ts")).benchEngine],
 ]);
 
 const name = positionals[0] ?? "";
@@ -44,10 +43,6 @@ if (load !== undefined && values.against !== undefined) {
   const bench = await load();
   const ok = printReport(await bench({ quick: values.quick }), values.json);
   process.exitCode = ok ? 0 : 1;
-} else if (name === "engine") {
-  const script = join(import.meta.dirname, "engine-bench.ts");
-  const args = values.json ? [script, "--json"] : [script];
-  process.exitCode = spawnSync(process.execPath, args, { stdio: "inherit" }).status ?? 1;
 } else {
   console.error(usage);
   process.exitCode = 2;

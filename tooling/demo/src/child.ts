@@ -81,7 +81,7 @@ function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null || child.pid === undefined;
 }
 
-/** Waits until a URL answers 200. @throws Error when the process ends or the time is up. */
+/** Waits until a URL responds with 200. @throws Error when the process ends or the time is up. */
 export async function waitUntilUp(child: Child, url: string, signal: AbortSignal): Promise<void> {
   const deadlineMs = performance.now() + 60_000;
   for (;;) {

@@ -4,7 +4,7 @@ import type { System } from "./system.ts";
 export type EngineFault =
   | "duplicateEvents"
   | "reorderEvents"
-  | "dropAnswers"
+  | "dropResponses"
   | "delayCalls"
   | "callTwice"
   | "refuseEvents"
@@ -14,7 +14,7 @@ export type EngineFault =
 export const engineFaults: Readonly<Record<EngineFault, object>> = {
   duplicateEvents: { times: 6 },
   reorderEvents: { within: "2s", times: 6 },
-  dropAnswers: { times: 3 },
+  dropResponses: { times: 3 },
   delayCalls: { by: "2s", times: 3 },
   callTwice: { times: 3 },
   refuseEvents: { for: "3s" },
@@ -33,10 +33,10 @@ export function isEngineFault(name: string): name is EngineFault {
  */
 export async function askForFault({ gate }: System, fault: EngineFault): Promise<void> {
   const body = JSON.stringify({ fault, ...engineFaults[fault] });
-  const answer = await fetch(`${gate.url}/dev/faults`, { method: "POST", body });
-  // A real server answers any path, with its console's page.
-  const isTaken = answer.ok && answer.headers.get("content-type")?.includes("json") === true;
-  await answer.body?.cancel();
+  const response = await fetch(`${gate.url}/dev/faults`, { method: "POST", body });
+  // A real server responds to any path, with its console's page.
+  const isTaken = response.ok && response.headers.get("content-type")?.includes("json") === true;
+  await response.body?.cancel();
   if (isTaken) return;
-  throw new Error(`The Inngest server takes no fault ${fault} (HTTP ${answer.status}).`);
+  throw new Error(`The Inngest server takes no fault ${fault} (HTTP ${response.status}).`);
 }

@@ -15,7 +15,7 @@ const faults: Readonly<Record<string, Fault>> = {
     system.replace("workers", Math.floor(chance() * size.workers)),
   "web killed": (system, chance) => system.replace("webs", Math.floor(chance() * size.webs)),
   "Inngest's memory lost": (system) => system.replaceServer(),
-  "Inngest away": async ({ gate }) => {
+  "Inngest unavailable": async ({ gate }) => {
     await gate.shut();
     await sleep(3_000);
     await gate.open();
@@ -29,11 +29,11 @@ const faults: Readonly<Record<string, Fault>> = {
   "Postgres restarted": async ({ restartPostgres }) => restartPostgres?.(),
   "events twice": (system) => ask(system, "duplicateEvents"),
   "events reordered": (system) => ask(system, "reorderEvents"),
-  "answers lost": (system) => ask(system, "dropAnswers"),
+  "responses lost": (system) => ask(system, "dropResponses"),
   "calls twice": (system) => ask(system, "callTwice"),
 };
 
-/** A real server knows no faults, and one that is away takes none: then the others have to do. */
+/** A real server knows no faults, and one that is unavailable takes none: then the others have to do. */
 async function ask(system: System, fault: EngineFault): Promise<false | undefined> {
   try {
     await askForFault(system, fault);
@@ -48,7 +48,7 @@ export async function inject(name: string, system: System, chance: Chance): Prom
   return (await faults[name]?.(system, chance)) !== false;
 }
 
-/** Every fault in an order of chance, and then again: none stays away for long. Postgres goes down twice. */
+/** Every fault in an order of chance, and then again: none is missing for long. Postgres goes down twice. */
 export function* drawFaults(chance: Chance): Generator<string, never> {
   for (;;) {
     const bag = [...Object.keys(faults), "worker killed", "Postgres restarted"];

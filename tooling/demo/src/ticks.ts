@@ -6,7 +6,7 @@ export interface WindowLog {
   /** Receipts `dispatch-only`. */
   dispatched: number;
   suppressed: number;
-  /** Answers 503. */
+  /** Responses of 503. */
   failed: number;
   /** Anything else. */
   unexpected: string[];
@@ -103,7 +103,7 @@ export class CronService {
       const failedBefore = window.failed + window.unexpected.length;
       const clients = Array.from({ length: clientsPerTick }, (_, client) => `client-${client + 1}`);
       await Promise.all(clients.map((client) => this.#ask(window, `${client}-round-${round}`)));
-      // Every answer a duplicate: the reconciler was faster than this retry.
+      // Every response a duplicate: the reconciler was faster than this retry.
       const hasFailed = window.failed + window.unexpected.length > failedBefore;
       if (window.dispatched > 0 || !hasFailed) break;
       await new Promise((resolve) => setTimeout(resolve, retryMs));

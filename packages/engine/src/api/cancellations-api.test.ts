@@ -8,15 +8,15 @@ function setup() {
     }),
   ]);
   const ask = async (method: string, path: string, body?: unknown) => {
-    const answer = await app.engine.fetch(`${app.engine.url}${path}`, {
+    const response = await app.engine.fetch(`${app.engine.url}${path}`, {
       method,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     // oxlint-disable-next-line typescript/no-unsafe-assignment -- the shape is what the test asserts
     const json: { data: { id: string } | { id: string }[] | null; error?: string } = JSON.parse(
-      await answer.text(),
+      await response.text(),
     );
-    return { status: answer.status, ...json };
+    return { status: response.status, ...json };
   };
   const before = () => new Date(app.engine.now()).toISOString();
   return { ...app, ask, before };

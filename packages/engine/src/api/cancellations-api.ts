@@ -1,10 +1,10 @@
 import { z } from "zod";
+import { eventMap } from "../event/event.ts";
 import { type Expression, ExpressionError, compileExpression } from "../expression/expression.ts";
 import { accountId, deterministicUuid, environmentId } from "../identity.ts";
 import { parseJson } from "../json.ts";
-import { eventMap } from "../run/finalizer.ts";
 import { isEnded } from "../run/run.ts";
-import { answerData, answerError } from "./json-response.ts";
+import { respondData, respondError } from "./json-response.ts";
 import type { RunsApiDeps } from "./runs-api.ts";
 
 const bodySchema = z.object({
@@ -18,15 +18,15 @@ const bodySchema = z.object({
 /** Clock skew that the server grants a sender, in milliseconds. */
 const skewMs = 5_000;
 
-/** A bulk cancellation as the API answers it. */
+/** A bulk cancellation as the API returns it. */
 export type Cancellation = Readonly<Record<string, unknown>> & { readonly id: string };
 
 /** The bulk cancellations asked for, newest last. */
 export interface Cancellations {
-  /** Answers `POST /v1/cancellations`: cancels the runs of a function that were queued in a time. */
+  /** Serves `POST /v1/cancellations`: cancels the runs of a function that were queued in a time. */
   create(text: string): Response;
   list(): Response;
-  /** Answers `DELETE /v1/cancellations/:id`. Runs already cancelled stay so. */
+  /** Serves `DELETE /v1/cancellations/:id`. Runs already cancelled stay so. */
   remove(id: string): Response;
 }
 
@@ -38,7 +38,7 @@ export function createCancellations(deps: RunsApiDeps & { nextId: () => string }
   return {
     create(text) {
       const parsed = bodySchema.safeParse(parseJson(text));
-      if (!parsed.success) return answerError(400, "Invalid cancellation request");
+      if (!parsed.success) return respondError(400, "Invalid cancellation request");
       const body = parsed.data;
       const beforeMs = Date.parse(body.started_before);
       const afterMs = body.started_after ? Date.parse(body.started_after) : undefined;
@@ -51,18 +51,18 @@ export function createCancellations(deps: RunsApiDeps & { nextId: () => string }
           ? "started_after must be before started_before"
           : "",
       ].filter((problem) => problem !== "");
-      if (problems.length > 0) return answerError(400, problems.join("\n"));
+      if (problems.length > 0) return respondError(400, problems.join("\n"));
       // The development server takes the full id, Inngest Cloud the id within the app.
       const fn =
         apps.findFunction(`${body.app_id}-${body.function_id}`) ??
         apps.findFunction(body.function_id);
-      if (fn === undefined) return answerError(404, "function not found");
+      if (fn === undefined) return respondError(404, "function not found");
       let condition: Expression | undefined;
       try {
         condition = body.if ? compileExpression(body.if) : undefined;
       } catch (error) {
         if (!(error instanceof ExpressionError)) throw error;
-        return answerError(400, `invalid expression: ${error.message}`);
+        return respondError(400, `invalid expression: ${error.message}`);
       }
       const cancellation: Cancellation = {
         created_at: new Date(now()).toISOString(),
@@ -89,12 +89,12 @@ export function createCancellations(deps: RunsApiDeps & { nextId: () => string }
           reason: `bulk cancellation ${cancellation.id}`,
         });
       }
-      return answerData(cancellation, now());
+      return respondData(cancellation, now());
     },
-    list: () => answerData([...known.values()], now()),
+    list: () => respondData([...known.values()], now()),
     remove: (id) =>
       known.delete(id)
-        ? answerData({ ok: true }, now())
-        : answerError(404, "Cancellation not found"),
+        ? respondData({ ok: true }, now())
+        : respondError(404, "Cancellation not found"),
   };
 }

@@ -4,10 +4,10 @@ import { readRegistration } from "../app/registration.ts";
 import { deterministicUuid } from "../identity.ts";
 import type { Journal } from "../journal.ts";
 import { parseJson } from "../json.ts";
-import { answerError, answerJson } from "./json-response.ts";
+import { respondError, respondJson } from "./json-response.ts";
 import type { InboundRequest } from "./inbound-request.ts";
 
-/** Answers `POST /fn/register`: an app registers its functions by itself. */
+/** Serves `POST /fn/register`: an app registers its functions by itself. */
 export function registerApp(
   request: InboundRequest,
   text: string,
@@ -15,10 +15,10 @@ export function registerApp(
 ): Response {
   const expected = request.headers.get("x-inngest-expected-server-kind");
   if (expected !== null && expected !== "" && expected !== "dev") {
-    return answerError(400, `Expected server kind dev, got ${expected}`);
+    return respondError(400, `Expected server kind dev, got ${expected}`);
   }
   const registration = readRegistration(parseJson(text));
-  if (registration === undefined) return answerError(400, "Invalid request");
+  if (registration === undefined) return respondError(400, "Invalid request");
   try {
     const { app, modified } = deps.apps.register(registration);
     if (modified) {
@@ -28,7 +28,7 @@ export function registerApp(
         functions: app.functions.length,
       });
     }
-    return answerJson({
+    return respondJson({
       ok: true,
       modified,
       app_id: deterministicUuid(app.name),
@@ -43,20 +43,20 @@ export function registerApp(
     });
     const message =
       error.message === "App ID required" ? error.message : "At least one function is invalid";
-    return answerError(400, message, { reason: error.message });
+    return respondError(400, message, { reason: error.message });
   }
 }
 
-/** Answers `DELETE /fn/remove?url=`. */
+/** Serves `DELETE /fn/remove?url=`. */
 export function removeApp(url: string, deps: { apps: AppRegistry }): Response {
   return deps.apps.remove(url) === undefined
-    ? answerError(404, `App not found: ${url}`)
-    : answerJson({ ok: true });
+    ? respondError(404, `App not found: ${url}`)
+    : respondJson({ ok: true });
 }
 
-/** Answers `GET /dev`: what the SDK asks to see whether a development server is there. */
+/** Serves `GET /dev`: what the SDK asks to see whether a development server is there. */
 export function showInfo(deps: { apps: AppRegistry; urls: readonly string[] }): Response {
-  return answerJson({
+  return respondJson({
     version: "evenkeel-engine",
     authed: false,
     startOpts: { urls: deps.urls, autodiscover: false, poll: true },

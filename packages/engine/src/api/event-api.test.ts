@@ -7,13 +7,13 @@ import { virtualClock } from "../time/clock.ts";
 function setup() {
   const engine = createEngine({ clock: virtualClock() });
   const post = async (body: string, path = "/e/key", contentType = "application/json") => {
-    const answer = await engine.fetch(`${engine.url}${path}`, {
+    const response = await engine.fetch(`${engine.url}${path}`, {
       method: "POST",
       body,
       headers: { "content-type": contentType },
     });
-    const json = parseJson(await answer.text());
-    return { status: answer.status, json: isObject(json) ? json : {} };
+    const json = parseJson(await response.text());
+    return { status: response.status, json: isObject(json) ? json : {} };
   };
   return { engine, post };
 }
@@ -68,12 +68,12 @@ describe("event API", () => {
   it("gives the same ids to a request that is sent again with its seed", async () => {
     const { engine } = setup();
     const send = async () => {
-      const answer = await engine.fetch(`${engine.url}/e/key`, {
+      const response = await engine.fetch(`${engine.url}/e/key`, {
         method: "POST",
         body: JSON.stringify([{ name: "a" }, { name: "b" }]),
         headers: { "x-inngest-event-id-seed": "1743130137367,eii2YKXRVTJPuA==" },
       });
-      return answer.json();
+      return response.json();
     };
     const first: unknown = await send();
     expect(await send()).toEqual(first);

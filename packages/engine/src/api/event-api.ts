@@ -1,20 +1,20 @@
 import { EventRefusedError } from "../event/event.ts";
 import { readEventBody } from "./event-body.ts";
 import type { Intake } from "../event/intake.ts";
-import { answerJson } from "./json-response.ts";
+import { respondJson } from "./json-response.ts";
 import type { InboundRequest } from "./inbound-request.ts";
 
-/** Answers `POST /e/:key`: takes in one event or several, with the real server's answers. */
+/** Serves `POST /e/:key`: takes in one event or several, with the real server's responses. */
 export async function receiveEvents(
   request: InboundRequest,
   key: string,
   deps: { intake: Intake; eventKeys: readonly string[] },
 ): Promise<Response> {
   if (deps.eventKeys.length > 0 && !deps.eventKeys.includes(key)) {
-    return answerJson({ error: "Event key not found" }, 401);
+    return respondJson({ error: "Event key not found" }, 401);
   }
   const refusal = deps.intake.refusal();
-  if (refusal !== undefined) return answerJson({ error: refusal.reason }, refusal.status);
+  if (refusal !== undefined) return respondJson({ error: refusal.reason }, refusal.status);
   const body = await readEventBody(request);
   const seed = request.headers.get("x-inngest-event-id-seed") ?? undefined;
   const ids: string[] = [];
@@ -28,8 +28,8 @@ export async function receiveEvents(
       break;
     }
   }
-  // The real server answers one empty id where it took in nothing.
-  const answered = ids.length === 0 ? [""] : ids;
-  if (problem === undefined) return answerJson({ ids: answered, status: 200 });
-  return answerJson({ ids: answered, status: 400, error: problem.message }, 400);
+  // The real server returns one empty id where it took in nothing.
+  const returnedIds = ids.length === 0 ? [""] : ids;
+  if (problem === undefined) return respondJson({ ids: returnedIds, status: 200 });
+  return respondJson({ ids: returnedIds, status: 400, error: problem.message }, 400);
 }

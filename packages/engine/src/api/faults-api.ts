@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { FaultControls } from "../fault/faults.ts";
 import { parseJson } from "../json.ts";
-import { answerError, answerJson } from "./json-response.ts";
+import { respondError, respondJson } from "./json-response.ts";
 
 const duration = z.union([z.string(), z.number()]);
 const calls = {
@@ -16,7 +16,7 @@ const faultSchema = z.discriminatedUnion("fault", [
     times: calls.times,
   }),
   z.object({ fault: z.literal("reorderEvents"), within: duration, times: calls.times }),
-  z.object({ fault: z.literal("dropAnswers"), ...calls }),
+  z.object({ fault: z.literal("dropResponses"), ...calls }),
   z.object({ fault: z.literal("delayCalls"), by: duration, ...calls }),
   z.object({ fault: z.literal("callTwice"), ...calls }),
   z.object({
@@ -45,11 +45,11 @@ function given<Fields extends object>(
   };
 }
 
-/** Answers `POST /dev/faults`, which injects a fault into a running engine; not part of the protocol. */
+/** Serves `POST /dev/faults`, which injects a fault into a running engine; not part of the protocol. */
 export async function injectFault(text: string, faults: FaultTarget): Promise<Response> {
   const parsed = faultSchema.safeParse(parseJson(text));
   if (!parsed.success) {
-    return answerError(400, `no such fault: ${z.prettifyError(parsed.error)}`);
+    return respondError(400, `no such fault: ${z.prettifyError(parsed.error)}`);
   }
   const request = parsed.data;
   try {
@@ -60,8 +60,8 @@ export async function injectFault(text: string, faults: FaultTarget): Promise<Re
       case "reorderEvents":
         faults.reorderEvents(given(request));
         break;
-      case "dropAnswers":
-        faults.dropAnswers(given(request));
+      case "dropResponses":
+        faults.dropResponses(given(request));
         break;
       case "delayCalls":
         faults.delayCalls(given(request));
@@ -80,8 +80,8 @@ export async function injectFault(text: string, faults: FaultTarget): Promise<Re
         break;
     }
   } catch (error) {
-    if (error instanceof TypeError) return answerError(400, error.message);
+    if (error instanceof TypeError) return respondError(400, error.message);
     throw error;
   }
-  return answerJson({ ok: true, fault: request.fault });
+  return respondJson({ ok: true, fault: request.fault });
 }

@@ -8,7 +8,7 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-/** Requests larger than this are answered 413: no event, batch or step comes near it. */
+/** Requests larger than this get a 413: no event, batch or step comes near it. */
 const maxRequestBytes = 64 * 1024 * 1024;
 
 async function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
@@ -24,12 +24,12 @@ async function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
 
 async function serve(
   message: IncomingMessage,
-  response: ServerResponse,
+  outgoing: ServerResponse,
   router: Router,
 ): Promise<void> {
   const body = await readBody(message);
   if (body === undefined) {
-    response.writeHead(413, { connection: "close" }).end();
+    outgoing.writeHead(413, { connection: "close" }).end();
     return;
   }
   const headers = new Headers();
@@ -38,15 +38,15 @@ async function serve(
   }
   const method = message.method ?? "GET";
   const hasBody = method !== "GET" && method !== "HEAD";
-  const answer = await router(
+  const response = await router(
     new Request(`http://${headers.get("host") ?? "localhost"}${message.url ?? "/"}`, {
       method,
       headers,
       ...(hasBody ? { body: new Uint8Array(body) } : {}),
     }),
   );
-  response.writeHead(answer.status, Object.fromEntries(answer.headers));
-  response.end(Buffer.from(await answer.arrayBuffer()));
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers));
+  outgoing.end(Buffer.from(await response.arrayBuffer()));
 }
 
 /** Serves a router over HTTP; port 0 takes a free one. */

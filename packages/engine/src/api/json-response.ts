@@ -1,20 +1,20 @@
-/** Headers of every answer: what the SDK takes for a development server. */
+/** Headers of every response: what the SDK takes for a development server. */
 const serverHeaders = {
   "content-type": "application/json",
   "x-inngest-server-kind": "dev",
 } as const;
 
-/** A JSON answer. */
-export function answerJson(value: unknown, status = 200): Response {
+/** Returns a value as a JSON response. */
+export function respondJson(value: unknown, status = 200): Response {
   return new Response(JSON.stringify(value), { status, headers: serverHeaders });
 }
 
-/** An answer of the runs API: the value under `data`, with the time it was read. */
-export function answerData(data: unknown, nowMs: number): Response {
-  return answerJson({ data, metadata: { fetched_at: new Date(nowMs).toISOString() } });
+/** Returns a response of the runs API: the value under `data`, with the time it was read. */
+export function respondData(data: unknown, nowMs: number): Response {
+  return respondJson({ data, metadata: { fetched_at: new Date(nowMs).toISOString() } });
 }
 
-/** A refusal of the runs API. */
-export function answerError(status: number, error: string, data: unknown = null): Response {
-  return answerJson({ error, data, status }, status);
+/** Returns an error response of the runs API. */
+export function respondError(status: number, error: string, data: unknown = null): Response {
+  return respondJson({ error, data, status }, status);
 }

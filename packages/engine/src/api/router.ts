@@ -3,7 +3,7 @@ import { type EngineEvent, internalDataKey, internalEvents } from "../event/even
 import type { Explanation } from "../engine-view.ts";
 import type { Intake } from "../event/intake.ts";
 import { isObject, parseJson } from "../json.ts";
-import { answerError, answerJson } from "./json-response.ts";
+import { respondError, respondJson } from "./json-response.ts";
 import { createCancellations } from "./cancellations-api.ts";
 import { registerApp, removeApp, showInfo } from "./dev-api.ts";
 import { receiveEvents } from "./event-api.ts";
@@ -37,7 +37,7 @@ export interface RouterDeps extends RunsApiDeps {
 type Params = readonly string[];
 type Route = (request: InboundRequest, url: URL, params: Params) => Response | Promise<Response>;
 
-/** Answers a request to the engine, as the real server's HTTP interface does. */
+/** Responds to a request to the engine, as the real server's HTTP interface does. */
 export type Router = (request: InboundRequest) => Promise<Response>;
 
 /** Creates the engine's {@link Router}. */
@@ -47,7 +47,7 @@ export function createRouter(deps: RouterDeps): Router {
 
   async function invoke(request: InboundRequest, slug: string): Promise<Response> {
     const body = parseJson(await request.text());
-    if (!isObject(body)) return answerError(400, "Unable to read post data request");
+    if (!isObject(body)) return respondError(400, "Unable to read post data request");
     const data = isObject(body["data"]) ? body["data"] : {};
     const event: EngineEvent = {
       id: deps.nextId(),
@@ -56,7 +56,7 @@ export function createRouter(deps: RouterDeps): Router {
       ts: now(),
       user: {},
     };
-    return answerJson({ id: deps.intake.publish(event).internalId, status: 200 });
+    return respondJson({ id: deps.intake.publish(event).internalId, status: 200 });
   }
 
   const routes: readonly (readonly [string, RegExp, Route])[] = [
@@ -76,7 +76,7 @@ export function createRouter(deps: RouterDeps): Router {
       /^\/fn\/remove$/,
       (_request, url) => removeApp(url.searchParams.get("url") ?? "", deps),
     ],
-    ["GET", /^\/health$/, () => answerJson({ status: 200, message: "OK" })],
+    ["GET", /^\/health$/, () => respondJson({ status: 200, message: "OK" })],
     ["GET", /^\/dev$/, () => showInfo(deps)],
     ["GET", /^\/v1\/events$/, (_request, url) => listEvents(url.searchParams, deps)],
     ["GET", /^\/v1\/events\/([^/]+)$/, (_request, _url, [id = ""]) => showEvent(id, deps)],
@@ -103,7 +103,7 @@ export function createRouter(deps: RouterDeps): Router {
     [
       "GET",
       /^\/dev\/explain\/([^/]+)$/,
-      (_request, _url, [id = ""]) => answerJson(deps.explain(decodeURIComponent(id))),
+      (_request, _url, [id = ""]) => respondJson(deps.explain(decodeURIComponent(id))),
     ],
     ["POST", /^\/dev\/faults$/, async (request) => injectFault(await request.text(), deps.faults)],
     ["POST", /^\/v1\/signals$/, async (request) => receiveSignal(await request.text(), deps)],
@@ -123,10 +123,10 @@ export function createRouter(deps: RouterDeps): Router {
         const match = pattern.exec(url.pathname);
         if (match !== null) return await route(request, url, match.slice(1));
       }
-      return answerError(404, `No such page: ${request.method} ${url.pathname}`);
+      return respondError(404, `No such page: ${request.method} ${url.pathname}`);
     } catch (error) {
       journal.record("error", "engine.fault", { path: url.pathname, error: String(error) });
-      return answerError(500, "Something went wrong.  Please try again");
+      return respondError(500, "Something went wrong.  Please try again");
     }
   };
 }

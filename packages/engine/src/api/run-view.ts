@@ -1,4 +1,4 @@
-import type { StoredEvent } from "../event/event-log.ts";
+import type { StoredEvent } from "../event/event.ts";
 import { accountId, environmentId } from "../identity.ts";
 import type { Run } from "../run/run.ts";
 

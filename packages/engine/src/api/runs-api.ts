@@ -6,26 +6,28 @@ import { CheckpointRefusedError, type CheckpointReport, acceptCheckpoint } from 
 import type { Executor } from "../executor.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import type { RunStore } from "../run/run-store.ts";
-import type { Waiter } from "../step/wait-resolver.ts";
+import type { DecisionLog } from "../schedule/decision-log.ts";
+import type { WaitResolver } from "../step/wait-resolver.ts";
 import type { Journal } from "../journal.ts";
-import { answerData, answerError, answerJson } from "./json-response.ts";
+import { respondData, respondError, respondJson } from "./json-response.ts";
 import { viewEvent, viewRun } from "./run-view.ts";
 
 /** What the runs API reads and does. */
 export interface RunsApiDeps {
   readonly apps: AppRegistry;
   readonly log: EventLog;
+  readonly decisions: DecisionLog;
   readonly runs: RunStore;
   readonly executor: Executor;
   readonly finalizer: Finalizer;
-  readonly waiter: Waiter;
+  readonly waitResolver: WaitResolver;
   readonly journal: Journal;
   readonly now: () => number;
 }
 
 const ulid = /^[0-9A-HJKMNP-TV-Z]{26}$/i;
 
-/** Answers `GET /v1/events`: the newest first. */
+/** Serves `GET /v1/events`: the newest first. */
 export function listEvents(query: URLSearchParams, deps: RunsApiDeps): Response {
   const limit = Math.min(Math.max(Number(query.get("limit") ?? "20") || 20, 1), 100);
   const name = query.get("name");
@@ -34,59 +36,58 @@ export function listEvents(query: URLSearchParams, deps: RunsApiDeps): Response 
     .toReversed()
     .filter((stored) => name === null || stored.event.name === name)
     .slice(0, limit);
-  return answerData(found.map(viewEvent), deps.now());
+  return respondData(found.map(viewEvent), deps.now());
 }
 
-/** Answers `GET /v1/events/:id`; an unknown event is null, as on the real server. */
+/** Serves `GET /v1/events/:id`; an unknown event is null, as on the real server. */
 export function showEvent(id: string, deps: RunsApiDeps): Response {
-  if (!ulid.test(id)) return answerError(400, `Invalid event ID: ${id}`);
+  if (!ulid.test(id)) return respondError(400, `Invalid event ID: ${id}`);
   const stored = deps.log.find(id.toUpperCase());
-  return answerData(stored === undefined ? null : viewEvent(stored), deps.now());
+  return respondData(stored === undefined ? null : viewEvent(stored), deps.now());
 }
 
-/** Answers `GET /v1/events/:id/runs`. */
+/** Serves `GET /v1/events/:id/runs`. */
 export function listEventRuns(id: string, deps: RunsApiDeps): Response {
-  if (!ulid.test(id)) return answerError(400, `Invalid event ID: ${id}`);
-  const runs = deps.log.find(id.toUpperCase())?.runs ?? [];
-  return answerData(runs.map(viewRun), deps.now());
+  if (!ulid.test(id)) return respondError(400, `Invalid event ID: ${id}`);
+  return respondData(deps.decisions.runsOf(id.toUpperCase()).map(viewRun), deps.now());
 }
 
-/** Answers `GET /v1/runs/:id`. */
+/** Serves `GET /v1/runs/:id`. */
 export function showRun(id: string, deps: RunsApiDeps): Response {
-  if (!ulid.test(id)) return answerError(400, `Invalid run ID: ${id}`);
+  if (!ulid.test(id)) return respondError(400, `Invalid run ID: ${id}`);
   const run = deps.runs.find(id.toUpperCase());
   return run === undefined
-    ? answerError(500, `Unable to load function run: ${id}`)
-    : answerData(viewRun(run), deps.now());
+    ? respondError(500, `Unable to load function run: ${id}`)
+    : respondData(viewRun(run), deps.now());
 }
 
-/** Answers `DELETE /v1/runs/:id`: cancels the run. */
+/** Serves `DELETE /v1/runs/:id`: cancels the run. */
 export function cancelRun(id: string, deps: RunsApiDeps): Response {
-  if (!ulid.test(id)) return answerError(400, `Invalid run ID: ${id}`);
+  if (!ulid.test(id)) return respondError(400, `Invalid run ID: ${id}`);
   const run = deps.runs.find(id.toUpperCase());
-  if (run === undefined) return answerError(404, `Unable to load function run: ${id}`);
+  if (run === undefined) return respondError(404, `Unable to load function run: ${id}`);
   deps.finalizer.finalize(run, { status: "Cancelled", reason: "cancelled through the API" });
   return new Response(null, { status: 200 });
 }
 
-/** Answers `GET /v0/runs/:id/actions`: the memoised steps of a run whose state is large. */
+/** Serves `GET /v0/runs/:id/actions`: the memoised steps of a run whose state is large. */
 export function listSteps(id: string, deps: RunsApiDeps): Response {
   const run = deps.runs.find(id);
-  return run === undefined ? answerError(404, "run not found") : answerJson(memoizedSteps(run));
+  return run === undefined ? respondError(404, "run not found") : respondJson(memoizedSteps(run));
 }
 
-/** Answers `GET /v0/runs/:id/batch`: the events of a run. */
+/** Serves `GET /v0/runs/:id/batch`: the events of a run. */
 export function listBatch(id: string, deps: RunsApiDeps): Response {
   const run = deps.runs.find(id);
-  if (run === undefined) return answerError(404, "run not found");
-  return answerJson(run.events.map((stored) => stored.event));
+  if (run === undefined) return respondError(404, "run not found");
+  return respondJson(run.events.map((stored) => stored.event));
 }
 
-/** Answers `POST /v1/checkpoint/:id/async`: takes in steps that ran within a request. */
+/** Serves `POST /v1/checkpoint/:id/async`: takes in steps that ran within a request. */
 export function checkpoint(id: string, text: string, deps: RunsApiDeps): Response {
   const body = parseJson(text);
   if (!isObject(body) || !Array.isArray(body["steps"])) {
-    return answerError(400, "invalid request body");
+    return respondError(400, "invalid request body");
   }
   const generation = body["generation_id"];
   const report: CheckpointReport = {
@@ -100,27 +101,27 @@ export function checkpoint(id: string, text: string, deps: RunsApiDeps): Respons
     return new Response(null, { status: 200, headers: { "x-inngest-server-kind": "dev" } });
   } catch (error) {
     if (!(error instanceof CheckpointRefusedError)) throw error;
-    return answerError(error.status, error.message, { run_id: id });
+    return respondError(error.status, error.message, { run_id: id });
   }
 }
 
-/** Answers `POST /v1/signals`. */
+/** Serves `POST /v1/signals`. */
 export function receiveSignal(text: string, deps: RunsApiDeps): Response {
   const body = parseJson(text);
-  if (!isObject(body)) return answerError(400, "Invalid signal data");
+  if (!isObject(body)) return respondError(400, "Invalid signal data");
   const signal = typeof body["signal"] === "string" ? body["signal"] : "";
-  if (signal === "") return answerError(500, "Failed to receive signal");
-  const run = deps.waiter.onSignal(signal, body["data"] ?? null);
+  if (signal === "") return respondError(500, "Failed to receive signal");
+  const run = deps.waitResolver.onSignal(signal, body["data"] ?? null);
   return run === undefined
-    ? answerError(404, "No signal found")
-    : answerData({ run_id: run.id }, deps.now());
+    ? respondError(404, "No signal found")
+    : respondData({ run_id: run.id }, deps.now());
 }
 
-/** Answers `GET /v1/apps/:app/functions`. */
+/** Serves `GET /v1/apps/:app/functions`. */
 export function listFunctions(appName: string, deps: RunsApiDeps): Response {
   const app = deps.apps.apps().find((candidate) => candidate.name === appName);
-  if (app === undefined) return answerError(404, "App not found");
-  return answerData(
+  if (app === undefined) return respondError(404, "App not found");
+  return respondData(
     app.functions.map((fn) => fn.source),
     deps.now(),
   );

@@ -1,32 +1,14 @@
 import { matchingPatterns } from "../event/event.ts";
-import { canonicalJson, type JsonObject } from "../json.ts";
-import { type FunctionConfig, FunctionRefusedError, parseFunction } from "./function-config.ts";
-
-/** An app that synced its functions. */
-export interface App {
-  readonly name: string;
-  /** Its serve endpoint, without `fnId` and `stepId`. */
-  readonly url: string;
-  readonly sdk: string;
-  readonly framework: string;
-  readonly functions: readonly FunctionConfig[];
-  /** What the last registration said, to tell a repeated one from a changed one. */
-  readonly checksum: string;
-}
-
-/** A registration as the SDK posts it. */
-export interface Registration {
-  readonly url: string;
-  readonly appName: string;
-  readonly sdk: string;
-  readonly framework: string;
-  readonly functions: readonly JsonObject[];
-}
+import { canonicalJson } from "../json.ts";
+import type { App } from "./app.ts";
+import { type FunctionConfig, FunctionRefusedError } from "./function-config.ts";
+import { parseFunction } from "./function-parser.ts";
+import type { Registration } from "./registration.ts";
 
 /** The apps and functions that the engine knows. */
 export interface AppRegistry {
   /**
-   * Takes in a registration; `modified` is false when the app said the same before.
+   * Registers an app, or replaces it; `modified` is false when the app said the same before.
    *
    * @throws FunctionRefusedError when a function is invalid; the app then stays as it was.
    */

@@ -13,12 +13,12 @@ const fn = (fields: Record<string, unknown>) => ({
 function setup() {
   const engine = createEngine({ clock: virtualClock() });
   const register = async (body: unknown) => {
-    const answer = await engine.fetch(`${engine.url}/fn/register`, {
+    const response = await engine.fetch(`${engine.url}/fn/register`, {
       method: "POST",
       body: typeof body === "string" ? body : JSON.stringify(body),
     });
-    const json: unknown = await answer.json();
-    return { status: answer.status, json };
+    const json: unknown = await response.json();
+    return { status: response.status, json };
   };
   const app = (...functions: unknown[]) => ({
     appName: "app",
@@ -96,8 +96,8 @@ describe("registration", () => {
       () => Response.json([], { headers: { "x-inngest-sync-kind": "in_band" } }),
       /unreadable registration/,
     ],
-  ])("refuses a handler that answers %s", async (_what, answer, message) => {
+  ])("refuses a handler that answers %s", async (_what, handler, message) => {
     const { engine } = setup();
-    await expect(engine.register(answer)).rejects.toThrow(message);
+    await expect(engine.register(handler)).rejects.toThrow(message);
   });
 });

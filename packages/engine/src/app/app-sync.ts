@@ -1,14 +1,14 @@
 import type { Journal } from "../journal.ts";
 import { isObject, parseJson } from "../json.ts";
 import { signBody } from "../transport/signature.ts";
-import { type AppAnswer, type Transport, TransportError } from "../transport/transport.ts";
+import { type AppResponse, type Transport, TransportError } from "../transport/transport.ts";
 import type { AppRegistry } from "./app-registry.ts";
 import { FunctionRefusedError } from "./function-config.ts";
 import { readRegistration } from "./registration.ts";
 
 /** Syncs apps from the engine's side. */
 export interface AppSync {
-  /** Asks an app for its functions once; answers what went wrong, if anything. */
+  /** Asks an app for its functions once; returns what went wrong, if anything. */
   sync(url: string): Promise<string | undefined>;
   /** Syncs again and again until `stop`: until the app is up, and whenever it has changed. */
   watch(url: string): void;
@@ -31,7 +31,7 @@ export function createAppSync(deps: {
   const problems = new Map<string, string>();
   const stopping = new AbortController();
 
-  async function ask(url: string): Promise<AppAnswer> {
+  async function ask(url: string): Promise<AppResponse> {
     const body = { url };
     return transport.send({
       method: "PUT",
@@ -49,14 +49,14 @@ export function createAppSync(deps: {
     });
   }
 
-  function takeIn(url: string, answer: AppAnswer): string | undefined {
-    const body = parseJson(answer.body);
-    if (answer.status !== 200) {
+  function takeIn(url: string, response: AppResponse): string | undefined {
+    const body = parseJson(response.body);
+    if (response.status !== 200) {
       const message = isObject(body) ? (body["message"] ?? body["error"]) : undefined;
-      return `answered HTTP ${answer.status}${typeof message === "string" ? `: ${message}` : ""}`;
+      return `answered HTTP ${response.status}${typeof message === "string" ? `: ${message}` : ""}`;
     }
     // Out of band, the app has registered by itself.
-    if (answer.headers.get("x-inngest-sync-kind") !== "in_band") {
+    if (response.headers.get("x-inngest-sync-kind") !== "in_band") {
       return isObject(body) && "message" in body
         ? undefined
         : "did not answer as an Inngest serve endpoint";

@@ -19,7 +19,7 @@ export function checkCron(expression: string): boolean {
   }
 }
 
-/** The first tick after `fromMs`, in milliseconds; `undefined` when there is none. */
+/** Returns the first tick after `fromMs`, in milliseconds; `undefined` when there is none. */
 export function nextCronTickMs(expression: string, fromMs: number): number | undefined {
   return open(expression).nextRun(new Date(fromMs))?.getTime();
 }

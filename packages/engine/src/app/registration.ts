@@ -1,5 +1,14 @@
 import { z } from "zod";
-import type { Registration } from "./app-registry.ts";
+import type { JsonObject } from "../json.ts";
+
+/** A registration as the SDK posts it. */
+export interface Registration {
+  readonly url: string;
+  readonly appName: string;
+  readonly sdk: string;
+  readonly framework: string;
+  readonly functions: readonly JsonObject[];
+}
 
 const registrationSchema = z.object({
   url: z.string(),

@@ -13,14 +13,14 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((engine) => engine.close()));
 });
 
-/** An app that registers one function without retries but one, and answers calls as told. */
-function setup(answer: (call: number) => Response | Promise<Response>) {
+/** An app that registers one function without retries but one, and responds to calls as told. */
+function setup(respond: (call: number) => Response | Promise<Response>) {
   let calls = 0;
   const log: string[] = [];
   const handler: Handler = async (request) => {
     if (request.method === "POST") {
       calls += 1;
-      return answer(calls);
+      return respond(calls);
     }
     const body = {
       app_id: "bad",
@@ -89,8 +89,8 @@ describe("an app that misbehaves", () => {
       },
       { name: "Error", message: /socket gone/ },
     ],
-  ])("is tried again and then fails the run: %s", async (_what, answer, error) => {
-    const { engine, log, calls } = setup(answer);
+  ])("is tried again and then fails the run: %s", async (_what, respond, error) => {
+    const { engine, log, calls } = setup(respond);
     await engine.send({ name: "a" });
     await engine.advance("10m");
     expect(calls()).toBe(2);

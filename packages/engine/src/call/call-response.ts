@@ -1,5 +1,5 @@
 import { type Json, type JsonObject, isObject, parseJson, textOf } from "../json.ts";
-import { type AppAnswer, maxAnswerBytes } from "../transport/transport.ts";
+import { type AppResponse, maxResponseBytes } from "../transport/transport.ts";
 import type { StandardError } from "../run/run-error.ts";
 
 /** One thing that the app's function wants next, or has done. */
@@ -13,8 +13,8 @@ export interface Opcode {
   readonly error: JsonObject | undefined;
 }
 
-/** What an app's answer to a call request says. */
-export type CallAnswer =
+/** What an app's response to a call request says. */
+export type CallResponse =
   | {
       readonly kind: "ops";
       readonly ops: readonly Opcode[];
@@ -26,7 +26,7 @@ export type CallAnswer =
   | {
       readonly kind: "error";
       readonly message: string;
-      /** What the function answered with, if anything. */
+      /** What the function responded with, if anything. */
       readonly output: Json | undefined;
       /** The server's own account of the failure, where the app gave none. */
       readonly error: StandardError | undefined;
@@ -39,19 +39,19 @@ const maxRetryMs = 86_400_000;
 const minRetryMs = 1_000;
 const maxStepBytes = 4 * 1024 * 1024;
 
-/** Reads an app's answer as the real server does. */
-export function readCallAnswer(
-  answer: AppAnswer,
+/** Reads an app's response as the real server does. */
+export function readCallResponse(
+  response: AppResponse,
   nowMs: number,
   fromMachine: (ms: number) => number,
-): CallAnswer {
-  const unwrapped = answer.status === 201 ? unwrapStream(answer) : answer;
+): CallResponse {
+  const unwrapped = response.status === 201 ? unwrapStream(response) : response;
   if (unwrapped === undefined) return failure("error parsing stream", undefined);
   const { status, headers, body } = unwrapped;
   const isSdk = (headers.get("x-inngest-sdk") ?? "") !== "";
   const isFinal = headers.get("x-inngest-no-retry") === "true";
   const retryAtMs = readRetryAfter(headers.get("retry-after"), nowMs, fromMachine);
-  if (body.length > maxAnswerBytes) {
+  if (body.length > maxResponseBytes) {
     return failure("output_too_large", {
       error: "output_too_large: Your function's response body exceeds the maximum size limit",
       name: "output_too_large",
@@ -87,8 +87,8 @@ export function readCallAnswer(
   return { kind: "result", output };
 }
 
-/** An answer that stands for no usable answer at all; it is tried again. */
-export function failure(message: string, error: StandardError | undefined): CallAnswer {
+/** The response that stands for no usable one; the call is tried again. */
+export function failure(message: string, error: StandardError | undefined): CallResponse {
   return {
     kind: "error",
     message,
@@ -113,11 +113,11 @@ function upstreamError(status: number, body: string, contentType: string | null)
   return { error: message, name: "Server returned a fatal error", message, stack };
 }
 
-/** An answer that was streamed: its true status, headers and body stand in the body. */
-function unwrapStream(answer: AppAnswer): AppAnswer | undefined {
-  const stream = parseJson(answer.body);
+/** A response that was streamed: its true status, headers and body stand in the body. */
+function unwrapStream(response: AppResponse): AppResponse | undefined {
+  const stream = parseJson(response.body);
   if (!isObject(stream) || typeof stream["status"] !== "number") return undefined;
-  const headers = new Headers(answer.headers);
+  const headers = new Headers(response.headers);
   if (isObject(stream["headers"])) {
     for (const [name, value] of Object.entries(stream["headers"]))
       headers.set(name, textOf(value) ?? JSON.stringify(value));
@@ -161,7 +161,7 @@ function readOps(
   requestVersion: number,
   isFinal: boolean,
   retryAtMs: number | undefined,
-): CallAnswer {
+): CallResponse {
   const value = parseJson(body);
   if (body.trim() === "") return failure("no response data", undefined);
   if (!Array.isArray(value) && !isObject(value)) {
@@ -194,7 +194,7 @@ function checkSizes(op: Opcode): string | undefined {
     : undefined;
 }
 
-/** Reads one opcode; `undefined` when it is none. */
+/** Reads one opcode; returns `undefined` for what is no opcode. */
 export function readOpcode(value: Json): Opcode | undefined {
   if (!isObject(value) || typeof value["op"] !== "string") return undefined;
   const id = typeof value["id"] === "string" ? value["id"] : "";

@@ -61,12 +61,12 @@ Fault and explain ask an engine that runs:
 
       --engine <url>     where it listens (http://127.0.0.1:8288)
 
-Faults: duplicateEvents [--name], reorderEvents --within <time>, dropAnswers, callTwice,
+Faults: duplicateEvents [--name], reorderEvents --within <time>, dropResponses, callTwice,
 delayCalls --by <time>, refuseEvents --for <time> [--status], restart, clear.
 
-      --times <number>   how often it strikes (once)
-      --function <id>    strikes calls of this function only, <app>-<function>
-      --step <name>      strikes calls that run this step only
+      --times <number>   how many events or calls it meets (1; reorderEvents 2)
+      --function <id>    meets calls of this function only, <app>-<function>
+      --step <name>      meets calls that run this step only
 `;
 
 function readNumber(text: string | undefined, name: string, fallback: number): number {
@@ -99,7 +99,7 @@ export function readArguments(args: readonly string[]): Arguments {
   if (!isRemote) return readDev(values);
   if (subject === undefined || rest.length > 0) {
     throw new ArgumentError(
-      command === "fault" ? "name one fault: fault dropAnswers" : "name one event: explain <id>",
+      command === "fault" ? "name one fault: fault dropResponses" : "name one event: explain <id>",
     );
   }
   const engineUrl = readUrl(values.engine ?? "http://127.0.0.1:8288", "engine");

@@ -26,8 +26,8 @@ describe("evenkeel-engine", () => {
       url = entry.url ?? "";
       break;
     }
-    const answer = await fetch(`${url}/health`);
-    expect(answer.status).toBe(200);
+    const response = await fetch(`${url}/health`);
+    expect(response.status).toBe(200);
     child.kill("SIGTERM");
     const [code] = await once(child, "exit");
     expect(code).toBe(0);
@@ -90,7 +90,7 @@ describe("readArguments", () => {
     });
   });
 
-  it("reads a fault and what it strikes", () => {
+  it("reads a fault and what it meets", () => {
     const args = ["fault", "delayCalls", "--by", "5s", "--times", "3", "--function", "app-f"];
     expect(readArguments([...args, "--engine", "localhost:9000"])).toEqual({
       command: "fault",

@@ -7,21 +7,21 @@ export class RemoteError extends Error {
 }
 
 async function ask(url: string, init: RequestInit): Promise<Json> {
-  let answer: Response;
+  let response: Response;
   try {
-    answer = await fetch(url, init);
+    response = await fetch(url, init);
   } catch (cause) {
     throw new RemoteError(`no engine answers at ${new URL(url).origin}; name one with --engine.`, {
       cause,
     });
   }
-  const body = parseJson(await answer.text()) ?? null;
-  if (answer.ok) return body;
+  const body = parseJson(await response.text()) ?? null;
+  if (response.ok) return body;
   const reason = isObject(body) ? textOf(body["error"]) : undefined;
-  throw new RemoteError(reason ?? `the engine answered HTTP ${answer.status}`);
+  throw new RemoteError(reason ?? `the engine answered HTTP ${response.status}`);
 }
 
-/** Injects a fault into a running engine; answers what to print. */
+/** Injects a fault into a running engine; returns what to print. */
 export async function injectFault(options: FaultArguments): Promise<string> {
   await ask(`${options.engineUrl.replace(/\/$/, "")}/dev/faults`, {
     method: "POST",
@@ -30,7 +30,7 @@ export async function injectFault(options: FaultArguments): Promise<string> {
   return `injected ${options.request["fault"]}\n`;
 }
 
-/** Asks a running engine why each function ran or did not for an event; answers what to print. */
+/** Asks a running engine why each function ran or did not for an event; returns what to print. */
 export async function explainEvent(options: ExplainArguments): Promise<string> {
   const path = `/dev/explain/${encodeURIComponent(options.eventId)}`;
   const found = await ask(`${options.engineUrl.replace(/\/$/, "")}${path}`, { method: "GET" });

@@ -1,10 +1,13 @@
 import type { Scenario } from "./scenario.ts";
 import { apiScenarios } from "./scenarios/api-scenarios.ts";
 import { appScenarios } from "./scenarios/app-scenarios.ts";
+import { concurrencyScenarios } from "./scenarios/concurrency-scenarios.ts";
 import { eventScenarios } from "./scenarios/event-scenarios.ts";
+import { exclusionScenarios } from "./scenarios/exclusion-scenarios.ts";
 import { failureScenarios } from "./scenarios/failure-scenarios.ts";
-import { flowScenarios } from "./scenarios/flow-scenarios.ts";
+import { groupingScenarios } from "./scenarios/grouping-scenarios.ts";
 import { parallelScenarios } from "./scenarios/parallel-scenarios.ts";
+import { rateScenarios } from "./scenarios/rate-scenarios.ts";
 import { stepScenarios } from "./scenarios/step-scenarios.ts";
 import { triggerScenarios } from "./scenarios/trigger-scenarios.ts";
 import { waitScenarios } from "./scenarios/wait-scenarios.ts";
@@ -16,7 +19,12 @@ const topics: Readonly<Record<string, readonly Scenario[]>> = {
   waits: waitScenarios,
   "parallel steps": parallelScenarios,
   failures: failureScenarios,
-  "flow control": flowScenarios,
+  "flow control": [
+    ...concurrencyScenarios,
+    ...rateScenarios,
+    ...groupingScenarios,
+    ...exclusionScenarios,
+  ],
   apps: appScenarios,
   "HTTP interface": apiScenarios,
 };

@@ -3,7 +3,7 @@ import type { Handler } from "../transport/transport.ts";
 
 /** Serves apps over HTTP, each under its own path. */
 export interface AppServer {
-  /** Answers the app's serve endpoint. */
+  /** Serves the app's endpoint. */
   add(appId: string, handler: Handler): string;
   close(): Promise<void>;
 }
@@ -12,7 +12,7 @@ export interface AppServer {
 export async function createAppServer(): Promise<AppServer> {
   const handlers = new Map<string, Handler>();
 
-  async function answer(message: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function serveRequest(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(message.url ?? "/", `http://${message.headers.host ?? "localhost"}`);
     const handler = handlers.get(url.pathname.split("/")[1] ?? "");
     const chunks: Buffer[] = [];
@@ -35,7 +35,7 @@ export async function createAppServer(): Promise<AppServer> {
   }
 
   const server: Server = createServer((message, response) => {
-    answer(message, response).catch(() => message.socket.destroy());
+    serveRequest(message, response).catch(() => message.socket.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();

@@ -19,10 +19,10 @@ export function createEngineHost(): ConformanceHost {
       const deadlineMs = engine.now() + withinMs;
       for (;;) {
         await engine.settled();
-        const answer = await check();
-        if (answer !== undefined) return answer;
+        const found = await check();
+        if (found !== undefined) return found;
         if (engine.now() >= deadlineMs) {
-          throw new ConformanceTimeoutError(`no answer within ${withinMs} ms of virtual time`);
+          throw new ConformanceTimeoutError(`nothing within ${withinMs} ms of virtual time`);
         }
         await engine.advance(stepMs);
       }

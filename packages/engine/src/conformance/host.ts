@@ -12,17 +12,17 @@ export interface ConformanceHost {
   now(): number;
   /** Lets time pass: really, or virtually. */
   pass(ms: number): Promise<void>;
-  /** Asks until there is an answer, letting time pass between. Throws after `withinMs`. */
-  until<Answer>(
-    check: () => Promise<Answer | undefined> | Answer | undefined,
+  /** Asks until there is something, letting time pass between. Throws after `withinMs`. */
+  until<Found>(
+    check: () => Promise<Found | undefined> | Found | undefined,
     withinMs: number,
-  ): Promise<Answer>;
+  ): Promise<Found>;
   /** Keeps a function busy for a moment, so that others may overlap with it. */
   work(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** What a host throws when an awaited answer does not come. */
+/** What a host throws when an awaited result does not come. */
 export class ConformanceTimeoutError extends Error {
   override readonly name = "ConformanceTimeoutError";
 }

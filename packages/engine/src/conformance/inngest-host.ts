@@ -78,8 +78,8 @@ export async function startInngestHost(
     baseUrl,
     fetch,
     async serve(appId, handler) {
-      const answer = await fetch(apps.add(appId, handler), { method: "PUT" });
-      if (!answer.ok) throw new Error(`the app did not sync: ${await answer.text()}`);
+      const response = await fetch(apps.add(appId, handler), { method: "PUT" });
+      if (!response.ok) throw new Error(`the app did not sync: ${await response.text()}`);
     },
     now: () => Date.now(),
     async pass(ms) {
@@ -89,10 +89,10 @@ export async function startInngestHost(
       // A busy machine shows what happened late; what must not happen is asked after `pass`.
       const deadlineMs = Date.now() + withinMs + 60_000;
       for (;;) {
-        const answer = await check();
-        if (answer !== undefined) return answer;
+        const found = await check();
+        if (found !== undefined) return found;
         if (Date.now() >= deadlineMs) {
-          throw new ConformanceTimeoutError(`no answer within ${withinMs} ms`);
+          throw new ConformanceTimeoutError(`nothing within ${withinMs} ms`);
         }
         await sleep(50);
       }
@@ -108,8 +108,8 @@ export async function startInngestHost(
   };
   await host.until(async () => {
     if (child.exitCode !== null) throw new Error(`${binary.command} exited with ${child.exitCode}`);
-    const answer = await fetch(`${baseUrl}/health`).catch(() => undefined);
-    return answer?.ok === true ? true : undefined;
+    const response = await fetch(`${baseUrl}/health`).catch(() => undefined);
+    return response?.ok === true ? true : undefined;
   }, 60_000);
   return host;
 }

@@ -15,10 +15,10 @@ export const sdkHeaders: Readonly<Record<string, string>> = {
   "x-inngest-req-version": "2",
 };
 
-/** Serves one function `f`, triggered by the scenario's event `a`, that answers calls as told. */
+/** Serves one function `f`, triggered by the scenario's event `a`, that responds to calls as told. */
 export async function serveRaw(
   t: ScenarioContext,
-  answer: (call: RawCall, index: number) => Response | Promise<Response>,
+  respond: (call: RawCall, index: number) => Response | Promise<Response>,
   options: { readonly retries?: number; readonly config?: Record<string, unknown> } = {},
 ): Promise<readonly RawCall[]> {
   const calls: RawCall[] = [];
@@ -29,7 +29,7 @@ export async function serveRaw(
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       const body = (await request.json()) as Record<string, unknown>;
       calls.push({ body, headers: request.headers, url });
-      return answer({ body, headers: request.headers, url }, calls.length);
+      return respond({ body, headers: request.headers, url }, calls.length);
     }
     const registration = {
       deployType: "ping",

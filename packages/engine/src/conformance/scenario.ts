@@ -27,7 +27,7 @@ export interface ScenarioContext {
   name(text: string): string;
   serve(functions: Functions): Promise<void>;
   serveHandler(handler: Handler): Promise<void>;
-  /** Sends events through the SDK; answers their internal ids. */
+  /** Sends events through the SDK; returns their internal ids. */
   send(event: SentEvent | SentEvent[]): Promise<string[]>;
   /** Asks the server's HTTP interface; the body is sent as JSON unless it is text. */
   ask(
@@ -69,10 +69,44 @@ export function scenario(name: string, run: Scenario["run"]): Scenario {
   return { name, run };
 }
 
+/** Makes `count` of the scenario's events `a`, each with the data that its index gives. */
+export function manyEvents(
+  t: ScenarioContext,
+  count: number,
+  data: (index: number) => Record<string, unknown>,
+): { name: string; data: Record<string, unknown> }[] {
+  return Array.from({ length: count }, (_value, index) => ({
+    name: t.name("a"),
+    data: data(index),
+  }));
+}
+
 const silent = { info() {}, warn() {}, error() {}, debug() {} };
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+async function askHost(
+  host: ConformanceHost,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; json: Record<string, unknown> }> {
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  const response = await host.fetch(`${host.baseUrl}${path}`, {
+    method,
+    headers: { "content-type": "application/json", ...headers },
+    ...(body === undefined ? {} : { body: text }),
+  });
+  const read = await response.text();
+  try {
+    const json: unknown = JSON.parse(read);
+    return { status: response.status, json: isRecord(json) ? json : { value: json } };
+  } catch {
+    return { status: response.status, json: { text: read } };
+  }
 }
 
 /** Creates a scenario's context; `isCheckpointing` is the SDK's default, `true`. */
@@ -94,31 +128,10 @@ export function createScenarioContext(
   let asked = 0;
   let isWatching = false;
 
-  async function ask(
-    method: string,
-    path: string,
-    body?: unknown,
-    headers: Record<string, string> = {},
-  ): Promise<{ status: number; json: Record<string, unknown> }> {
-    const text = typeof body === "string" ? body : JSON.stringify(body);
-    const answer = await host.fetch(`${host.baseUrl}${path}`, {
-      method,
-      headers: { "content-type": "application/json", ...headers },
-      ...(body === undefined ? {} : { body: text }),
-    });
-    const read = await answer.text();
-    try {
-      const json: unknown = JSON.parse(read);
-      return { status: answer.status, json: isRecord(json) ? json : { value: json } };
-    } catch {
-      return { status: answer.status, json: { text: read } };
-    }
-  }
-
-  /** Asks anew: the real server caches answers by their whole URL. */
+  /** Asks anew: the real server caches responses by their whole URL. */
   async function askAnew(path: string): Promise<unknown> {
     asked += 1;
-    const { json } = await ask("GET", `${path}?asked=${asked}`);
+    const { json } = await askHost(host, "GET", `${path}?asked=${asked}`);
     return json["data"];
   }
 
@@ -178,7 +191,7 @@ export function createScenarioContext(
     },
     serveHandler: (handler) => host.serve(id, handler),
     send: async (event) => (await client.send(event)).ids,
-    ask,
+    ask: (method, path, body, headers) => askHost(host, method, path, body, headers),
     runsOf,
     ended,
     async endedBy(eventId, act) {

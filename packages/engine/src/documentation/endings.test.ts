@@ -97,7 +97,9 @@ describe("errors and retries", () => {
     await engine.advance("1h");
     expect(at.map((ms) => ms - beganMs)).toEqual([0, 600_000]);
   });
+});
 
+describe("the end of a failed run", () => {
   it("calls onFailure when all tries are used up, with the error and the first event", async () => {
     const told: unknown[] = [];
     const { engine } = createSdkApp((inngest) => [

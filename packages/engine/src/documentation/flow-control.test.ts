@@ -186,7 +186,7 @@ describe("priority", () => {
     expect(order).toEqual([3, 1, 2]);
   });
 
-  it("holds a run of negative priority back by as many seconds", async () => {
+  it("delays a run of negative priority by as many seconds", async () => {
     const { engine, order } = record("event.data.plan == 'free' ? -60 : 0");
     await engine.send([asked({ n: 1, plan: "free" }), asked({ n: 2 })]);
     await engine.advance("59s");

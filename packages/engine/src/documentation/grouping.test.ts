@@ -23,7 +23,7 @@ describe("debounce", () => {
     expect(engine.runs().map((run) => run.output)).toEqual([3, 4]);
   });
 
-  it("starts at the time-out with the latest event while events go on", async () => {
+  it("starts at the time-out with the latest event while events keep coming", async () => {
     const { engine } = createSdkApp((inngest, engine) => [
       inngest.createFunction(
         { id: "f", triggers, debounce: { period: "5m", timeout: "10m" } },

@@ -178,7 +178,7 @@ describe("step.invoke", () => {
 });
 
 describe("parallel steps", () => {
-  it("runs steps beside each other and goes on with all results", async () => {
+  it("runs steps beside each other and continues with all results", async () => {
     const { engine } = createSdkApp((inngest) => [
       inngest.createFunction({ id: "f", triggers }, async ({ step }) => {
         const [mail, update] = await Promise.all([

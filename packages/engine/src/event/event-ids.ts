@@ -49,7 +49,7 @@ function encode(value: bigint, length: number): string {
 
 /**
  * The ULID that an event gets from the seed a sender puts on its request (`<milliseconds>,<base64>`):
- * the same request sent again gives the same ids. `undefined` for a seed that is none.
+ * the same request sent again gives the same ids. Returns `undefined` for what is no seed.
  */
 function seededId(seed: string | undefined, index: number): string | undefined {
   const [millisText, entropyText, ...rest] = (seed ?? "").split(",");

@@ -14,6 +14,16 @@ export interface EngineEvent {
   readonly meta?: JsonObject;
 }
 
+/** A received event. What became of it stands in the decision log, under its internal id. */
+export interface StoredEvent {
+  /** The engine's id, a ULID: what the event API returns and the runs API asks for. */
+  readonly internalId: string;
+  /** 1 for the first event this engine received. */
+  readonly ordinal: number;
+  readonly receivedAtMs: number;
+  readonly event: EngineEvent;
+}
+
 /** What a sender gives: the name, and whatever else it wants to. */
 export interface EventInput {
   readonly name: string;
@@ -36,7 +46,7 @@ export const internalEvents = {
 /** The key under which the server keeps its own data in an event. */
 export const internalDataKey = "_inngest";
 
-/** An event that the event API refuses; the message is the answer's `error`. */
+/** An event that the event API refuses; the message is the response's `error`. */
 export class EventRefusedError extends Error {
   override readonly name = "EventRefusedError";
 }
@@ -80,7 +90,7 @@ function checkFieldTypes(raw: JsonObject): void {
 /**
  * Checks and completes a received event as the real server does. Data under `_inngest` is dropped.
  *
- * @throws EventRefusedError when the event API answers 400 to it.
+ * @throws EventRefusedError when the event API rejects it with a 400.
  */
 export function normalizeEvent(raw: Json, internalId: string, nowMs: number): EngineEvent {
   if (raw !== null && !isObject(raw)) {
@@ -121,6 +131,19 @@ function objectOr(value: Json | undefined): JsonObject {
 /** What the server keeps for itself in an event's data. */
 export function internalDataOf(event: EngineEvent): JsonObject {
   return objectOr(event.data?.[internalDataKey]);
+}
+
+/** Returns an event as expressions and other events see it. */
+export function eventMap(event: EngineEvent): JsonObject {
+  return {
+    id: event.id,
+    name: event.name,
+    data: event.data,
+    user: event.user,
+    ts: event.ts,
+    ...(event.v === undefined ? {} : { v: event.v }),
+    ...(event.meta === undefined ? {} : { meta: event.meta }),
+  };
 }
 
 /** Every trigger that an event name meets: itself and the wildcards that follow a `/` or a `.`. */

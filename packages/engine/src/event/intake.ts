@@ -1,8 +1,8 @@
 import type { Faults } from "../fault/faults.ts";
 import type { Journal } from "../journal.ts";
 import type { Json } from "../json.ts";
-import { type EngineEvent, normalizeEvent } from "./event.ts";
-import type { EventLog, StoredEvent } from "./event-log.ts";
+import { type EngineEvent, type StoredEvent, normalizeEvent } from "./event.ts";
+import type { EventLog } from "./event-log.ts";
 import { createEventIds } from "./event-ids.ts";
 
 /** The way in for events: from the event API, from tests, and from the engine itself. */
@@ -10,7 +10,7 @@ export interface Intake {
   /**
    * Takes in an event from outside.
    *
-   * @throws EventRefusedError when the event API answers 400 to it.
+   * @throws EventRefusedError when the event API rejects it with a 400.
    */
   receive(
     raw: Json,
@@ -18,12 +18,12 @@ export interface Intake {
   ): StoredEvent;
   /** Takes in one of the engine's own events. */
   publish(event: EngineEvent): StoredEvent;
-  /** Why the event API refuses everything at the moment, if a fault makes it. */
+  /** Why the event API refuses every event now, if a fault makes it. */
   refusal(): { readonly status: number; readonly reason: string } | undefined;
-  /** Holds events back until `release`: functions are not known yet. */
+  /** Holds events until `release`: functions are not known yet. */
   hold(): void;
   release(): void;
-  /** Forgets the events that are held back, and the ids given out. */
+  /** Forgets the events that are held, and the ids given out. */
   clear(): void;
 }
 
@@ -41,11 +41,11 @@ export function createIntake(deps: {
   const { log, journal, faults, now, fromMachine, nextId, deliver } = deps;
   const ids = createEventIds({ now, fromMachine, nextId });
   let holds = 0;
-  let heldBack: StoredEvent[] = [];
+  let heldEvents: StoredEvent[] = [];
 
   function pass(stored: StoredEvent): void {
-    if (holds > 0) heldBack.push(stored);
-    else faults.deliverEvent(stored, deliver);
+    if (holds > 0) heldEvents.push(stored);
+    else faults.deliverEvent(stored.event.name, () => deliver(stored));
   }
 
   function store(event: EngineEvent, internalId: string): StoredEvent {
@@ -69,12 +69,12 @@ export function createIntake(deps: {
     release() {
       holds -= 1;
       if (holds > 0) return;
-      const events = heldBack;
-      heldBack = [];
+      const events = heldEvents;
+      heldEvents = [];
       for (const stored of events) pass(stored);
     },
     clear() {
-      heldBack = [];
+      heldEvents = [];
       ids.clear();
     },
   };

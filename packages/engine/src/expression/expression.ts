@@ -1,5 +1,5 @@
 import { type ASTNode, Environment } from "@marcbachmann/cel-js";
-import { isRecord, parseJson } from "../json.ts";
+import { type JsonObject, isRecord, parseJson } from "../json.ts";
 
 /** The variables an expression sees: `event`, and `async` for a later event. */
 export type Scope = Readonly<Record<string, unknown>>;
@@ -62,6 +62,11 @@ export function keyText(value: unknown): string {
   if (value === undefined || value === null) return "<nil>";
   if (typeof value === "string") return value;
   return typeof value === "bigint" ? value.toString() : JSON.stringify(value);
+}
+
+/** Evaluates an expression over an event to the text of a key. */
+export function evaluateKey(expression: string, event: JsonObject): string {
+  return keyText(compileExpression(expression).evaluate({ event }));
 }
 
 const isMissing = (value: unknown) => value === undefined || value === null;

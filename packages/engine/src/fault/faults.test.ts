@@ -44,16 +44,16 @@ describe("faults", () => {
     expect(ran).not.toEqual(["one1", "one2", "one3"]);
   });
 
-  it("loses the answer of a call that ran: checkpointed steps are not run again", async () => {
+  it("loses the response of a call that ran: checkpointed steps are not run again", async () => {
     const { engine, ran } = setup();
-    engine.faults.dropAnswers({ function: "app-f" });
+    engine.faults.dropResponses({ function: "app-f" });
     await engine.send({ name: "a" });
     await engine.advance("2m");
     expect(engine.runs()[0]?.status).toBe("Completed");
     expect(ran).toEqual(["one", "two"]);
   });
 
-  it("holds calls back in virtual time", async () => {
+  it("delays calls in virtual time", async () => {
     const { engine, ran } = setup();
     engine.faults.delayCalls({ by: "30s" });
     await engine.send({ name: "a" });
@@ -73,14 +73,14 @@ describe("faults", () => {
     expect(engine.runs()[0]?.status).toBe("Completed");
   });
 
-  it("refuses events for a while", async () => {
+  it("refuses events for the time given", async () => {
     const { engine, inngest } = setup();
     engine.faults.refuseEvents({ for: "1m" });
-    const answer = await engine.fetch(`${engine.url}/e/key`, {
+    const response = await engine.fetch(`${engine.url}/e/key`, {
       method: "POST",
       body: JSON.stringify({ name: "a" }),
     });
-    expect(answer.status).toBe(503);
+    expect(response.status).toBe(503);
     await engine.advance("61s");
     await expect(inngest.send({ name: "a" })).resolves.toMatchObject({ ids: [expect.any(String)] });
   });
@@ -167,7 +167,7 @@ describe("a restart in the midst of work", () => {
 async function play(seed: number): Promise<string> {
   const { engine } = setup({ seed });
   engine.faults.reorderEvents({ within: "1m", times: 10 });
-  engine.faults.dropAnswers({ times: 3 });
+  engine.faults.dropResponses({ times: 3 });
   await engine.send(Array.from({ length: 10 }, (_, n) => ({ name: "a", data: { n } })));
   await engine.advance("10m");
   return JSON.stringify(engine.journal());

@@ -1,6 +1,4 @@
-import type { StoredEvent } from "../event/event-log.ts";
 import type { Journal } from "../journal.ts";
-import type { Job } from "../queue/job.ts";
 import { parseDurationMs } from "../time/duration.ts";
 import type { Random } from "../time/random.ts";
 import type { TimerQueue } from "../time/timer-queue.ts";
@@ -8,53 +6,64 @@ import type { TimerQueue } from "../time/timer-queue.ts";
 /** A duration as text (`"5s"`) or in milliseconds. */
 export type Duration = string | number;
 
-/** Which calls a fault meets: by default every one. */
+/** Which calls a fault meets; by default every one. Conditions given together must all hold. */
 export interface CallFilter {
-  /** The function's full id, `<app>-<function>`. */
+  /** The function's full id, `<app>-<function>`; by default any function. */
   readonly function?: string;
-  /** The step's name as its code gives it; meets requests that run that planned step. */
+  /** The step's name as its code gives it; by default any call. Meets requests that run that planned step. */
   readonly step?: string;
-  /** How often the fault strikes; by default once. */
+  /** How many calls the fault meets before it is spent; defaults to 1. */
   readonly times?: number;
 }
 
-/** Faults that a test or the command line injects. Each strikes `times` and is then spent. */
+/** Faults that a test or the command line injects. Each is spent after it was injected `times`. */
 export interface FaultControls {
-  /** Delivers the next events twice. */
+  /** Delivers the next events twice: `times` of them, 1 by default, of any `name` unless one is given. */
   duplicateEvents(options?: { readonly name?: string; readonly times?: number }): void;
-  /** Holds each of the next events back for a random part of `within`, so that they overtake each other. */
+  /** Delays the next `times` events, 2 by default, each by a random part of `within`, so that they overtake each other. */
   reorderEvents(options: { readonly within: Duration; readonly times?: number }): void;
-  /** Lets the app answer, and loses the answer: the step ran, and the engine does not know. */
-  dropAnswers(options?: CallFilter): void;
-  /** Holds the next calls back before they reach the app. */
+  /** Lets the app respond, and loses the response: the step ran, and the engine does not know. */
+  dropResponses(options?: CallFilter): void;
+  /** Delays the next calls by `by` before they reach the app. */
   delayCalls(options: CallFilter & { readonly by: Duration }): void;
-  /** Sends the next calls to the app twice at once, as two workers would get them; the first answer counts. */
+  /** Sends the next calls to the app twice at once, as two workers would get them; the first response counts. */
   callTwice(options?: CallFilter): void;
-  /** Makes the event API answer an error for a while. */
+  /** Makes the event API respond with an error, `status` 503 by default, until `for` is over. */
   refuseEvents(options: { readonly for: Duration; readonly status?: number }): void;
   /** Ends all faults that are not spent. */
   clear(): void;
 }
 
+/** A call to an app, as far as faults tell calls apart. */
+export interface FaultedCall {
+  /** The function's full id, `<app>-<function>`. */
+  readonly functionId: string;
+  /** The name of the planned step that the call runs; `undefined` where it runs none. */
+  readonly step: string | undefined;
+  readonly runId: string;
+}
+
 /** The faults as the engine consults them. */
 export interface Faults extends FaultControls {
-  deliverEvent(stored: StoredEvent, deliver: (stored: StoredEvent) => void): void;
+  /** Calls `deliver` for an event of this name: once and now, or as the faults that meet it say. */
+  deliverEvent(name: string, deliver: () => void): void;
+  /** Why the event API refuses events now; `undefined` while it takes them. */
   eventRefusal(): { readonly status: number; readonly reason: string } | undefined;
-  /** What befalls the next request of a job. */
-  strikeCall(job: Job): CallFate;
+  /** Returns what faults do to the next request, and counts each that meets it. */
+  faultFor(call: FaultedCall): CallFault;
 }
 
 /** What faults do to one request. */
-export interface CallFate {
-  /** How long the request is held back, in milliseconds. */
+export interface CallFault {
+  /** How long the request is delayed, in milliseconds. */
   readonly delayMs: number;
   readonly isSentTwice: boolean;
-  readonly isAnswerDropped: boolean;
+  readonly isResponseDropped: boolean;
 }
 
-const unharmed: CallFate = { delayMs: 0, isSentTwice: false, isAnswerDropped: false };
+const noFault: CallFault = { delayMs: 0, isSentTwice: false, isResponseDropped: false };
 
-type CallFault = CallFilter & { readonly kind: "drop" | "delay" | "twice"; readonly byMs: number };
+type CallRule = CallFilter & { readonly kind: "drop" | "delay" | "twice"; readonly byMs: number };
 
 function toMs(duration: Duration): number {
   const ms = parseDurationMs(duration);
@@ -63,7 +72,12 @@ function toMs(duration: Duration): number {
   return ms;
 }
 
-/** Creates {@link Faults}. */
+function isMet(rule: CallRule, call: FaultedCall): boolean {
+  if (rule.function !== undefined && rule.function !== call.functionId) return false;
+  return rule.step === undefined || rule.step === call.step;
+}
+
+/** Creates {@link Faults} that delay by `timers` and record each injection in the journal. */
 export function createFaults(deps: {
   timers: TimerQueue;
   now: () => number;
@@ -73,28 +87,22 @@ export function createFaults(deps: {
   const { timers, now, random, journal } = deps;
   let duplicates: { name: string | undefined; left: number }[] = [];
   let reorders: { withinMs: number; left: number }[] = [];
-  let calls: { fault: CallFault; left: number }[] = [];
+  let rules: { rule: CallRule; left: number }[] = [];
   let refusal: { untilMs: number; status: number } | undefined;
 
-  function strike(fault: string, fields: Record<string, unknown>): void {
+  function recordInjection(fault: string, fields: Record<string, unknown>): void {
     journal.record("warn", "fault.injected", { fault, ...fields });
   }
 
-  function isMet(fault: CallFault, job: Job): boolean {
-    if (fault.function !== undefined && fault.function !== job.run.fn.slug) return false;
-    if (fault.step === undefined) return true;
-    return job.stepId !== undefined && job.run.steps.get(job.stepId)?.name === fault.step;
-  }
-
-  function takeCallFaults(job: Job): CallFault[] {
-    const met = calls.filter((entry) => isMet(entry.fault, job));
+  function takeRules(call: FaultedCall): CallRule[] {
+    const met = rules.filter((entry) => isMet(entry.rule, call));
     for (const entry of met) entry.left -= 1;
-    if (met.length > 0) calls = calls.filter((entry) => entry.left > 0);
-    return met.map((entry) => entry.fault);
+    if (met.length > 0) rules = rules.filter((entry) => entry.left > 0);
+    return met.map((entry) => entry.rule);
   }
 
-  function addCall(kind: CallFault["kind"], options: CallFilter, byMs = 0): void {
-    calls.push({ fault: { ...options, kind, byMs }, left: options.times ?? 1 });
+  function addRule(kind: CallRule["kind"], options: CallFilter, byMs = 0): void {
+    rules.push({ rule: { ...options, kind, byMs }, left: options.times ?? 1 });
   }
 
   return {
@@ -102,26 +110,25 @@ export function createFaults(deps: {
       void duplicates.push({ name: options.name, left: options.times ?? 1 }),
     reorderEvents: (options) =>
       void reorders.push({ withinMs: toMs(options.within), left: options.times ?? 2 }),
-    dropAnswers: (options = {}) => addCall("drop", options),
-    delayCalls: (options) => addCall("delay", options, toMs(options.by)),
-    callTwice: (options = {}) => addCall("twice", options),
+    dropResponses: (options = {}) => addRule("drop", options),
+    delayCalls: (options) => addRule("delay", options, toMs(options.by)),
+    callTwice: (options = {}) => addRule("twice", options),
     refuseEvents(options) {
       refusal = { untilMs: now() + toMs(options.for), status: options.status ?? 503 };
     },
     clear() {
       duplicates = [];
       reorders = [];
-      calls = [];
+      rules = [];
       refusal = undefined;
     },
-    deliverEvent(stored, deliver) {
-      const { name } = stored.event;
+    deliverEvent(name, deliver) {
       const duplicate = duplicates.find((entry) => entry.name === undefined || entry.name === name);
       const deliverAll = () => {
-        deliver(stored);
+        deliver();
         if (duplicate === undefined) return;
-        strike("duplicate event", { name });
-        deliver(stored);
+        recordInjection("duplicate event", { name });
+        deliver();
       };
       if (duplicate !== undefined) {
         duplicate.left -= 1;
@@ -135,23 +142,23 @@ export function createFaults(deps: {
       reorder.left -= 1;
       reorders = reorders.filter((entry) => entry.left > 0);
       const heldMs = Math.floor(random() * reorder.withinMs);
-      strike("reordered event", { name, heldMs });
+      recordInjection("reordered event", { name, heldMs });
       timers.at(now() + heldMs, deliverAll);
     },
     eventRefusal() {
       if (refusal === undefined || refusal.untilMs <= now()) return undefined;
       return { status: refusal.status, reason: "the event API refuses events (injected fault)" };
     },
-    strikeCall(job) {
-      if (calls.length === 0) return unharmed;
-      const met = takeCallFaults(job);
-      for (const fault of met) {
-        strike(`${fault.kind} call`, { function: job.run.fn.slug, runId: job.run.id });
+    faultFor(call) {
+      if (rules.length === 0) return noFault;
+      const met = takeRules(call);
+      for (const rule of met) {
+        recordInjection(`${rule.kind} call`, { function: call.functionId, runId: call.runId });
       }
       return {
-        delayMs: met.reduce((sum, fault) => sum + fault.byMs, 0),
-        isSentTwice: met.some((fault) => fault.kind === "twice"),
-        isAnswerDropped: met.some((fault) => fault.kind === "drop"),
+        delayMs: met.reduce((sum, rule) => sum + rule.byMs, 0),
+        isSentTwice: met.some((rule) => rule.kind === "twice"),
+        isResponseDropped: met.some((rule) => rule.kind === "drop"),
       };
     },
   };

@@ -1,4 +1,4 @@
-/** The answer of a {@link Gcra}: let through, or when to ask again. */
+/** The verdict of a {@link Gcra}: let through, or when to ask again. */
 export type Admission =
   | { readonly isAllowed: true }
   | { readonly isAllowed: false; readonly retryAtMs: number };

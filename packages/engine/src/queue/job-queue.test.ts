@@ -1,11 +1,11 @@
 import { array, assert, boolean, integer, property, record } from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseFunction } from "../app/function-config.ts";
+import { parseFunction } from "../app/function-parser.ts";
 import { virtualClock } from "../time/clock.ts";
 import { createTimerQueue } from "../time/timer-queue.ts";
 import type { Job } from "./job.ts";
 import { createJobQueue } from "./job-queue.ts";
-import { type Claim, type Run, newRun } from "../run/run.ts";
+import { type ConcurrencyClaim, type Run, newRun } from "../run/run.ts";
 
 const fn = parseFunction(
   {
@@ -21,7 +21,7 @@ function setup() {
   const timers = createTimerQueue({ clock, onDue: () => {} });
   const queue = createJobQueue({ timers, now: () => clock.now(), onReady: () => {} });
   let made = 0;
-  const makeRun = (claims: readonly Claim[] = [], headStartMs = 0): Run => {
+  const makeRun = (claims: readonly ConcurrencyClaim[] = [], headStartMs = 0): Run => {
     made += 1;
     return newRun(
       {
@@ -93,7 +93,7 @@ describe("job queue", () => {
           const limits: Record<string, number> = { a: limitA, b: limitB };
           const used: Record<string, number> = { a: 0, b: 0 };
           const runs = jobs.map((each) => {
-            const claims: Claim[] = [];
+            const claims: ConcurrencyClaim[] = [];
             if (each.a) claims.push({ key: "a", limit: limitA });
             if (each.b) claims.push({ key: "b", limit: limitB });
             const run = makeRun(claims);

@@ -16,15 +16,24 @@ export interface Job {
   readonly atMs: number;
   /** Zero-based. */
   attempt: number;
-  /** Counts the requests sent for this job: it tells a late answer from the present one. */
+  /** Counts the requests sent for this job: it tells a late response from the present one. */
   generation: number;
   readonly isRace: boolean;
   /** Names the parallel batch that the job belongs to. */
   readonly batchKey: string | undefined;
-  /** Its place among jobs that are ready: lower goes first. */
+  /** Its position among jobs of equal rank: lower goes first. */
   order: number;
 }
 
 /** A job as its maker describes it. */
 export type NewJob = Pick<Job, "id" | "kind" | "run"> &
   Partial<Pick<Job, "fromStepId" | "stepId" | "atMs" | "isRace" | "batchKey">>;
+
+/** Whether a job goes before another: older runs first, each ahead by its priority, then in the order of queueing. */
+export function isJobBefore(a: Job, b: Job): boolean {
+  return rank(a) < rank(b) || (rank(a) === rank(b) && a.order < b.order);
+}
+
+function rank(job: Job): number {
+  return job.run.queuedAtMs - job.run.headStartMs;
+}

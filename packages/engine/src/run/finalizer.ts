@@ -1,16 +1,15 @@
 import {
   type EngineEvent,
+  eventMap,
   internalDataKey,
   internalDataOf,
   internalEvents,
 } from "../event/event.ts";
 import type { Journal } from "../journal.ts";
 import { type Json, type JsonObject } from "../json.ts";
-import type { JobQueue } from "../queue/job-queue.ts";
 import type { RunStore } from "./run-store.ts";
 import { type Run, type RunStatus, isEnded } from "./run.ts";
 import type { StandardError } from "./run-error.ts";
-import type { WaitStore } from "../step/wait-store.ts";
 
 /** How a run ends. */
 export interface Ending {
@@ -25,18 +24,19 @@ export interface Finalizer {
   finalize(run: Run, ending: Ending): void;
 }
 
-/** Creates a {@link Finalizer}; `publish` receives the server's own events about the ended run. */
+/**
+ * Creates a {@link Finalizer}. `onEnd` releases what the run holds, before anybody hears of its end;
+ * `publish` receives the server's own events about the ended run.
+ */
 export function createFinalizer(deps: {
-  queue: JobQueue;
   runs: RunStore;
-  waits: WaitStore;
   journal: Journal;
   now: () => number;
   nextId: () => string;
   publish: (event: EngineEvent) => void;
   onEnd: (run: Run) => void;
 }): Finalizer {
-  const { queue, runs, waits, journal, now, nextId, publish, onEnd } = deps;
+  const { runs, journal, now, nextId, publish, onEnd } = deps;
 
   function publishEnd(run: Run, ending: Ending): void {
     const ts = now();
@@ -71,8 +71,6 @@ export function createFinalizer(deps: {
       run.status = ending.status;
       run.endedAtMs = now();
       run.output = ending.error === undefined ? ending.output : { ...ending.error };
-      queue.releaseRun(run);
-      waits.removeRun(run);
       onEnd(run);
       journal.record(ending.status === "Failed" ? "error" : "info", endEvents[ending.status], {
         function: run.fn.slug,
@@ -95,17 +93,4 @@ const endEvents = {
 function correlationOf(event: EngineEvent): string | undefined {
   const correlationId = internalDataOf(event)["correlation_id"];
   return typeof correlationId === "string" ? correlationId : undefined;
-}
-
-/** An event as expressions and other events see it. */
-export function eventMap(event: EngineEvent): JsonObject {
-  return {
-    id: event.id,
-    name: event.name,
-    data: event.data,
-    user: event.user,
-    ts: event.ts,
-    ...(event.v === undefined ? {} : { v: event.v }),
-    ...(event.meta === undefined ? {} : { meta: event.meta }),
-  };
 }

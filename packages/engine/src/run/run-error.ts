@@ -11,7 +11,7 @@ export interface StandardError {
 
 const defaultMessage = "Function execution error";
 
-/** Builds the error of a failed run from what its function answered and what went wrong around it. */
+/** Builds the error of a failed run from what its function returned and what went wrong around it. */
 export function toStandardError(output: Json | undefined, message: string): StandardError {
   const fields = errorFields(output);
   const text = (key: string) => {

@@ -1,5 +1,5 @@
 import type { FunctionConfig } from "../app/function-config.ts";
-import type { StoredEvent } from "../event/event-log.ts";
+import type { StoredEvent } from "../event/event.ts";
 import type { Json } from "../json.ts";
 
 /** Where a run stands, in the words of the runs API. */
@@ -19,9 +19,11 @@ export interface StepRecord {
   attempts: number;
 }
 
-/** A place that a request or a run takes up under a concurrency limit. */
-export interface Claim {
+/** A limit that a request or a run counts against, and the key it is counted under. */
+export interface ConcurrencyClaim {
+  /** Names the slot; runs with equal keys share one limit. */
   readonly key: string;
+  /** How many may hold the slot at once. */
   readonly limit: number;
 }
 
@@ -37,10 +39,10 @@ export interface Run {
   readonly batchId?: string;
   readonly cron?: string;
   readonly singletonKey?: string;
-  /** Held by each request of the run. */
-  readonly claims: readonly Claim[];
-  /** Held from the first request until the run ends. */
-  readonly runClaims: readonly Claim[];
+  /** Claims held by each request of the run. */
+  readonly claims: readonly ConcurrencyClaim[];
+  /** Claims held from the first request until the run ends. */
+  readonly runClaims: readonly ConcurrencyClaim[];
   readonly throttleKey?: string;
   /** Milliseconds by which it stands ahead of runs queued at the same moment. */
   readonly headStartMs: number;
@@ -57,7 +59,7 @@ export interface Run {
   /** Jobs that were ever queued: one id, one job. */
   readonly jobIds: Set<string>;
   forceStepPlan: boolean;
-  /** The SDK's execution version; -1 until its first answer. */
+  /** The SDK's execution version; -1 until its first response. */
   requestVersion: number;
   stateBytes: number;
   readonly steps: Map<string, StepRecord>;

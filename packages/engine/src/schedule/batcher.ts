@@ -1,6 +1,6 @@
 import type { FunctionConfig } from "../app/function-config.ts";
-import type { StoredEvent } from "../event/event-log.ts";
-import { compileExpression, keyText } from "../expression/expression.ts";
+import type { StoredEvent } from "../event/event.ts";
+import { compileExpression, evaluateKey } from "../expression/expression.ts";
 import type { JsonObject } from "../json.ts";
 import type { Timer, TimerQueue } from "../time/timer-queue.ts";
 
@@ -43,9 +43,7 @@ export function createBatcher(deps: {
         const isEligible = compileExpression(config.condition).isTrue({ event });
         if (!isEligible) return false;
       }
-      const value =
-        config.key === undefined ? "" : compileExpression(config.key).evaluate({ event });
-      const key = `${fn.id} ${keyText(value)}`;
+      const key = `${fn.id} ${config.key === undefined ? "" : evaluateKey(config.key, event)}`;
       let batch = batches.get(key);
       if (batch === undefined) {
         batch = {

@@ -1,4 +1,4 @@
-import type { App } from "../app/app-registry.ts";
+import type { App } from "../app/app.ts";
 import { nextCronTickMs } from "../app/cron-expression.ts";
 import type { FunctionConfig } from "../app/function-config.ts";
 import type { Random } from "../time/random.ts";

@@ -1,12 +1,12 @@
 import type { FunctionConfig } from "../app/function-config.ts";
-import type { StoredEvent } from "../event/event-log.ts";
-import { compileExpression, keyText } from "../expression/expression.ts";
+import type { StoredEvent } from "../event/event.ts";
+import { evaluateKey } from "../expression/expression.ts";
 import type { JsonObject } from "../json.ts";
 import type { Timer, TimerQueue } from "../time/timer-queue.ts";
 
-/** Holds events back until none has come for a while; the last one starts the function. */
+/** Delays events until none has come for the debounce period; the last one starts the function. */
 export interface Debouncer {
-  /** Takes an event in; answers when the function is to start, if no other event comes. */
+  /** Takes an event in; returns when the function is to start, unless another event comes. */
   hold(fn: FunctionConfig, stored: StoredEvent, event: JsonObject): number;
   clear(): void;
 }
@@ -29,9 +29,7 @@ export function createDebouncer(deps: {
     hold(fn, stored, event) {
       const config = fn.debounce;
       if (config === undefined) throw new Error(`${fn.slug} has no debounce`);
-      const value =
-        config.key === undefined ? "" : compileExpression(config.key).evaluate({ event });
-      const key = `${fn.id} ${keyText(value)}`;
+      const key = `${fn.id} ${config.key === undefined ? "" : evaluateKey(config.key, event)}`;
       const known = held.get(key);
       known?.timer.cancel();
       const deadlineMs =

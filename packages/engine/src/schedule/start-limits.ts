@@ -4,7 +4,7 @@ import type { JsonObject } from "../json.ts";
 import { createExpiringMap } from "../time/expiring-map.ts";
 import { createGcra } from "../queue/gcra.ts";
 
-/** The limits that turn an event away before a run exists: function idempotency and rate limits. */
+/** The limits that reject an event before a run exists: function idempotency and rate limits. */
 export interface StartLimits {
   /**
    * Asks to start a function for an event. The same `admissionKey` asks once: an event that came

@@ -1,31 +1,24 @@
+import type { CallResponse, Opcode } from "../call/call-response.ts";
 import type { EngineEvent } from "../event/event.ts";
-import { type Json, type JsonObject, isObject, textOf } from "../json.ts";
-import { parseDurationMs } from "../time/duration.ts";
-import type { CallAnswer, Opcode } from "../call/call-response.ts";
-import type { Finalizer } from "../run/finalizer.ts";
 import type { Job } from "../queue/job.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
-import {
-  type OpcodeOutcome,
-  type OpcodePlace,
-  failRun,
-  handled,
-  isRace,
-} from "./opcode-outcome.ts";
-import { type Run, isEnded, recordStep } from "../run/run.ts";
-import type { StandardError } from "../run/run-error.ts";
+import type { Finalizer } from "../run/finalizer.ts";
+import { type Run, isEnded } from "../run/run.ts";
+import { fetchThrough } from "./gateway-opcode.ts";
+import { type OpcodeContext, type OpcodeOutcome, failRun, handled } from "./opcode-outcome.ts";
+import { createQueuedOpcodes } from "./queued-opcodes.ts";
+import { createResultOpcodes } from "./result-opcodes.ts";
+import { failForStepLimit, maxSteps } from "./step-limits.ts";
 import type { StepSettler } from "./step-settler.ts";
-import { createWaitingOpcodes } from "./waiting-opcodes.ts";
-import type { Waiter } from "./wait-resolver.ts";
+import type { WaitResolver } from "./wait-resolver.ts";
 import type { WaitStore } from "./wait-store.ts";
+import { createWaitingOpcodes } from "./waiting-opcodes.ts";
 
-/** Carries out what an app's answer asks for. */
+/** Carries out what an app's response asks for. */
 export interface OpcodeHandler {
-  handle(job: Job, answer: Extract<CallAnswer, { kind: "ops" }>): Promise<OpcodeOutcome>;
+  handle(job: Job, response: Extract<CallResponse, { kind: "ops" }>): Promise<OpcodeOutcome>;
 }
 
-const maxSteps = 1_000;
-const maxStateBytes = 32 * 1024 * 1024;
 const plannedOps = new Set([
   "Gateway",
   "InvokeFunction",
@@ -40,7 +33,7 @@ const lazyOps = new Set(["DeferAdd", "DeferAbort"]);
 export function createOpcodeHandler(deps: {
   queue: JobQueue;
   waits: WaitStore;
-  waiter: Waiter;
+  waitResolver: WaitResolver;
   settler: StepSettler;
   finalizer: Finalizer;
   now: () => number;
@@ -50,174 +43,40 @@ export function createOpcodeHandler(deps: {
   publish: (event: EngineEvent) => void;
   fetch: typeof fetch;
 }): OpcodeHandler {
-  const { queue, settler, finalizer, now, fromMachine, nextId } = deps;
+  const { queue, settler, finalizer, nextId } = deps;
+  const results = createResultOpcodes(deps);
+  const queued = createQueuedOpcodes(deps);
   const waiting = createWaitingOpcodes(deps);
 
-  function completeStep(op: Opcode, place: OpcodePlace): OpcodeOutcome {
-    const value: Json = op.op === "Step" ? op.data : { data: op.data };
-    const bytes = JSON.stringify(value).length;
-    if (place.run.stateBytes + bytes > maxStateBytes) {
-      return failRun(
-        "InngestErrStateOverflowed",
-        `The function run exceeded the state size limit of ${maxStateBytes} bytes.`,
-        "state_overflowed",
-      );
-    }
-    recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "planned");
-    settler.settle(place.run, {
-      stepId: op.id,
-      value,
-      status: "completed",
-      isRace: isRace(op) || place.job.isRace,
-      batchKey: place.job.batchKey,
-    });
-    return handled;
-  }
-
-  function failStep(op: Opcode, place: OpcodePlace): OpcodeOutcome {
-    recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "planned");
-    settler.settle(place.run, {
-      stepId: op.id,
-      value: { error: userError(op, place.isFinal) },
-      status: "failed",
-      isRace: isRace(op) || place.job.isRace,
-      batchKey: undefined,
-      suffix: "-failure",
-    });
-    return handled;
-  }
-
-  function tryStepAgain(op: Opcode, place: OpcodePlace): OpcodeOutcome {
-    const isLast = place.job.attempt + 1 >= place.run.fn.maxAttempts;
-    if (place.isFinal || isLast) return failStep(op, place);
-    recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "errored");
-    const message = typeof op.error?.["message"] === "string" ? op.error["message"] : "step error";
-    return { kind: "retry", retryAtMs: place.retryAtMs, message };
-  }
-
-  function planStep(op: Opcode, place: OpcodePlace): OpcodeOutcome {
-    recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "planned");
-    queue.enqueue({
-      id: `${op.id}-plan`,
-      kind: "step",
-      run: place.run,
-      stepId: op.id,
-      fromStepId: place.job.fromStepId,
-      isRace: isRace(op),
-      batchKey: place.batchKey,
-    });
-    return handled;
-  }
-
-  function sleep(op: Opcode, place: OpcodePlace): OpcodeOutcome {
-    const text = typeof op.opts["duration"] === "string" ? op.opts["duration"] : op.name;
-    const untilMs = sleepEndMs(text);
-    if (untilMs === undefined)
-      return failRun("Error", `invalid sleep duration ${JSON.stringify(text)}`);
-    if (untilMs > now() + 366 * 86_400_000) {
-      return failRun(
-        "InngestErrTimeoutTooLong",
-        `The sleep ${JSON.stringify(text)} ends more than one year in the future; sleeps may last at most one year.`,
-      );
-    }
-    recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "waiting");
-    queue.enqueue({
-      id: op.id,
-      kind: "sleep",
-      run: place.run,
-      fromStepId: op.id,
-      atMs: untilMs,
-      isRace: isRace(op),
-    });
-    return handled;
-  }
-
-  function sleepEndMs(text: string): number | undefined {
-    if (text === "") return now();
-    const date = text.length >= 10 ? Date.parse(text) : Number.NaN;
-    if (!Number.isNaN(date) && parseDurationMs(text) === undefined) {
-      const remainingMs = Math.round((fromMachine(date) - now()) / 1_000) * 1_000;
-      return now() + Math.max(remainingMs, 0);
-    }
-    const durationMs = parseDurationMs(text);
-    return durationMs === undefined ? undefined : now() + durationMs;
-  }
-
-  async function fetchThrough(op: Opcode, place: OpcodePlace): Promise<OpcodeOutcome> {
-    const url = textOf(op.opts["url"]) ?? "";
-    recordStep(place.run, { id: op.id, name: op.displayName, op: op.op }, "planned");
-    const settle = (value: Json, status: "completed" | "failed") =>
-      settler.settle(place.run, {
-        stepId: op.id,
-        value,
-        status,
-        isRace: isRace(op),
-        batchKey: place.batchKey,
-      });
-    try {
-      const body = op.opts["body"];
-      const headers = isObject(op.opts["headers"]) ? op.opts["headers"] : {};
-      const response = await deps.fetch(url, {
-        method: typeof op.opts["method"] === "string" ? op.opts["method"] : "GET",
-        headers: Object.fromEntries(
-          Object.entries(headers).map(([name, value]) => [name, textOf(value) ?? ""]),
-        ),
-        ...(body === undefined || body === null
-          ? {}
-          : { body: textOf(body) ?? JSON.stringify(body) }),
-      });
-      const data: Json = {
-        url,
-        headers: Object.fromEntries(response.headers),
-        body: await response.text(),
-        status_code: response.status,
-      };
-      settle({ data }, "completed");
-      return handled;
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      const message = `Error making gateway request: ${reason}`;
-      if (place.job.attempt + 1 < place.run.fn.maxAttempts) {
-        return { kind: "retry", retryAtMs: undefined, message };
-      }
-      settle({ error: { name: "GatewayError", message } }, "failed");
-      return handled;
-    }
-  }
-
-  function complete(op: Opcode, place: OpcodePlace): OpcodeOutcome {
-    finalizer.finalize(place.run, { status: "Completed", output: op.data });
-    return handled;
-  }
-
-  function handleOne(op: Opcode, place: OpcodePlace): OpcodeOutcome | Promise<OpcodeOutcome> {
+  function handleOne(op: Opcode, context: OpcodeContext): OpcodeOutcome | Promise<OpcodeOutcome> {
     switch (op.op) {
       case "None":
         return handled;
       case "Step":
       case "StepRun":
-        return completeStep(op, place);
+        return results.completeStep(op, context);
       case "StepError":
-        return tryStepAgain(op, place);
+        return results.retryStep(op, context);
       case "StepFailed":
-        return failStep(op, place);
+        return results.failStep(op, context);
       case "StepPlanned":
-        return planStep(op, place);
+        return queued.planStep(op, context);
       case "Sleep":
-        return sleep(op, place);
+        return queued.sleep(op, context);
       case "WaitForEvent":
-        return waiting.waitForEvent(op, place);
+        return waiting.waitForEvent(op, context);
       case "WaitForSignal":
-        return waiting.waitForSignal(op, place);
+        return waiting.waitForSignal(op, context);
       case "InvokeFunction":
-        return waiting.invoke(op, place);
+        return waiting.invoke(op, context);
       case "Gateway":
-        return fetchThrough(op, place);
+        return fetchThrough(op, context, deps);
       case "RunComplete":
-        return complete(op, place);
+        finalizer.finalize(context.run, { status: "Completed", output: op.data });
+        return handled;
       case "DiscoveryRequest":
-        settler.endPlanning(place.run);
-        queue.enqueue({ id: op.id, kind: "discovery", run: place.run, fromStepId: op.id });
+        settler.endPlanning(context.run);
+        queue.enqueue({ id: op.id, kind: "discovery", run: context.run, fromStepId: op.id });
         return handled;
       default:
         return failRun(
@@ -227,37 +86,43 @@ export function createOpcodeHandler(deps: {
     }
   }
 
+  /** Asks the app again after a response that names nothing to do. */
+  function discoverAgain(run: Run): void {
+    settler.endPlanning(run);
+    const fromStepId = run.stack.at(-1);
+    queue.enqueue({
+      id: `redrive-${nextId()}`,
+      kind: "discovery",
+      run,
+      ...(fromStepId === undefined ? {} : { fromStepId }),
+    });
+  }
+
   return {
-    async handle(job, answer) {
+    async handle(job, response) {
       const { run } = job;
-      if (run.requestVersion === -1) run.requestVersion = answer.requestVersion;
-      if (answer.ops.length > maxSteps) return failRun(overflowName, overflowMessage);
-      if (answer.ops.every((op) => op.op === "None" && op.id === "")) {
-        settler.endPlanning(run);
-        const fromStepId = run.stack.at(-1);
-        queue.enqueue({
-          id: `redrive-${nextId()}`,
-          kind: "discovery",
-          run,
-          ...(fromStepId === undefined ? {} : { fromStepId }),
-        });
+      const { ops } = response;
+      if (run.requestVersion === -1) run.requestVersion = response.requestVersion;
+      if (ops.length > maxSteps) return failForStepLimit();
+      if (ops.every((op) => op.op === "None" && op.id === "")) {
+        discoverAgain(run);
         return handled;
       }
-      const place: OpcodePlace = {
+      const context: OpcodeContext = {
         job,
         run,
-        batchKey: openBatch(run, answer.ops) ?? job.batchKey,
-        isFinal: answer.isFinal,
-        retryAtMs: answer.retryAtMs,
+        batchKey: openBatch(run, ops) ?? job.batchKey,
+        isFinal: response.isFinal,
+        retryAtMs: response.retryAtMs,
       };
       // Waits come first, so that a step beside them may send what they wait for.
       const ordered = [
-        ...answer.ops.filter((op) => op.op === "WaitForEvent"),
-        ...answer.ops.filter((op) => op.op !== "WaitForEvent"),
+        ...ops.filter((op) => op.op === "WaitForEvent"),
+        ...ops.filter((op) => op.op !== "WaitForEvent"),
       ];
       let result = handled;
       for (const op of ordered) {
-        const outcome = await handleOne(op, place);
+        const outcome = await handleOne(op, context);
         if (isEnded(run)) return handled;
         if (outcome.kind === "fail") return outcome;
         if (outcome.kind === "retry") result = outcome;
@@ -267,7 +132,7 @@ export function createOpcodeHandler(deps: {
   };
 }
 
-/** Opens a parallel batch where an answer names several steps; answers the batch's key. */
+/** Opens a parallel batch where a response names several steps; returns the batch's key. */
 function openBatch(run: Run, ops: readonly Opcode[]): string | undefined {
   const steps = ops.filter((op) => !lazyOps.has(op.op));
   if (steps.length > 1) run.forceStepPlan = true;
@@ -276,26 +141,4 @@ function openBatch(run: Run, ops: readonly Opcode[]): string | undefined {
   const ids = steps.map((op) => op.id);
   for (const id of ids) if (!run.memo.has(id)) run.pending.add(id);
   return ids.toSorted().join("+");
-}
-
-const overflowName = "InngestErrFunctionOverflowed";
-const overflowMessage = `The function run exceeded the step limit of ${maxSteps} steps.`;
-
-/** The error of a run that has used up its steps; `undefined` while it has not. */
-export function checkStepLimit(run: Run): StandardError | undefined {
-  if (run.memo.size < maxSteps) return undefined;
-  return { error: "function has too many steps", name: overflowName, message: overflowMessage };
-}
-
-function userError(op: Opcode, isFinal: boolean): JsonObject {
-  const error = op.error ?? {};
-  const { name, message, stack, cause, data } = error;
-  return {
-    name: typeof name === "string" ? name : "Error",
-    message: typeof message === "string" ? message : "Step execution error",
-    ...(typeof stack === "string" && stack !== "" ? { stack } : {}),
-    ...(data === undefined ? {} : { data }),
-    ...(isFinal && op.op === "StepError" ? { noRetry: true } : {}),
-    ...(cause === undefined ? {} : { cause }),
-  };
 }

@@ -7,7 +7,7 @@ export interface Settlement {
   readonly stepId: string;
   readonly value: Json;
   readonly status: StepStatus;
-  /** Whether each branch of the parallel batch goes on by itself. */
+  /** Whether each branch of the parallel batch continues by itself. */
   readonly isRace: boolean;
   readonly batchKey: string | undefined;
   /** Tells the next job's id from others of the same step. */

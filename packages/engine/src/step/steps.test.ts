@@ -74,7 +74,7 @@ describe("waiting steps", () => {
 });
 
 describe("steps that fail", () => {
-  it("lets the function go on after a step's last failure is caught", async () => {
+  it("lets the function continue after a step's last failure is caught", async () => {
     let tries = 0;
     const { engine } = createSdkApp((inngest) => [
       inngest.createFunction({ id: "f", triggers, retries: 1 }, async ({ step }) => {
@@ -114,7 +114,7 @@ describe("steps that fail", () => {
 });
 
 describe("parallel steps", () => {
-  it("runs each branch once and goes on when all are done", async () => {
+  it("runs each branch once and continues when all are done", async () => {
     const ran: string[] = [];
     const { engine } = createSdkApp((inngest) => [
       inngest.createFunction({ id: "f", triggers }, async ({ step }) => {

@@ -1,17 +1,16 @@
-import { type EngineEvent, internalEvents } from "../event/event.ts";
-import type { StoredEvent } from "../event/event-log.ts";
+import { type EngineEvent, type StoredEvent, eventMap, internalEvents } from "../event/event.ts";
 import type { Journal } from "../journal.ts";
 import type { Json } from "../json.ts";
 import { parseDeadlineMs } from "../time/duration.ts";
 import type { TimerQueue } from "../time/timer-queue.ts";
 import { type Expression, compileExpression } from "../expression/expression.ts";
-import { type Finalizer, eventMap } from "../run/finalizer.ts";
+import type { Finalizer } from "../run/finalizer.ts";
 import { type Run, isEnded } from "../run/run.ts";
 import type { StepSettler } from "./step-settler.ts";
 import type { Wait, WaitStore } from "./wait-store.ts";
 
 /** Ends the waits of runs: by an event, a signal, an invoked function's end, or time. */
-export interface Waiter {
+export interface WaitResolver {
   /** Starts a wait; when its time is over the step settles with `timeoutValue`. */
   start(wait: Wait, timeoutValue: Json): void;
   /** Sets up what would cancel a new run: its `cancelOn` events. */
@@ -20,22 +19,22 @@ export interface Waiter {
   cancelAt(run: Run, atMs: number, reason: string, isMoot?: () => boolean): void;
   /** Lets an event end what waits for it. */
   onEvent(stored: StoredEvent): void;
-  /** Lets a signal end what waits for it; answers the run it woke. */
+  /** Lets a signal end what waits for it; returns the run it woke. */
   onSignal(signal: string, data: Json): Run | undefined;
 }
 
 /** How long a cancellation watches where it names no time, and any wait at most. */
 const yearMs = 365 * 86_400_000;
 
-/** Creates a {@link Waiter}. */
-export function createWaiter(deps: {
+/** Creates a {@link WaitResolver}. */
+export function createWaitResolver(deps: {
   waits: WaitStore;
   timers: TimerQueue;
   settler: StepSettler;
   finalizer: Finalizer;
   journal: Journal;
   now: () => number;
-}): Waiter {
+}): WaitResolver {
   const { waits, timers, settler, finalizer, journal, now } = deps;
 
   function end(wait: Wait, value: Json, how: "completed" | "timed out"): void {

@@ -13,7 +13,7 @@ export interface Wait {
   readonly eventName?: string;
   readonly condition?: Expression;
   readonly signal?: string;
-  /** Tells the answer of an invoked function from every other. */
+  /** Tells the end of the invoked function from every other event. */
   readonly correlationId?: string;
   /** An event that must not satisfy the wait: the one that made it. */
   readonly exceptEventId?: string;

@@ -37,8 +37,8 @@ export interface Outcome {
   readonly accepted: ReadonlySet<string>;
   /** Runs and events that outlived a restart. */
   readonly leftOver: number;
-  /** Sends whose answer was not the one to expect at their time. */
-  readonly wrongAnswers: readonly string[];
+  /** Sends whose response was not the one to expect at their time. */
+  readonly wrongResponses: readonly string[];
   /** Results that came out of the engine's memory, per run and step. */
   readonly remembered: ReadonlyMap<string, ReadonlySet<number>>;
   readonly journal: string;
@@ -49,7 +49,7 @@ const retryMs = 10_000;
 function inject(engine: Engine, { kind, times }: Fault): void {
   switch (kind) {
     case "drop":
-      engine.faults.dropAnswers({ times });
+      engine.faults.dropResponses({ times });
       break;
     case "delay":
       engine.faults.delayCalls({ by: "20s", times });
@@ -72,7 +72,7 @@ export async function playOut(play: Play): Promise<Outcome> {
   const script: { atMs: number; run: () => Promise<void> }[] = [];
   const known = new Set<string>();
   const accepted = new Set<string>();
-  const wrongAnswers: string[] = [];
+  const wrongResponses: string[] = [];
   let refusedUntilMs = 0;
   let leftOver = 0;
 
@@ -89,10 +89,10 @@ export async function playOut(play: Play): Promise<Outcome> {
   async function send(id: string): Promise<void> {
     const nowMs = engine.now();
     const body = JSON.stringify({ name: "go", id });
-    const answer = await engine.fetch(`${engine.url}/e/key`, { method: "POST", body });
+    const response = await engine.fetch(`${engine.url}/e/key`, { method: "POST", body });
     const expected = nowMs < refusedUntilMs ? 503 : 200;
-    if (answer.status !== expected) wrongAnswers.push(`${id}: ${answer.status} at ${nowMs}`);
-    if (answer.ok) {
+    if (response.status !== expected) wrongResponses.push(`${id}: ${response.status} at ${nowMs}`);
+    if (response.ok) {
       known.add(id);
       accepted.add(id);
     } else script.push({ atMs: nowMs + retryMs, run: () => send(id) });
@@ -126,5 +126,5 @@ export async function playOut(play: Play): Promise<Outcome> {
   const runs = engine.runs();
   const journal = JSON.stringify(engine.journal());
   await engine.close();
-  return { runs, known, accepted, leftOver, wrongAnswers, remembered, journal };
+  return { runs, known, accepted, leftOver, wrongResponses, remembered, journal };
 }

@@ -1,6 +1,7 @@
 import { Inngest } from "inngest";
 import { serve } from "inngest/edge";
-import { type Engine, type EngineOptions, createEngine } from "../engine.ts";
+import { type Engine, createEngine } from "../engine.ts";
+import type { EngineOptions } from "../engine-options.ts";
 import { virtualClock } from "../time/clock.ts";
 
 /** What `serve` takes as functions. */

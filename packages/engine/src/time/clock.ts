@@ -9,7 +9,7 @@ export interface Clock {
    * clock a stamp of this moment means the virtual present; every other stamp is kept.
    */
   adopt(timestampMs: number): number;
-  /** Calls back once when `atMs` has come; the answer takes the call back. Virtual time never calls. */
+  /** Calls back once when `atMs` has come; the returned function cancels it. Virtual time never calls. */
   wake(atMs: number, callback: () => void): () => void;
   /** Moves a virtual clock; a real one cannot be moved. */
   moveTo(atMs: number): void;

@@ -1,9 +1,9 @@
-import { type AppAnswer, type Handler, type Transport, TransportError } from "./transport.ts";
+import { type AppResponse, type Handler, type Transport, TransportError } from "./transport.ts";
 
 /** Calls a handler in this process, with no socket between. */
 export function createHandlerTransport(deps: { handler: Handler }): Transport {
   return {
-    async send(request): Promise<AppAnswer> {
+    async send(request): Promise<AppResponse> {
       try {
         const response = await deps.handler(
           new Request(request.url, {

@@ -44,9 +44,9 @@ describe("HTTP transport", () => {
         response.end("]");
       });
     });
-    const answer = await send("/api");
-    expect(answer).toMatchObject({ status: 206, body: "[]" });
-    expect(answer.headers.get("x-inngest-sdk")).toBe("js");
+    const response = await send("/api");
+    expect(response).toMatchObject({ status: 206, body: "[]" });
+    expect(response.headers.get("x-inngest-sdk")).toBe("js");
     expect(seen).toEqual(["POST", "close", '{"a":"ä"}']);
   });
 

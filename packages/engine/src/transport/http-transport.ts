@@ -1,17 +1,17 @@
 import { type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import {
-  type AppAnswer,
+  type AppResponse,
   type AppRequest,
   type Transport,
   TransportError,
-  maxAnswerBytes,
+  maxResponseBytes,
 } from "./transport.ts";
 
 const maxRedirects = 60;
 const longestTimeoutMs = 2_147_483_647;
 
-/** What the real server says of a connection that failed before the answer began. */
+/** What the real server says of a connection that failed before the response began. */
 function explainFailure(error: Error): string {
   const codes: string[] = "code" in error ? [String(error.code)] : [];
   if (error instanceof AggregateError) {
@@ -64,7 +64,7 @@ async function readBody(message: IncomingMessage): Promise<string> {
     for await (const chunk of message as AsyncIterable<Buffer>) {
       bytes += chunk.length;
       chunks.push(chunk);
-      if (bytes > maxAnswerBytes) break;
+      if (bytes > maxResponseBytes) break;
     }
   } catch (cause) {
     throw new TransportError(
@@ -88,7 +88,7 @@ function redirectOf(message: IncomingMessage, from: URL): URL | undefined {
 /** Reaches apps over HTTP, as patiently as the real server: no time limit but the request's own. */
 export function createHttpTransport(): Transport {
   return {
-    async send(request): Promise<AppAnswer> {
+    async send(request): Promise<AppResponse> {
       const signal = AbortSignal.timeout(Math.min(request.timeoutMs, longestTimeoutMs));
       let url = new URL(request.url);
       for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {

@@ -8,7 +8,7 @@ function bareSigningKey(signingKey: string): string {
 
 /**
  * Signs a request body as Inngest does: HMAC-SHA256 over its canonical JSON and the Unix time in
- * seconds. The answer is the value of `X-Inngest-Signature`.
+ * seconds. Returns the value of `X-Inngest-Signature`.
  */
 export function signBody(body: unknown, signingKey: string, nowMs: number): string {
   const seconds = Math.floor(nowMs / 1_000).toString();

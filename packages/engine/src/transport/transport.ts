@@ -8,27 +8,27 @@ export interface AppRequest {
   readonly timeoutMs: number;
 }
 
-/** An app's answer, read to its end. */
-export interface AppAnswer {
+/** An app's response, read to its end. */
+export interface AppResponse {
   readonly status: number;
   /** Case-insensitive. */
   readonly headers: Headers;
   readonly body: string;
 }
 
-/** No answer, or a broken one. The message is the one a failed run shows. */
+/** No response, or a broken one. The message is the one a failed run shows. */
 export class TransportError extends Error {
   override readonly name = "TransportError";
 }
 
 /** The port through which the engine reaches an app. */
 export interface Transport {
-  /** @throws TransportError when there is no answer. */
-  send(request: AppRequest): Promise<AppAnswer>;
+  /** @throws TransportError when there is no response. */
+  send(request: AppRequest): Promise<AppResponse>;
 }
 
 /** A fetch-style request handler, as `serve` from `inngest/edge` makes one. */
 export type Handler = (request: Request) => Response | Promise<Response>;
 
-/** The largest answer that the server reads, in bytes. */
-export const maxAnswerBytes: number = 8 * 1024 * 1024;
+/** The largest response that the server reads, in bytes. */
+export const maxResponseBytes: number = 8 * 1024 * 1024;

@@ -8,8 +8,8 @@ const op = (fields: Record<string, unknown>) =>
 const result = (value: unknown) =>
   new Response(JSON.stringify(value), { status: 200, headers: sdkHeaders });
 
-/** What an app answers that no run can go on from, and what a failed run says of it. */
-const unusable: readonly (readonly [what: string, answer: () => Response, output: RegExp])[] = [
+/** What an app responds with that no run can continue from, and what a failed run says of it. */
+const unusable: readonly (readonly [what: string, respond: () => Response, output: RegExp])[] = [
   [
     "answers HTML with status 502",
     () =>
@@ -51,9 +51,9 @@ const unusable: readonly (readonly [what: string, answer: () => Response, output
 
 /** The protocol towards apps, good and bad, without the SDK. */
 export const appScenarios: readonly Scenario[] = [
-  ...unusable.map(([what, answer, output]) =>
+  ...unusable.map(([what, respond, output]) =>
     scenario(`fails a run without retries whose app ${what}`, async (t) => {
-      const calls = await serveRaw(t, answer);
+      const calls = await serveRaw(t, respond);
       const [id = ""] = await t.send({ name: t.name("a") });
       const [run] = await t.ended(id);
       expect(run?.status).toBe("Failed");

@@ -5,7 +5,7 @@ import { type Scenario, type ScenarioContext, scenario } from "../scenario.ts";
 const post = (t: ScenarioContext, body: unknown, headers: Record<string, string> = {}) =>
   t.ask("POST", "/e/key", body, headers);
 
-/** A refused event: its body, and what the answer's `error` holds. */
+/** A refused event: its body, and what the response's `error` holds. */
 const refusals: readonly (readonly [what: string, body: unknown, error: string])[] = [
   ["an empty event name", { name: "" }, "event name is empty"],
   ["an event without a name", { data: {} }, "event name is empty"],

@@ -153,7 +153,7 @@ export const failureScenarios: readonly Scenario[] = [
     expect(run).toMatchObject({ status: "Completed", output: 1 });
     expect(ran).toEqual(["step", "body", "body"]);
   }),
-  scenario("lets a function go on after a failed step that it catches", async (t) => {
+  scenario("lets a function continue after a failed step that it catches", async (t) => {
     await t.serve([
       t.client.createFunction(
         { id: "f", retries: 0, triggers: [{ event: t.name("a") }] },

@@ -4,7 +4,7 @@ import { type Scenario, scenario } from "../scenario.ts";
 
 /** Steps that run beside each other. */
 export const parallelScenarios: readonly Scenario[] = [
-  scenario("runs parallel steps once each and goes on when all are done", async (t) => {
+  scenario("runs parallel steps once each and continues when all are done", async (t) => {
     const ran: string[] = [];
     await t.serve([
       t.client.createFunction({ id: "f", triggers: [{ event: t.name("a") }] }, async ({ step }) => {

@@ -60,7 +60,7 @@ export const stepScenarios: readonly Scenario[] = [
     const [id = ""] = await t.send({ name: t.name("a") });
     expect(await t.ended(id)).toMatchObject([{ status: "Completed", output: "done" }]);
   }),
-  scenario("sleeps for a while", async (t) => {
+  scenario("sleeps for a duration", async (t) => {
     const at: number[] = [];
     await t.serve([
       t.client.createFunction({ id: "f", triggers: [{ event: t.name("a") }] }, async ({ step }) => {
@@ -116,10 +116,12 @@ export const stepScenarios: readonly Scenario[] = [
       t.client.createFunction(
         { id: "f", retries: 0, triggers: [{ event: t.name("a") }] },
         async ({ step }) => {
-          const answer = await step.fetch("http://127.0.0.1:1/nobody").catch((error: unknown) => ({
-            failed: error instanceof Error,
-          }));
-          return "failed" in answer ? "failed" : "answered";
+          const response = await step
+            .fetch("http://127.0.0.1:1/nobody")
+            .catch((error: unknown) => ({
+              failed: error instanceof Error,
+            }));
+          return "failed" in response ? "failed" : "answered";
         },
       ),
     ]);

@@ -191,12 +191,12 @@ export const waitScenarios: readonly Scenario[] = [
       const [id = ""] = await t.send({ name: t.name("a") });
       const none = await t.ask("POST", "/v1/signals", { signal: `${t.id}-other`, data: 1 });
       expect(none.status).toBe(404);
-      const answers: unknown[] = [];
+      const accepted: unknown[] = [];
       const [run] = await t.endedBy(id, async () => {
         const { status, json } = await t.ask("POST", "/v1/signals", { signal, data: { n: 1 } });
-        if (status === 200) answers.push(json["data"]);
+        if (status === 200) accepted.push(json["data"]);
       });
-      expect(answers).toEqual([{ run_id: run?.run_id }]);
+      expect(accepted).toEqual([{ run_id: run?.run_id }]);
       expect(run?.output).toEqual({ n: 1 });
     },
   ),
