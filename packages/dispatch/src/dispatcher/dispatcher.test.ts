@@ -4,7 +4,8 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createDispatcher, type Dispatcher, type OutgoingEvent } from "./dispatcher.ts";
+import { createDispatcher, type Dispatcher } from "./dispatcher.ts";
+import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import type { DispatcherOptions } from "./dispatcher.ts";
 
 let database: TestDatabase;

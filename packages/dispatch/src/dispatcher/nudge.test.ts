@@ -4,7 +4,8 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
-import { createDispatcher, type DispatcherOptions, type OutgoingEvent } from "./dispatcher.ts";
+import { createDispatcher, type DispatcherOptions } from "./dispatcher.ts";
+import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import { createNudge, type Nudge } from "./nudge.ts";
 
 let database: TestDatabase;

@@ -5,7 +5,8 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { createDispatcher, type Dispatcher, type OutgoingEvent } from "../dispatcher/dispatcher.ts";
+import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
+import type { OutgoingEvent } from "../dispatcher/prepared-dispatch.ts";
 import { createReconciler, type Reconciler } from "./reconciler.ts";
 
 let database: TestDatabase;
