@@ -24,7 +24,8 @@ export function createHttpServer({ background, stopSignal }: HttpServerOptions):
       respond(response, 503, { error: "draining" });
     } else if (pathname === "/api/inngest") background.inngest(request, response);
     else if (pathname === "/healthz") respond(response, 200, { ok: true });
-    else if (pathname === "/readyz") void respondReadiness(response, background, stopSignal.aborted);
+    else if (pathname === "/readyz")
+      void respondReadiness(response, background, stopSignal.aborted);
     else respond(response, 404, { error: "not_found" });
   });
   return server;
