@@ -1,6 +1,6 @@
 import { fieldsFirst } from "@evenkeel/core";
 import { defineSchedule } from "@evenkeel/dispatch";
-import { createBackground, type Background } from "@evenkeel/functions";
+import { createBackground } from "@evenkeel/functions";
 import { createInbox } from "@evenkeel/inbox";
 import { serve } from "inngest/next";
 import { Pool } from "pg";
@@ -9,10 +9,7 @@ import { pino } from "pino";
 import { readConfig } from "./env.ts";
 
 /** The process's background work. Its parts are made at the first request: a build has no environment. */
-export const background: Background<
-  Parameters<ReturnType<typeof serve>>,
-  Promise<Response>
-> = createBackground({
+export const background = createBackground({
   appId: "evenkeel",
   config: readConfig,
   pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl, max: 10 }),
