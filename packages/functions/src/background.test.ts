@@ -118,7 +118,7 @@ test("nothing is parsed or opened before the first use, and every part is made o
     responses
       .slice(0, 5)
       .map(({ status }) => status)
-      .toSorted(),
+      .toSorted((one, other) => one - other),
   ).toEqual([200, 200, 200, 200, 202]);
 });
 

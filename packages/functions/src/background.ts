@@ -52,7 +52,7 @@ export interface Background<Args extends unknown[], Result> {
   readonly close: () => Promise<void>;
 }
 
-/** How long the watchdog rests between two looks, in milliseconds. */
+/** The pause between two looks of the watchdog, in milliseconds. */
 const watchPauseMs = 60_000;
 
 /**

@@ -35,7 +35,7 @@ test("an event from anywhere else loses what its contract does not know", async 
   expect(sent).toEqual([[{ ...event, v: "1" }]]);
 });
 
-test("of events that nobody checked, one that breaks its contract keeps all from being sent", async () => {
+test("of unchecked events, one that breaks its contract keeps all from being sent", async () => {
   const { sent, send } = record();
   const event = windowEvent();
   const wrong = { ...event, data: { ...event.data, correlationId: "" } };

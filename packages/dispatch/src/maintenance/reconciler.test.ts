@@ -228,7 +228,7 @@ test("a window too old to be repaired gets a dead letter, and an operator can pu
   expect(await ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
 });
 
-test("a window that was put back and failed for another day has a second letter", async () => {
+test("a window that was requeued and failed for another day has a second letter", async () => {
   const { dispatcher, reconciler } = host();
   isUnavailable = true;
   await dispatcher.dispatch({ ...request, ...old });
@@ -266,7 +266,7 @@ test("a window sent again and again whose run never starts gets a dead letter in
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
 });
 
-test("a window whose run started late after all is not put back", async () => {
+test("a window whose run started late after all is not requeued", async () => {
   const { dispatcher, reconciler } = host();
   const { dispatchKey } = await dispatcher.dispatch(request);
   await setWindow(
