@@ -32,7 +32,7 @@ export function createHttpServer({ background, stopSignal }: HttpServerOptions):
 }
 
 /** Returns the path of a request's target. Never throws: `//` is a target that a URL parser refuses as relative. */
-export function readPath(target: string = "/"): string {
+function readPath(target: string = "/"): string {
   const url = target.startsWith("/") ? `http://localhost${target}` : target;
   return URL.parse(url)?.pathname ?? "/";
 }

@@ -14,7 +14,11 @@ export const sendInvoice: JobDefinition<typeof invoicePayload> = defineJob({
 /** The invoices that were sent, in order. */
 export const sentInvoices: string[] = [];
 
-/** Its handler, whose mailer is a list. */
+/**
+ * Its handler, whose mailer is a list.
+ *
+ * @public The README's host imports it.
+ */
 export const sendInvoices: JobHandler = handleJob(sendInvoice, async ({ payload }) => {
   sentInvoices.push(payload.invoiceId);
 });
