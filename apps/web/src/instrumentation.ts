@@ -2,9 +2,9 @@
 export async function register(): Promise<void> {
   if (process.env["NEXT_RUNTIME"] !== "nodejs") return;
   const { EvenkeelError } = await import("@evenkeel/core");
-  const { webHost } = await import("./host.ts");
+  const { background } = await import("./background.ts");
   try {
-    webHost();
+    background.parts();
   } catch (error) {
     if (!(error instanceof EvenkeelError)) throw error;
     process.stderr.write(`${error.message}\n`);

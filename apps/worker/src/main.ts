@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import { EvenkeelError, fieldsFirst } from "@evenkeel/core";
 import { pino } from "pino";
 
-import { readEnvironment } from "./environment.ts";
+import { readEnvironment } from "./env.ts";
 import { startWorker } from "./worker.ts";
 
 const log = pino({ name: "worker" });

@@ -205,4 +205,7 @@ test("a worker without its database is alive and not ready", async () => {
   expect((await fetch(`${worker.url}/readyz`)).status).toBe(503);
   expect((await fetch(`${worker.url}/healthz`)).status).toBe(200);
   expect((await fetch(`${worker.url}/elsewhere`)).status).toBe(404);
+  // A target that no URL parser takes as relative ends neither the request nor the process.
+  expect((await fetch(`${worker.url}//`)).status).toBe(404);
+  expect((await fetch(`${worker.url}/healthz?//`)).status).toBe(200);
 });

@@ -1,5 +1,7 @@
 import { z } from "zod";
 
+import { defined } from "@evenkeel/core";
+
 import { DispatchError } from "./dispatch-error.ts";
 
 /** The longest time that the emergency switch may be set ahead, in milliseconds: 24 hours. */
@@ -116,15 +118,16 @@ const variables = z.object({
 
 /** What a host says about its configuration. */
 export interface ConfigOptions {
+  /** The time that the emergency switch's end is judged by: it is at most 24 hours later. */
   readonly now: Date;
-  /** Variables that this host cannot do without. */
+  /** Names of variables that must be set on this host; none by default. */
   readonly required?: readonly string[];
-  /** Problems with the host's own variables, to be reported together with the others. */
+  /** Problems with the host's own variables, to be reported together with the others; none by default. */
   readonly hostProblems?: readonly ConfigProblem[];
 }
 
 /**
- * Parses the variables of DESIGN section 9. An empty variable counts as unset.
+ * Parses the variables that the repository's README lists. An empty variable counts as unset.
  *
  * @throws DispatchError `invalid_configuration` with every problem at once in `problems`, by variable name
  * and never by value.
@@ -159,21 +162,22 @@ export function parseBackgroundConfig(
       dev.dev,
     ),
     forceInline: values.BACKGROUND_JOBS_FORCE_INLINE ?? false,
-    ...(values.BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK === true && fallbackUntil !== undefined
-      ? { inlineFallbackUntil: fallbackUntil }
-      : {}),
+    ...defined({
+      inlineFallbackUntil:
+        values.BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK === true ? fallbackUntil : undefined,
+      databaseUrl: values.DATABASE_URL,
+    }),
     windowSeconds: values.BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS,
     concurrency: values.BACKGROUND_JOBS_INNGEST_CONCURRENCY,
     environment: values.INNGEST_ENV ?? "production",
-    ...(values.DATABASE_URL === undefined ? {} : { databaseUrl: values.DATABASE_URL }),
     inngest: {
       ...dev,
-      ...(values.INNGEST_EVENT_KEY === undefined ? {} : { eventKey: values.INNGEST_EVENT_KEY }),
-      ...(values.INNGEST_SIGNING_KEY === undefined
-        ? {}
-        : { signingKey: values.INNGEST_SIGNING_KEY }),
-      ...(values.INNGEST_BASE_URL === undefined ? {} : { baseUrl: values.INNGEST_BASE_URL }),
-      ...(values.INNGEST_ENV === undefined ? {} : { env: values.INNGEST_ENV }),
+      ...defined({
+        eventKey: values.INNGEST_EVENT_KEY,
+        signingKey: values.INNGEST_SIGNING_KEY,
+        baseUrl: values.INNGEST_BASE_URL,
+        env: values.INNGEST_ENV,
+      }),
     },
   };
 }

@@ -19,10 +19,9 @@ export {
   createDispatcher,
   type Dispatcher,
   type DispatcherOptions,
-  type DispatchRequest,
-  type InlineRequest,
-  type OutgoingEvent,
 } from "./dispatcher/dispatcher.ts";
+export type { InlineRequest, RunInline } from "./dispatcher/inline-fallback.ts";
+export type { DispatchRequest, OutgoingEvent } from "./dispatcher/prepared-dispatch.ts";
 export {
   createNudge,
   type Nudge,

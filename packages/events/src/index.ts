@@ -1,3 +1,4 @@
+export { checkEvent, isCheckedEvent, type CheckedEvent } from "./checked-event.ts";
 export {
   dispatchEventSchema,
   eventContracts,

@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import type { BackgroundConfig } from "@evenkeel/dispatch";
 import type { Ledger } from "@evenkeel/ledger";
 import { Inngest } from "inngest";
@@ -11,16 +11,17 @@ import { fetchWithSendSignal } from "./send-signal.ts";
 export interface BackgroundClientOptions {
   /** The app's id in Inngest; part of every function's full id. */
   readonly appId: string;
-  /** The Inngest part of `parseBackgroundConfig`'s answer. */
+  /** Keys and addresses: the field `inngest` of what `parseBackgroundConfig` returns. */
   readonly config: BackgroundConfig["inngest"];
-  /** Where runs are recorded; absent: they are not. */
+  /** Where runs are recorded; absent: they are not recorded. */
   readonly ledger?: Pick<Ledger, "runs">;
   /** Names this host in the ledger. */
   readonly owner: string;
-  /** The app's release, shown by Inngest beside its runs. */
+  /** The app's release, which Inngest shows beside its runs; none by default. */
   readonly appVersion?: string;
+  /** Where the SDK's lines and failed records are logged; silent by default. */
   readonly logger?: Logger;
-  /** `globalThis.fetch` by default. */
+  /** Sends the SDK's requests; defaults to `globalThis.fetch`. */
   readonly fetch?: typeof fetch;
 }
 
@@ -34,7 +35,6 @@ export interface BackgroundClientOptions {
 export function createBackgroundClient(options: BackgroundClientOptions): Inngest {
   const { config, ledger, owner } = options;
   const logger = options.logger ?? silentLogger;
-  const baseUrl = config.devUrl ?? config.baseUrl;
   return new Inngest({
     id: options.appId,
     isDev: config.dev,
@@ -42,10 +42,12 @@ export function createBackgroundClient(options: BackgroundClientOptions): Innges
     fetch: fetchWithSendSignal(options.fetch ?? globalThis.fetch),
     middleware:
       ledger === undefined ? [] : [createRunRecorder({ runs: ledger.runs, owner, logger })],
-    ...(baseUrl === undefined ? {} : { baseUrl }),
-    ...(config.eventKey === undefined ? {} : { eventKey: config.eventKey }),
-    ...(config.signingKey === undefined ? {} : { signingKey: config.signingKey }),
-    ...(config.env === undefined ? {} : { env: config.env }),
-    ...(options.appVersion === undefined ? {} : { appVersion: options.appVersion }),
+    ...defined({
+      baseUrl: config.devUrl ?? config.baseUrl,
+      eventKey: config.eventKey,
+      signingKey: config.signingKey,
+      env: config.env,
+      appVersion: options.appVersion,
+    }),
   });
 }

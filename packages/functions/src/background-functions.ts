@@ -1,5 +1,5 @@
+import { defined, type Logger } from "@evenkeel/core";
 import type { OutboxRelay, Reconciler, Watchdog } from "@evenkeel/dispatch";
-import type { Logger } from "@evenkeel/core";
 import type { Runner } from "@evenkeel/jobs";
 import type { Ledger, Pruner } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
@@ -18,15 +18,15 @@ export interface BackgroundFunctionsOptions extends Pick<
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "guards" | "windows" | "runs" | "deadLetters" | "asOperator">;
   readonly runner: Pick<Runner, "drain" | "runOne">;
-  /** The dispatcher's own: part of the ids of events that hand isolated jobs over. */
+  /** The dispatcher's own: part of the ids of events that delegate isolated jobs to runs. */
   readonly environment: string;
-  /** Isolated jobs of one tenant running at a time, 1 by default. */
+  /** Isolated jobs of one tenant that run at a time; defaults to 1. */
   readonly isolatedPerTenant?: number;
   /** Made by `createReconciler` of `@evenkeel/dispatch`. */
   readonly reconciler: Reconciler;
   /** Made by `createWatchdog` of `@evenkeel/dispatch`, for a host that knows its schedules. */
   readonly watchdog?: Watchdog;
-  /** Made by `createOutboxRelay` of `@evenkeel/dispatch`: maintenance runs it once per window. */
+  /** Made by `createOutboxRelay` of `@evenkeel/dispatch`: maintenance runs it once per window. Absent: it does not. */
   readonly relay?: Pick<OutboxRelay, "run">;
   /** Made by `createPruner` of `@evenkeel/ledger`; absent: the ledger keeps everything. */
   readonly pruner?: Pruner;
@@ -34,6 +34,7 @@ export interface BackgroundFunctionsOptions extends Pick<
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;
   };
+  /** Where runs are logged; silent by default. */
   readonly logger?: Logger;
 }
 
@@ -41,7 +42,8 @@ export interface BackgroundFunctionsOptions extends Pick<
  * Creates the functions that a host serves beside its own.
  *
  * @example
- * serve({ client, functions: [...createBackgroundFunctions({ client, ledger, runner, reconciler, config }), ...own] });
+ * const functions = createBackgroundFunctions({ client, ledger, runner, reconciler, environment, config });
+ * export const { GET, POST, PUT } = serve({ client, functions: [...functions, ...own] });
  */
 export function createBackgroundFunctions(
   options: BackgroundFunctionsOptions,
@@ -50,10 +52,7 @@ export function createBackgroundFunctions(
   const requestRuns = createRequestRuns(shared.client, environment);
   return [
     createProcessFunction({ ...shared, requestRuns, concurrency: config.concurrency }),
-    createIsolatedJobFunction({
-      ...shared,
-      ...(isolatedPerTenant === undefined ? {} : { isolatedPerTenant }),
-    }),
+    createIsolatedJobFunction({ ...shared, ...defined({ isolatedPerTenant }) }),
     createMaintenanceFunction(shared),
     createDeadLetterFunction(shared),
   ];

@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 import { z } from "zod";
@@ -7,6 +7,7 @@ import { z } from "zod";
 export interface DeadLetterFunctionOptions {
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "deadLetters" | "runs" | "asOperator">;
+  /** Where filed letters are logged; silent by default. */
   readonly logger?: Logger;
 }
 
@@ -87,10 +88,7 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
           error,
           payload: end.event ?? null,
           history: run?.attempts ?? [],
-          ...(run?.tenantId === null || run?.tenantId === undefined
-            ? {}
-            : { tenantId: run.tenantId }),
-          ...(previousId === undefined ? {} : { previousId }),
+          ...defined({ tenantId: run?.tenantId ?? undefined, previousId }),
         });
       });
       logger.warn("runs.dead", {

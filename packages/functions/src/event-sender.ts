@@ -1,6 +1,6 @@
+import { InputError } from "@evenkeel/core";
 import { DispatchError, type OutgoingEvent, type RelayedEvent } from "@evenkeel/dispatch";
-import { encodePayload, InputError } from "@evenkeel/core";
-import { eventContracts, parseEvent } from "@evenkeel/events";
+import { checkEvent, eventContracts, isCheckedEvent } from "@evenkeel/events";
 import type { Inngest } from "inngest";
 
 import { withSendSignal } from "./send-signal.ts";
@@ -12,22 +12,22 @@ export type EventSender = (
 ) => Promise<void>;
 
 /**
- * Creates the `send` that a dispatcher works with. Every event is checked against its contract before any
- * is sent.
+ * Creates the `send` that a dispatcher works with. What a dispatcher prepared was checked then and is sent
+ * as it is. An event from anywhere else is checked against its contract before any is sent.
  *
  * @throws (the sender) InputError `invalid_payload` or `payload_too_large`, with nothing
  * sent; otherwise what the SDK threw: the events may or may not have arrived.
  */
 export function createEventSender(client: Pick<Inngest, "send">): EventSender {
   return async (events, { signal } = {}) => {
-    const payloads = events.map(({ id, name, data }) => {
-      const contract = eventContracts.get(name);
+    const payloads = events.map((event) => {
+      const contract = eventContracts.get(event.name);
       if (contract === undefined) {
+        const { name } = event;
         throw new InputError("invalid_payload", `${name} has no contract in this build.`, { name });
       }
-      const parsed = parseEvent(contract, data);
-      encodePayload(parsed, `event ${name}`);
-      return { id, name, data: parsed, v: String(contract.version) };
+      const { id, name, data } = isCheckedEvent(event) ? event : checkEvent(contract, event);
+      return { id, name, data, v: String(contract.version) };
     });
     await withSendSignal(signal, () => client.send(payloads));
   };

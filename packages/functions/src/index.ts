@@ -1,3 +1,19 @@
+export {
+  createBackground,
+  type Background,
+  type BackgroundOptions,
+  type ServedFunctions,
+  type StartOptions,
+} from "./background.ts";
+export type {
+  BackgroundPartsOptions,
+  BackgroundPool,
+  BackgroundResources,
+  ConfigSource,
+  FunctionSettings,
+  MaintenanceSettings,
+} from "./background-options.ts";
+export type { BackgroundParts } from "./background-parts.ts";
 export { createBackgroundClient, type BackgroundClientOptions } from "./background-client.ts";
 export {
   createBackgroundFunctions,

@@ -1,24 +1,28 @@
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import { formatEventId } from "@evenkeel/dispatch";
-import { silentLogger, type Logger } from "@evenkeel/core";
-import { jobRequested, parseEvent } from "@evenkeel/events";
+import { checkEvent, jobRequested } from "@evenkeel/events";
 import { jobRequestedEvent } from "@evenkeel/events/inngest";
 import type { RequestRuns, Runner } from "@evenkeel/jobs";
 import type { Inngest, InngestFunction } from "inngest";
 
-import { limitsOf } from "./process-function.ts";
+import { limitsOf } from "./host-timeout.ts";
 
 /** What the isolated-job function works with. */
 export interface IsolatedJobFunctionOptions {
   readonly client: Inngest;
   readonly runner: Pick<Runner, "runOne">;
-  /** Isolated jobs of one tenant running at a time, 1 by default. */
+  /** Isolated jobs of one tenant that run at a time; defaults to 1. */
   readonly isolatedPerTenant?: number;
-  /** The host's limit for a request, in milliseconds: a job that still runs 5 s before it has timed out. */
+  /**
+   * When the host ends a request, in milliseconds: a job that still runs 5 s before has timed out. Absent: the
+   * host has no limit.
+   */
   readonly hostTimeoutMs?: number;
+  /** Where the end of each run is logged; silent by default. */
   readonly logger?: Logger;
 }
 
-/** What a run of an isolated job returns. `skipped`: claimed by another since, ended, or paused. */
+/** What a run of an isolated job returns. `skipped`: the job was claimed since, has ended, or is paused. */
 export interface IsolatedJobOutcome {
   readonly outcome: (typeof endings)[number] | "skipped";
   readonly jobId: string;
@@ -27,9 +31,9 @@ export interface IsolatedJobOutcome {
 const endings = ["succeeded", "retried", "snoozed", "dead", "lost", "released"] as const;
 
 /**
- * Creates the function that runs isolated jobs, one per run, by turns of their tenants. The fence in the event makes
- * a repeated or late one void. How an attempt ended is the ledger's to keep, so a run whose job failed has
- * succeeded: the job's own policy says when it is handed over again.
+ * Creates the function that runs isolated jobs, one per run, at most `isolatedPerTenant` of a tenant at a time. The
+ * fence in the event makes a repeated or late one void. The ledger keeps how an attempt ended, so a run whose job
+ * failed has succeeded: the job's own policy says when it is delegated again.
  */
 export function createIsolatedJobFunction(
   options: IsolatedJobFunctionOptions,
@@ -58,8 +62,8 @@ export function createIsolatedJobFunction(
 }
 
 /**
- * Creates the `isolate` that a drain hands isolated jobs over with. An id is of one claim, so that a repeated send
- * makes no second run.
+ * Creates the `requestRuns` of a drain, which delegates isolated jobs to runs of their own. An event's id names one
+ * claim, so that a repeated send makes no second run.
  */
 export function createRequestRuns(client: Pick<Inngest, "send">, environment: string): RequestRuns {
   return async (jobs) => {
@@ -67,20 +71,19 @@ export function createRequestRuns(client: Pick<Inngest, "send">, environment: st
     await client.send(
       jobs.map(({ id, fence, tenantId, type, lane, correlationId }) => {
         const dispatchKey = `job|${id}|${fence}`;
-        return {
+        const event = checkEvent(jobRequested, {
           id: formatEventId({ name, schemaVersion, environment, dispatchKey }),
-          name,
-          data: parseEvent(jobRequested, {
+          data: {
             jobId: id,
             fence,
             tenantId,
             type,
             lane,
             schemaVersion,
-            ...(correlationId === null ? {} : { correlationId }),
-          }),
-          v: String(schemaVersion),
-        };
+            ...defined({ correlationId: correlationId ?? undefined }),
+          },
+        });
+        return { ...event, v: String(schemaVersion) };
       }),
     );
   };

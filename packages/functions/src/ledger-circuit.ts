@@ -1,35 +1,46 @@
-import { describeMessage, withDeadline, type Logger } from "@evenkeel/core";
+import {
+  describeMessage,
+  systemClock,
+  withDeadline,
+  type Clock,
+  type Logger,
+} from "@evenkeel/core";
 import { redactError } from "@evenkeel/ledger";
 
 /** What {@link LedgerCircuit} works with. */
 export interface LedgerCircuitOptions {
   readonly logger: Logger;
-  /** How long one statement may take, in milliseconds. */
+  /** How long one statement may take before it counts as failed, in milliseconds. */
   readonly timeoutMs: number;
-  /** How long the ledger is left alone after a failure, in milliseconds. */
+  /** How long the circuit stays open after a failure, in milliseconds. No statement is made meanwhile. */
   readonly cooldownMs: number;
+  /** Measures both times; defaults to the process's own clock. */
+  readonly clock?: Clock;
 }
 
 /**
- * Calls that must never hurt the work they describe: each is bounded in time, a failure is logged and
- * answered with `undefined`, and after one the ledger is not asked for a while.
+ * A circuit breaker before the ledger, for records that must never hurt the work they describe. Each call
+ * is bounded in time. A failure is logged and opens the circuit for `cooldownMs`; the next call after that
+ * is tried again.
  */
 export class LedgerCircuit {
   readonly #options: LedgerCircuitOptions;
-  #cooldownUntilMs = 0;
+  readonly #clock: Clock;
+  #openUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LedgerCircuitOptions) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
   }
 
-  /** The call's answer; `undefined` when it failed, took too long, or was not made. */
+  /** Returns the call's result; `undefined` when it failed, took too long, or the circuit is open. Never rejects. */
   async attempt<T>(what: string, call: () => Promise<T>): Promise<T | undefined> {
     const { logger, timeoutMs, cooldownMs } = this.#options;
-    if (performance.now() < this.#cooldownUntilMs) return undefined;
+    if (this.#clock.now() < this.#openUntilMs) return undefined;
     try {
-      return await withDeadline(timeoutMs, call);
+      return await withDeadline(timeoutMs, call, this.#clock);
     } catch (error) {
-      this.#cooldownUntilMs = performance.now() + cooldownMs;
+      this.#openUntilMs = this.#clock.now() + cooldownMs;
       logger.warn("runs.not_recorded", {
         during: what,
         cooldownMs,

@@ -1,3 +1,4 @@
+import { silentLogger, type Logger } from "@evenkeel/core";
 import type {
   OutboxRelay,
   Reconciler,
@@ -6,7 +7,6 @@ import type {
   Watchdog,
   WatchdogReport,
 } from "@evenkeel/dispatch";
-import { silentLogger, type Logger } from "@evenkeel/core";
 import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
@@ -19,12 +19,13 @@ export interface MaintenanceFunctionOptions {
   readonly ledger: Pick<Ledger, "guards">;
   /** Repairs what the dispatch path left undone. */
   readonly reconciler: Reconciler;
-  /** Finds windows that no tick asked for; absent: nobody looks. */
+  /** Finds windows that no tick asked for; absent: this function does not look for them. */
   readonly watchdog?: Watchdog;
-  /** Sends what the outbox holds, for hosts that do not run a relay of their own; absent: nobody does. */
+  /** Sends what the outbox holds, where no host runs a relay on its own; absent: this function sends nothing. */
   readonly relay?: Pick<OutboxRelay, "run">;
   /** Deletes what is older than it is kept; absent: nothing is deleted. */
   readonly pruner?: Pruner;
+  /** Where each run's report is logged; silent by default. */
   readonly logger?: Logger;
 }
 
@@ -80,7 +81,7 @@ export function createMaintenanceFunction(
   );
 }
 
-/** What is left of the outbox after this time is the next run's. */
+/** How long a run relays, in milliseconds. The next run sends what is left. */
 const relayBudgetMs = 20_000;
 
 function runBounded(relay: Pick<OutboxRelay, "run">): Promise<RelayReport> {

@@ -41,7 +41,7 @@ test("an event that the server refuses is a dead letter, and the next one goes o
   expect((await app.ledger.report()).deadLetters).toMatchObject({ open: 1 });
 });
 
-test("a server that is away refuses nothing: the event waits", async () => {
+test("a server that is unavailable refuses nothing: the event waits", async () => {
   await app.ledger.outbox.add(app.database.pool, { name: "order/placed", data: {} });
   app.engine.faults.refuseEvents({ for: "1h" });
   expect(await relay().run()).toEqual({ sent: 0, refused: 0, outcome: "unavailable" });

@@ -47,7 +47,7 @@ test("a dispatched window drains the queue, and the ledger remembers the run", a
   expect(await app.ledger.jobs.counts()).toMatchObject({ due: 0, running: 0, succeeded: 40 });
 });
 
-test("a window that was sent while the ledger was away is put on record by its run", async () => {
+test("a window that was sent while the ledger was unavailable is put on record by its run", async () => {
   const app = await start();
   const event = windowEvent();
   const { dispatchKey } = event.data;

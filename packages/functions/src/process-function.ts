@@ -1,11 +1,19 @@
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import { scopeOf } from "@evenkeel/dispatch";
-import { silentLogger, type Logger } from "@evenkeel/core";
 import type { DispatchEventData } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
-import { JobError, type DrainReport, type RequestRuns, type Runner } from "@evenkeel/jobs";
+import {
+  addDrainCounts,
+  emptyDrainCounts,
+  JobError,
+  type DrainCounts,
+  type RequestRuns,
+  type Runner,
+} from "@evenkeel/jobs";
 import type { Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { limitsOf, stepReserveMs } from "./host-timeout.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 
 /** What the process function works with. */
@@ -13,49 +21,45 @@ export interface ProcessFunctionOptions {
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "guards" | "windows">;
   readonly runner: Pick<Runner, "drain">;
-  /** Hands isolated jobs over to runs of their own; absent: a drain runs them itself. */
+  /** Delegates isolated jobs to runs of their own; absent: a drain runs them itself. */
   readonly requestRuns?: RequestRuns;
-  /** Concurrent process runs. */
+  /** Concurrent process runs, at least 1. */
   readonly concurrency: number;
-  /** How long one step drains, 20,000 ms by default: below the host's limit for a request. */
+  /** How long one step drains, in milliseconds; defaults to 20,000. With `hostTimeoutMs` at most that less 5 s. */
   readonly stepBudgetMs?: number;
   /**
-   * The host's limit for a request, in milliseconds: every step is over 5 s before, and a job that still runs then
-   * has timed out. A job that may take longer than what the limit has left beside `stepBudgetMs` starts only with a
-   * step's first claim. Absent: the host has none, as with Inngest Connect.
+   * When the host ends a request, in milliseconds: every step is over 5 s before, and a job that still runs then has
+   * timed out. A job that may take longer than the limit leaves beside `stepBudgetMs` starts only with a step's first
+   * claim. Absent: the host has no limit, as with Inngest Connect.
    */
   readonly hostTimeoutMs?: number;
   /**
-   * How long one drain at a time waits for new jobs after the last one, 2,000 ms by default: what is enqueued
-   * meanwhile starts at once. It ends with its step. 0: every run ends when nothing is due.
+   * How long one drain at a time waits for new jobs after the last one, in milliseconds; defaults to 2,000. What is
+   * enqueued meanwhile starts at once. It ends with its step. 0: every run ends when nothing is due.
    */
   readonly idleTimeoutMs?: number;
-  /** How long one run drains in all before it hands over to its continuation, 60,000 ms by default. */
+  /** How long one run drains in all before its continuation does, in milliseconds; defaults to 60,000. */
   readonly runBudgetMs?: number;
-  /** Continuations of one window, 50 by default; what is left then waits for the next window. */
+  /** Continuations of one window; defaults to 50. What is left after the last waits for the next window. */
   readonly maxContinuations?: number;
+  /** Where each step's report is logged; silent by default. */
   readonly logger?: Logger;
 }
-
-type DrainCounts = Omit<DrainReport, "remaining" | "throttled" | "stopped" | "unknownTypes">;
 
 /** What a process run returns, and the ledger keeps as its output. */
 export type ProcessOutcome =
   | SkippedDuplicate
   | ({
       /**
-       * `drained`: nothing due was left. `continued`: another run goes on. `bounded`: due work was left
+       * `drained`: nothing due was left. `continued`: another run continues. `bounded`: due work was left
        * and the window's last continuation is spent.
        */
       readonly outcome: "drained" | "continued" | "bounded";
       readonly steps: number;
-    } & DrainCounts);
+    } & Readonly<DrainCounts>);
 
-/** Steps of one run: a drain that keeps ending early must not fill a run with steps. */
+/** Most steps of one run: a drain that keeps ending early must not fill a run with steps. */
 const maxSteps = 30;
-
-/** What a step keeps free of its host's limit, in milliseconds: to settle what it ran, and to answer. */
-const stepReserveMs = 5_000;
 
 /** The id of {@link createProcessFunction}'s function within its app. */
 const processFunctionId = "process-background-jobs";
@@ -87,7 +91,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
     budgetMs: stepBudgetMs,
     idleTimeoutMs,
     ...limits,
-    ...(options.requestRuns === undefined ? {} : { requestRuns: options.requestRuns }),
+    ...defined({ requestRuns: options.requestRuns }),
   };
   const functionId = `${client.id}-${processFunctionId}`;
   return client.createFunction(
@@ -109,16 +113,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       });
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
-      const total = {
-        claimed: 0,
-        succeeded: 0,
-        retried: 0,
-        snoozed: 0,
-        dead: 0,
-        lost: 0,
-        released: 0,
-        delegated: 0,
-      };
+      let total = emptyDrainCounts();
       let spentMs = 0;
       for (let steps = 1; ; steps += 1) {
         const drained = await step.run(`drain-${steps}`, async () => {
@@ -139,7 +134,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
           return { ...report, durationMs };
         });
         if ("replacedBy" in drained) return skippedDuplicate(drained.replacedBy);
-        for (const name of countNames) total[name] += drained[name];
+        total = addDrainCounts(total, drained);
         spentMs += drained.durationMs;
         if (!drained.remaining && !drained.throttled)
           return { outcome: "drained", steps, ...total };
@@ -160,13 +155,6 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   );
 }
 
-/** The limits of what a step runs, for {@link ProcessFunctionOptions.hostTimeoutMs}. */
-export function limitsOf(hostTimeoutMs: number | undefined): { readonly deadlineMs?: number } {
-  return hostTimeoutMs === undefined
-    ? {}
-    : { deadlineMs: Math.max(1, hostTimeoutMs - stepReserveMs) };
-}
-
 function checkNumber(field: string, value: number, min: number): void {
   if (Number.isFinite(value) && value >= min) return;
   throw new JobError("invalid_options", `${field} must be a number from ${min}; got ${value}.`, {
@@ -175,7 +163,7 @@ function checkNumber(field: string, value: number, min: number): void {
   });
 }
 
-/** A window that was sent while the ledger was away is put on record by its run. */
+/** Records a window that was sent while the ledger was unavailable. */
 async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventData): Promise<void> {
   const { dispatchKey, schedule, tenantId, lane, correlationId, params } = data;
   await ledger.windows.recordStarted({
@@ -187,21 +175,9 @@ async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventDa
     lane,
     owner: processFunctionId,
     correlationId,
-    ...(tenantId === undefined ? {} : { tenantId }),
-    ...(params === undefined ? {} : { params }),
+    ...defined({ tenantId, params }),
   });
 }
-
-const countNames = [
-  "claimed",
-  "succeeded",
-  "retried",
-  "snoozed",
-  "dead",
-  "lost",
-  "released",
-  "delegated",
-] as const satisfies readonly (keyof DrainCounts)[];
 
 /** The id of the event that the tick sent, without a continuation's number. */
 function windowEventId(eventId: string): string {

@@ -9,16 +9,16 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((app) => app.close()));
 });
 
-/** A ledger whose record of runs answers as told, while its queue and guards work. */
-function withRuns(answer: () => Promise<never>): (ledger: Ledger) => Ledger {
+/** A ledger whose record of runs does as told, while its queue and guards work. */
+function withRuns(call: () => Promise<never>): (ledger: Ledger) => Ledger {
   return (ledger) => ({
     ...ledger,
     runs: {
       ...ledger.runs,
-      begin: answer,
-      finish: answer,
-      finishAttempt: answer,
-      heartbeat: answer,
+      begin: call,
+      finish: call,
+      finishAttempt: call,
+      heartbeat: call,
     },
   });
 }
@@ -39,12 +39,12 @@ test("a ledger that refuses every record costs no run", async () => {
   await app.engine.settled();
   expect(app.engine.runs({ status: "Completed" })).toHaveLength(2);
   expect(app.notes).toHaveLength(5);
-  // After a failure the ledger is left alone for a while.
+  // After a failure the ledger is left alone for the cooldown.
   expect(asked).toBe(1);
   expect(app.logged.filter(({ event }) => event === "runs.not_recorded")).toHaveLength(1);
 });
 
-test("a ledger that never answers costs one time-out and no run", async () => {
+test("a ledger that never responds costs one time-out and no run", async () => {
   const app = await createBackgroundApp({
     wrapLedger: withRuns(() => new Promise<never>(() => {})),
   });

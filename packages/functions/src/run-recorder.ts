@@ -1,4 +1,4 @@
-import type { Logger } from "@evenkeel/core";
+import { defined, type Logger } from "@evenkeel/core";
 import { eventContracts } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
 import { Middleware, type Inngest } from "inngest";
@@ -12,11 +12,11 @@ export interface RunRecorderOptions {
   /** Names this host in the ledger. */
   readonly owner: string;
   readonly logger: Logger;
-  /** How often a request under way says that it is alive, 10,000 ms by default. */
+  /** How often a request under way says that it is alive, in milliseconds; defaults to 10,000. */
   readonly heartbeatMs?: number;
-  /** How long a statement may take before it is given up, 2,000 ms by default. */
+  /** How long a statement may take before it counts as failed, in milliseconds; defaults to 2,000. */
   readonly timeoutMs?: number;
-  /** How long the ledger is left alone after a failure, 5,000 ms by default. */
+  /** How long the ledger is not asked after a failure, in milliseconds; defaults to 5,000. */
   readonly cooldownMs?: number;
 }
 
@@ -28,11 +28,11 @@ interface Recording extends RunIdentity {
 
 /**
  * Creates the middleware that records runs, attempts and heartbeats. One statement begins each request and
- * one ends the run; a ledger that is slow or away costs at most one time-out per rest and never the run.
+ * one ends the run. A ledger that is slow or unavailable costs at most one time-out per cooldown, and never the run.
  */
 export function createRunRecorder(options: RunRecorderOptions): Middleware.Class {
   const { runs, owner, logger, heartbeatMs = 10_000 } = options;
-  const access = new LedgerCircuit({
+  const circuit = new LedgerCircuit({
     logger,
     timeoutMs: options.timeoutMs ?? 2_000,
     cooldownMs: options.cooldownMs ?? 5_000,
@@ -64,14 +64,14 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
       const { ctx, fn } = input;
       const { runId, attempt } = ctx;
       const functionId = fn.id(this.client.id);
-      const begun = await access.attempt("begin", () =>
+      const begun = await circuit.attempt("begin", () =>
         runs.begin({ runId, functionId, owner, attempt, ...describeEvent(ctx.event) }),
       );
       if (begun !== undefined) {
         const recording = { runId, functionId, attempt, fence: begun.fence };
         this.#recording = recording;
         this.#heartbeat = setInterval(() => {
-          void access.attempt("heartbeat", () => runs.heartbeat(recording));
+          void circuit.attempt("heartbeat", () => runs.heartbeat(recording));
         }, heartbeatMs);
         this.#heartbeat.unref();
       }
@@ -104,7 +104,7 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
     async #record(what: string, call: (run: Recording) => Promise<boolean>): Promise<void> {
       const recording = this.#recording;
       if (recording === undefined) return;
-      const accepted = await access.attempt(what, () => call(recording));
+      const accepted = await circuit.attempt(what, () => call(recording));
       if (accepted === false) {
         const { runId, functionId } = recording;
         logger.warn("runs.write_refused", { during: what, runId, functionId });
@@ -119,18 +119,11 @@ function describeEvent(event: {
   readonly id?: string | undefined;
   readonly data?: unknown;
 }): Pick<RunStart, "eventName" | "eventId"> & Partial<RunStart> {
-  const base = { eventName: event.name, ...(event.id === undefined ? {} : { eventId: event.id }) };
+  const base = { eventName: event.name, ...defined({ eventId: event.id }) };
   const parsed = eventContracts.get(event.name)?.schema.safeParse(event.data);
   if (parsed?.success !== true) return base;
   const { data } = parsed;
   const { lane, tenantId, correlationId } = data;
-  const continuation = "continuation" in data ? data.continuation : undefined;
-  return {
-    ...base,
-    lane,
-    ...("dispatchKey" in data ? { dispatchKey: data.dispatchKey } : {}),
-    ...(correlationId === undefined ? {} : { correlationId }),
-    ...(continuation === undefined ? {} : { continuation }),
-    ...(tenantId === undefined ? {} : { tenantId }),
-  };
+  const { dispatchKey, continuation } = "dispatchKey" in data ? data : {};
+  return { ...base, lane, ...defined({ dispatchKey, correlationId, continuation, tenantId }) };
 }

@@ -34,7 +34,7 @@ export function classify(mail: ClassifiedMail): MailClass {
   return precedence === "bulk" || headers.has("list-unsubscribe") ? "bulk" : "person";
 }
 
-/** Whether a program wrote it, or nobody who could be answered. An answer could come back for ever. */
+/** Whether a program wrote it, or its sender cannot be reached. Replies to a program could go back and forth for ever. */
 function isAutomatic({ headers, from }: ClassifiedMail): boolean {
   return (
     (headers.get("auto-submitted") ?? "no").toLowerCase() !== "no" ||

@@ -142,7 +142,7 @@ test("a batch with a message that cannot be stored is refused whole", async () =
   expect(await inbox.ingest([{ ...good, id: longId }])).toEqual({ stored: 1, known: 0 });
 });
 
-test("the same message handed over twice is stored and processed once", async () => {
+test("the same message given twice is stored and processed once", async () => {
   const messages = [plain("1", "a"), plain("2", "a")];
   await inbox.ingest(messages);
   expect(await inbox.ingest([...messages, plain("3", "a")])).toEqual({ stored: 1, known: 2 });
@@ -187,8 +187,8 @@ test("an attempt that is repeated after its effect was committed repeats no effe
     maxAttempts: 5,
     correlationId: undefined,
     signal: new AbortController().signal,
-    completeIn: () => Promise.reject(new Error("This attempt is nobody's.")),
-    effects: { once: () => Promise.reject(new Error("This attempt is nobody's.")) },
+    completeIn: () => Promise.reject(new Error("No runner holds this attempt.")),
+    effects: { once: () => Promise.reject(new Error("No runner holds this attempt.")) },
     progress: () => {},
     logger: { debug() {}, info() {}, warn() {}, error() {} },
   });

@@ -7,9 +7,9 @@ import { InboxError } from "./inbox-error.ts";
 import { inboundProcess, maxMessageIdLength } from "./jobs.ts";
 import { inTransaction } from "./transaction.ts";
 
-/** A message as the mail gateway hands it over. */
+/** A message as the mail gateway gives it. */
 export interface InboundMessage {
-  /** The gateway's id, 1 to 400 characters: the same message handed over twice is stored once. */
+  /** The gateway's id, 1 to 400 characters: the same message given twice is stored once. */
   readonly id: string;
   readonly tenantId: string;
   /** As received, in any charset, up to 25 MiB. */

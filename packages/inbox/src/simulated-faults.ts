@@ -26,7 +26,7 @@ export function overloadedDrafter(drafter: Drafter, shares: FaultShares): Drafte
       const value = chance("draft", request.tenantId, request.messageId);
       if (request.attempt === 1 && value < shares.drafterOverloaded) {
         if (value < shares.drafterOverloaded / 2) throw new RetryAfterError(1_500, "Overloaded.");
-        throw new Error("The drafter did not answer.");
+        throw new Error("The drafter did not respond.");
       }
       return drafter.draft(request);
     },

@@ -1,4 +1,4 @@
-/** Labels that registries of a country put before its own: `co.uk` is nobody's domain. */
+/** Labels that registries of a country put before its own: `co.uk` belongs to no organisation. */
 const registryLabels = new Set(["ac", "co", "com", "edu", "gov", "net", "org"]);
 
 /** Headers that name a mailing list, the most telling first. */

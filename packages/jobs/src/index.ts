@@ -32,7 +32,12 @@ export {
   type LinearOptions,
   type RetryPolicy,
 } from "./definition/retry-policy.ts";
-export type { DrainReport } from "./runner/drain-report.ts";
+export {
+  addDrainCounts,
+  emptyDrainCounts,
+  type DrainCounts,
+  type DrainReport,
+} from "./runner/drain-report.ts";
 export {
   createRunner,
   type DrainOptions,

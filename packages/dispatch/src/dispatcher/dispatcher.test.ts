@@ -4,7 +4,8 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createDispatcher, type Dispatcher, type OutgoingEvent } from "./dispatcher.ts";
+import { createDispatcher, type Dispatcher } from "./dispatcher.ts";
+import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import type { DispatcherOptions } from "./dispatcher.ts";
 
 let database: TestDatabase;
@@ -154,17 +155,17 @@ test("the write of a first owner that comes back late is refused", async () => {
 
 test("without the ledger it sends all the same, and says that nothing is tracked", async () => {
   const inbox = new Inbox();
-  const away = createLedger({ databaseUrl: "postgresql://nobody:pw@127.0.0.1:1/none" });
+  const unavailable = createLedger({ databaseUrl: "postgresql://nobody:pw@127.0.0.1:1/none" });
   const tick = { schedule: scheduleOfItsOwn(), scheduledAt: at, source: "cron" };
-  const first = await host(inbox, { ledger: away }).dispatch(tick);
-  const second = await host(inbox, { ledger: away }).dispatch(tick);
+  const first = await host(inbox, { ledger: unavailable }).dispatch(tick);
+  const second = await host(inbox, { ledger: unavailable }).dispatch(tick);
   expect(first).toMatchObject({ mode: "dispatch-only", tracking: false });
   // Inngest drops the second: the ids are the same.
   expect(second.eventIds).toEqual(first.eventIds);
-  await away.close();
+  await unavailable.close();
 });
 
-test("a ledger that does not answer in time counts as away", async () => {
+test("a ledger that does not respond in time counts as unavailable", async () => {
   const inbox = new Inbox();
   const silent: Pick<Ledger, "windows"> = {
     windows: { ...ledger.windows, claim: () => new Promise<never>(() => {}) },
@@ -269,7 +270,7 @@ test("inline work that fails leaves the window to the next tick", async () => {
     config: { useInngest: on, forceInline: true, windowSeconds: 60 },
     runInline: async () => {
       failures -= 1;
-      if (failures >= 0) throw new Error("the queue is away");
+      if (failures >= 0) throw new Error("the queue is unavailable");
     },
   });
   const tick = { schedule: scheduleOfItsOwn(), scheduledAt: at, source: "cron" };

@@ -4,7 +4,8 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
-import { createDispatcher, type DispatcherOptions, type OutgoingEvent } from "./dispatcher.ts";
+import { createDispatcher, type DispatcherOptions } from "./dispatcher.ts";
+import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import { createNudge, type Nudge } from "./nudge.ts";
 
 let database: TestDatabase;
@@ -57,7 +58,7 @@ async function windowsOf(): Promise<{ window_seconds: number; status: string }[]
   return rows;
 }
 
-test("a nudge sends the process event of its second, and nothing while the lane is attended", async () => {
+test("a nudge sends the process event of its second, and nothing while the lane has a poller", async () => {
   const nudge = open();
   expect(await nudge()).toMatchObject({ outcome: "dispatched" });
   expect(sent.map((events) => events.map(({ name }) => name))).toEqual([
@@ -80,7 +81,7 @@ test("a crowd of hosts sends at most once per second, and whoever comes late is 
   const keys = sent.map(([event]) => event?.data.dispatchKey);
   expect(new Set(keys).size).toBe(keys.length);
   expect(sent.length).toBeLessThanOrEqual(seconds);
-  // Nobody attends: each host asked for a second of its own.
+  // No poller: each host asked for a second of its own.
   expect(await windowsOf()).toEqual(sent.map(() => ({ window_seconds: 1, status: "ENQUEUED" })));
 });
 
@@ -124,18 +125,18 @@ test("a paused schedule, a switched-off Inngest and forced inline send nothing a
   expect(sent).toEqual([]);
 });
 
-test("a failed send is on record, rests, and never becomes inline work", async () => {
-  failure = new Error("Inngest is away.");
+test("a failed send is on record, backs its host off, and never becomes inline work", async () => {
+  failure = new Error("Inngest is unavailable.");
   const nudge = open({ config: { ...config, inlineFallbackUntil: new Date(Date.now() + 60_000) } });
   expect(await nudge()).toMatchObject({
     outcome: "not-dispatched",
-    receipt: { mode: "dispatch-failed", reason: "Inngest is away." },
+    receipt: { mode: "dispatch-failed", reason: "Inngest is unavailable." },
   });
   expect(await windowsOf()).toMatchObject([{ status: "ENQUEUE_FAILED" }]);
   expect(await nudge()).toEqual({ outcome: "backing-off" });
 });
 
-test("a ledger that does not answer is no error of the caller's", async () => {
+test("a ledger that fails is no error of the caller's", async () => {
   const jobs = { ...ledger.jobs, hasPoller: () => Promise.reject(new Error("postgres://u:p@h")) };
   const nudge = createNudge({
     dispatcher: { nudge: () => Promise.reject(new Error("not asked")) },
@@ -147,9 +148,9 @@ test("a ledger that does not answer is no error of the caller's", async () => {
   expect(JSON.stringify(outcome)).not.toContain(":p@");
 });
 
-test("a look that the ledger never answers fails in time, and the nudges after it are made", async () => {
-  const answers: Promise<boolean>[] = [new Promise(() => {}), Promise.resolve(true)];
-  const hasPoller = (): Promise<boolean> => answers.shift() ?? Promise.resolve(true);
+test("a look that the ledger never ends fails in time, and the nudges after it are made", async () => {
+  const looks: Promise<boolean>[] = [new Promise(() => {}), Promise.resolve(true)];
+  const hasPoller = (): Promise<boolean> => looks.shift() ?? Promise.resolve(true);
   const nudge = createNudge({
     dispatcher: { nudge: () => Promise.reject(new Error("not asked")) },
     ledger: { jobs: { ...ledger.jobs, hasPoller } },

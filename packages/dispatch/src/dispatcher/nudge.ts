@@ -15,19 +15,21 @@ import type { Receipt } from "./receipt.ts";
 export interface NudgeOptions {
   readonly dispatcher: Pick<Dispatcher, "nudge">;
   readonly ledger: Pick<Ledger, "jobs">;
-  /** The schedule whose dispatches drain the queue, of the global scope. */
+  /** The id of the schedule whose dispatches drain the queue; its scope is global. */
   readonly schedule: string;
-  /** The lane whose drains are looked for: the dispatcher's, `stable` by default. */
+  /** The lane whose drains are looked for; defaults to `stable`. The dispatcher's own. */
   readonly lane?: Lane;
+  /** Decides seconds and the time of backing off; defaults to the system's clock. */
   readonly clock?: { now(): Date };
+  /** Where failures are logged; silent by default. */
   readonly logger?: Logger;
-  /** How long the ledger may take to answer before the nudge has failed, 5 s by default. */
+  /** How long the ledger may take before the nudge has failed, in milliseconds; defaults to 5,000. */
   readonly ledgerTimeoutMs?: number;
 }
 
 /**
- * What became of a nudge: `attended`: a drain waits for new jobs, nothing had to be sent; `resting`: the last send
- * failed, and the next is tried later; otherwise the dispatch's receipt, or the error that kept it from being made.
+ * What became of a nudge. `polled`: a drain waits for new jobs, so nothing had to be sent. `backing-off`: the last
+ * send failed, and the next is tried later. `dispatched` and `not-dispatched` carry the receipt, `failed` the error.
  */
 export type NudgeOutcome =
   | { readonly outcome: "polled" | "backing-off" }
@@ -35,14 +37,15 @@ export type NudgeOutcome =
   | { readonly outcome: "failed"; readonly error: string };
 
 /**
- * Asks for a dispatch at once. To be called after the transaction that enqueued has committed; it never throws and
- * needs not be awaited, but for a serverless host, which hands the promise to `after()` or `waitUntil()`.
+ * Asks for a dispatch at once. Call it after the transaction that enqueued has committed. It never rejects and
+ * need not be awaited; a serverless host passes the promise to `after()` or `waitUntil()`.
  */
 export type Nudge = () => Promise<NudgeOutcome>;
 
 /** Between two looks at the ledger, in milliseconds. */
 const spacingMs = 50;
 
+/** The longest time that a host backs off after failed nudges, in milliseconds. */
 const longestCooldownMs = 60_000;
 
 /**
@@ -50,7 +53,7 @@ const longestCooldownMs = 60_000;
  *
  * While a drain of the lane waits for new jobs (`idleTimeoutMs`), a nudge costs one small query. Otherwise it dispatches
  * a window of one second, through the same windows and keys as a tick: at most one per second and schedule, from
- * however many hosts. Calls share what they ask: one look is under way, and one follows it.
+ * however many hosts. Calls share their looks: one is under way, and one follows it.
  *
  * @example
  * const nudge = createNudge({ dispatcher, ledger, schedule: "background-jobs" });
@@ -75,7 +78,7 @@ export function createNudge(options: NudgeOptions): Nudge {
       const receipt = await dispatcher.nudge({ schedule, source: "nudge" });
       if (receipt.mode !== "dispatch-duplicate-suppressed") {
         const isSent = receipt.mode === "dispatch-only";
-        rest(receipt.mode === "dispatch-failed");
+        backOff(receipt.mode === "dispatch-failed");
         return { outcome: isSent ? "dispatched" : "not-dispatched", receipt };
       }
       // This second is taken: its drain may have looked before the caller committed. Once more in the next one.
@@ -84,8 +87,8 @@ export function createNudge(options: NudgeOptions): Nudge {
     }
   }
 
-  /** After a failure nothing is sent for a while, twice as long each time: ticks go on all the same. */
-  function rest(hasFailed: boolean): void {
+  /** After a failure nothing is sent for 1 s, and twice as long each time. Ticks continue all the same. */
+  function backOff(hasFailed: boolean): void {
     failures = hasFailed ? failures + 1 : 0;
     const cooldownMs = Math.min(longestCooldownMs, 1_000 * 2 ** (failures - 1));
     cooldownUntilMs = hasFailed ? clock.now().getTime() + cooldownMs : 0;
@@ -100,7 +103,7 @@ export function createNudge(options: NudgeOptions): Nudge {
     } catch (error) {
       const message = redactError(describeMessage(error));
       logger.warn("nudge.failed", { schedule, error: message });
-      rest(true);
+      backOff(true);
       return { outcome: "failed", error: message };
     }
   }

@@ -1,6 +1,6 @@
 import type { Lane } from "@evenkeel/core";
 
-/** How a tick was answered. */
+/** What became of a tick. */
 export type DispatchMode =
   | "dispatch-only"
   | "dispatch-duplicate-suppressed"
@@ -11,7 +11,7 @@ export type DispatchMode =
   | "skipped-overlap"
   | "not-configured";
 
-/** The recorded answer to a tick. It is also the body of the HTTP answer. */
+/** What became of a tick, in full. It is also the body of the HTTP response. */
 export interface Receipt {
   readonly mode: DispatchMode;
   readonly schedule: string;
@@ -21,7 +21,7 @@ export interface Receipt {
   readonly windowSeconds: number;
   readonly lane: Lane;
   readonly correlationId: string;
-  /** Whether the ledger holds this outcome. `false`: it could not be asked, or the claim had expired. */
+  /** Whether the ledger holds this outcome. `false`: it was unavailable, or the claim had expired. */
   readonly tracking: boolean;
   /** The ids under which events were sent; empty when nothing was. */
   readonly eventIds: readonly string[];
@@ -44,7 +44,7 @@ const statuses: Readonly<Record<DispatchMode, number>> = {
   "not-configured": 503,
 };
 
-/** The HTTP status that answers a receipt. */
+/** Returns the HTTP status of a receipt's response. */
 export function receiptStatus(receipt: Pick<Receipt, "mode">): number {
   return statuses[receipt.mode];
 }

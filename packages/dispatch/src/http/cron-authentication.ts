@@ -1,11 +1,11 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 
-/** What an `Authorization` header is worth. */
+/** Whether a tick may pass; `closed`: no secret is configured. */
 export type Authentication = "accepted" | "refused" | "closed";
 
 /**
- * Checks `Authorization: Bearer <secret>` against the current and the previous secret, in time that depends
- * on neither. Without a configured secret the endpoint is closed.
+ * Checks `Authorization: Bearer <secret>` against the current and the previous secret. The time it takes
+ * depends on neither. Without a configured secret the endpoint is closed.
  */
 export function authenticate(
   authorization: string | null,

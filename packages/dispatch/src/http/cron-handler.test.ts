@@ -2,11 +2,8 @@ import { expect, test } from "vitest";
 
 import { createCronHandler } from "./cron-handler.ts";
 import { defineSchedule } from "../schedule/schedule.ts";
-import {
-  createDispatcher,
-  type DispatchRequest,
-  type Dispatcher,
-} from "../dispatcher/dispatcher.ts";
+import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
+import type { DispatchRequest } from "../dispatcher/prepared-dispatch.ts";
 
 const now = new Date("2026-01-01T00:10:30Z");
 const url = "http://127.0.0.1/api/cron/background-jobs";
@@ -71,7 +68,7 @@ test.each([
   ["a prefix of the secret", "Bearer curren"],
   ["the secret without a scheme", "current"],
   ["another scheme", "Basic current"],
-])("%s is answered 401 without a hint", async (_case, authorization) => {
+])("%s gets 401 without a hint", async (_case, authorization) => {
   const request = new Request(url, authorization === "" ? {} : { headers: { authorization } });
   const response = await handlerWith(dispatcherThat(), ["current"])(request);
   expect(response.status).toBe(401);
@@ -87,7 +84,7 @@ test("without a configured secret the endpoint is closed, whatever is presented"
   }
 });
 
-test("a failed send is answered 503 with Retry-After and without the cause's secrets", async () => {
+test("a failed send gets 503 with Retry-After and without the cause's secrets", async () => {
   const failing = dispatcherThat(() =>
     Promise.reject(new Error("https://user:hunter2@inn.gs refused")),
   );
@@ -112,7 +109,7 @@ test.each([
   "2025-12-30T00:00:00Z",
   "2026-01-01T00:20:00Z",
   "2026-13-01T00:00:00Z",
-])("the scheduled time %s is answered 400", async (value) => {
+])("the scheduled time %s gets 400", async (value) => {
   const response = await handlerWith(dispatcherThat())(tick({ "x-evenkeel-scheduled-at": value }));
   expect(response.status).toBe(400);
   expect(await response.json()).toMatchObject({ error: "invalid_scheduled_time" });
@@ -133,7 +130,7 @@ test("a correlation id is kept when it is plain, and replaced when it is not", a
   expect(seen).toEqual(["trace-1:a/b", undefined, undefined]);
 });
 
-test("an unforeseen failure is answered 500 and tells nothing", async () => {
+test("an unforeseen failure gets 500 and tells nothing", async () => {
   const handler = handlerWith({ dispatch: () => Promise.reject(new Error("password=hunter2")) });
   const response = await handler(tick());
   expect(response.status).toBe(500);
@@ -181,7 +178,7 @@ test.each([
   ["digest?tenant=", 400, "invalid_tenant"],
   ["nightly?color=red", 400, "invalid_params"],
   ["nightly?region=eu&region=us", 400, "invalid_params"],
-])("the tick for %s is answered %i", async (path, status, error) => {
+])("the tick for %s gets %i", async (path, status, error) => {
   const response = await scheduleHandler()(
     new Request(`http://127.0.0.1/api/cron/${path}`, {
       headers: { authorization: "Bearer current" },
@@ -200,7 +197,7 @@ test.each([
   ["paused", 200],
   ["skipped-overlap", 200],
   ["not-configured", 503],
-] as const)("a receipt of mode %s is answered %i", async (mode, status) => {
+] as const)("a receipt of mode %s has status %i", async (mode, status) => {
   const dispatcher = dispatcherThat();
   const handler = handlerWith({
     dispatch: async (request) => ({ ...(await dispatcher.dispatch(request)), mode }),

@@ -1,27 +1,30 @@
-import { describeMessage, EvenkeelError, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, describeMessage, EvenkeelError, silentLogger, type Logger } from "@evenkeel/core";
 
 import { authenticate } from "./cron-authentication.ts";
 import { DispatchError } from "../dispatch-error.ts";
 import { parseScheduleId } from "../schedule/dispatch-key.ts";
-import type { Dispatcher, DispatchRequest } from "../dispatcher/dispatcher.ts";
+import type { Dispatcher } from "../dispatcher/dispatcher.ts";
+import type { DispatchRequest } from "../dispatcher/prepared-dispatch.ts";
 import { receiptStatus } from "../dispatcher/receipt.ts";
-import { answer, lastSegment } from "./json-response.ts";
+import { jsonResponse, lastSegment } from "./json-response.ts";
 import type { Schedule } from "../schedule/schedule.ts";
 
 /** What a cron handler works with. */
 export interface CronHandlerOptions {
   readonly dispatcher: Pick<Dispatcher, "dispatch">;
-  /** Secrets that authenticate a tick, the current one first; none closes the endpoint. */
+  /** Secrets that authenticate a tick, the current one first; an empty list closes the endpoint with 503. */
   readonly cronSecrets: readonly string[];
-  /** The one schedule that this route dispatches, `background-jobs` by default. */
+  /** The one schedule that this route dispatches; defaults to `background-jobs`. Ignored with `schedules`. */
   readonly schedule?: string;
   /**
    * In place of `schedule`: the schedules that this route dispatches, by the last segment of its path
    * (`/api/cron/[schedule]`). A tick may carry the parameters that its schedule lists as query parameters,
-   * and `tenant` where the schedule's scope is `tenant`.
+   * and `tenant` where the schedule's scope is `tenant`. The dispatcher must know the same schedules.
    */
   readonly schedules?: readonly Schedule[];
+  /** Judges the age of a scheduled time; defaults to the system's clock. */
   readonly clock?: { now(): Date };
+  /** Where failures are logged; silent by default. */
   readonly logger?: Logger;
 }
 
@@ -35,7 +38,7 @@ const maxClockSkewMs = 60 * 1000;
 const retryAfterSeconds = 5;
 
 /**
- * Creates the cron route: GET or POST with `Authorization: Bearer <secret>`. The answer's body is the
+ * Creates the cron route: GET or POST with `Authorization: Bearer <secret>`. The response's body is the
  * receipt, its status that of the receipt's mode. A scheduler that knows when the tick was meant to be says
  * so in the header `x-evenkeel-scheduled-at` (ISO 8601); a late tick then still belongs to its own window.
  * `x-correlation-id` is kept when it is 1 to 200 plain characters.
@@ -58,17 +61,20 @@ export function createCronHandler(
 
   return async (request) => {
     if (request.method !== "GET" && request.method !== "POST") {
-      return answer(405, { error: "method_not_allowed" }, { allow: "GET, POST" });
+      return jsonResponse(405, { error: "method_not_allowed" }, { allow: "GET, POST" });
     }
     const authentication = authenticate(request.headers.get("authorization"), cronSecrets);
     if (authentication === "closed") {
       logger.error("cron.not_configured", { missing: "CRON_SECRET" });
-      return answer(503, { mode: "not-configured", reason: "This endpoint is not configured." });
+      return jsonResponse(503, {
+        mode: "not-configured",
+        reason: "This endpoint is not configured.",
+      });
     }
-    if (authentication === "refused") return answer(401, { error: "unauthorized" });
+    if (authentication === "refused") return jsonResponse(401, { error: "unauthorized" });
     const schedule = schedules === undefined ? fixedSchedule : (lastSegment(request) ?? "");
     if (schedules !== undefined && !schedules.has(schedule)) {
-      return answer(404, { error: "unknown_schedule" });
+      return jsonResponse(404, { error: "unknown_schedule" });
     }
     try {
       const scheduledAt = parseScheduledAt(
@@ -80,21 +86,20 @@ export function createCronHandler(
         schedule,
         source: "cron",
         ...(schedules === undefined ? {} : readQuery(request)),
-        ...(scheduledAt === undefined ? {} : { scheduledAt }),
-        ...(correlationId === undefined ? {} : { correlationId }),
+        ...defined({ scheduledAt, correlationId }),
       });
       const headers: Record<string, string> = { "x-correlation-id": receipt.correlationId };
       if (receipt.mode === "dispatch-failed") headers["retry-after"] = String(retryAfterSeconds);
-      return answer(receiptStatus(receipt), receipt, headers);
+      return jsonResponse(receiptStatus(receipt), receipt, headers);
     } catch (error) {
       if (error instanceof EvenkeelError && callersFault.has(error.code)) {
-        return answer(400, { error: error.code, reason: error.message });
+        return jsonResponse(400, { error: error.code, reason: error.message });
       }
       logger.error("cron.failed", {
         code: error instanceof EvenkeelError ? error.code : "internal",
         error: describeMessage(error),
       });
-      return answer(500, { error: "internal" });
+      return jsonResponse(500, { error: "internal" });
     }
   };
 }
@@ -107,7 +112,7 @@ const callersFault: ReadonlySet<string> = new Set([
   "invalid_tenant",
 ]);
 
-/** @throws DispatchError `invalid_params` when a parameter comes twice. */
+/** Reads tenant and parameters. @throws DispatchError `invalid_params` when a parameter comes twice. */
 function readQuery(request: Request): Pick<DispatchRequest, "tenantId" | "params"> {
   const { searchParams } = new URL(request.url);
   const { tenant, ...params } = Object.fromEntries(searchParams);
@@ -115,7 +120,7 @@ function readQuery(request: Request): Pick<DispatchRequest, "tenantId" | "params
     throw new DispatchError("invalid_params", "A parameter comes twice.");
   }
   return {
-    ...(tenant === undefined ? {} : { tenantId: tenant }),
+    ...defined({ tenantId: tenant }),
     ...(Object.keys(params).length === 0 ? {} : { params }),
   };
 }

@@ -1,5 +1,5 @@
-/** A JSON answer of a route. Nothing between here and the caller may keep it. */
-export function answer(
+/** Returns a JSON response that no cache between here and the caller keeps. */
+export function jsonResponse(
   status: number,
   body: object,
   headers: Record<string, string> = {},
@@ -7,7 +7,7 @@ export function answer(
   return Response.json(body, { status, headers: { "cache-control": "no-store", ...headers } });
 }
 
-/** The last segment of a request's path, as it was sent; `undefined` for the root. */
+/** Returns the last segment of a request's path, as it was sent; `undefined` for the root. */
 export function lastSegment(request: Request): string | undefined {
   return new URL(request.url).pathname.split("/").findLast((segment) => segment !== "");
 }

@@ -2,20 +2,21 @@ import { describeMessage, silentLogger, type Logger } from "@evenkeel/core";
 import { redactError, type Ledger } from "@evenkeel/ledger";
 
 import { authenticate } from "./cron-authentication.ts";
-import { answer, lastSegment } from "./json-response.ts";
+import { jsonResponse, lastSegment } from "./json-response.ts";
 
 /** What a receipt handler works with. */
 export interface ReceiptHandlerOptions {
   readonly ledger: Pick<Ledger, "receipt">;
-  /** The secrets that authenticate ticks; none closes the endpoint. */
+  /** The secrets that authenticate ticks; an empty list closes the endpoint with 503. */
   readonly cronSecrets: readonly string[];
+  /** Where failures are logged; silent by default. */
   readonly logger?: Logger;
 }
 
 /**
  * Creates the route that tells what became of a tick: GET with the cron secret, and the dispatch key as the
  * last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the receipt, 404
- * when no such window is on record, 503 when the ledger does not answer.
+ * when no such window is on record, 503 when the ledger is unavailable.
  */
 export function createReceiptHandler({
   ledger,
@@ -24,20 +25,22 @@ export function createReceiptHandler({
 }: ReceiptHandlerOptions): (request: Request) => Promise<Response> {
   return async (request) => {
     if (request.method !== "GET") {
-      return answer(405, { error: "method_not_allowed" }, { allow: "GET" });
+      return jsonResponse(405, { error: "method_not_allowed" }, { allow: "GET" });
     }
     const authentication = authenticate(request.headers.get("authorization"), cronSecrets);
-    if (authentication === "closed") return answer(503, { error: "not_configured" });
-    if (authentication === "refused") return answer(401, { error: "unauthorized" });
+    if (authentication === "closed") return jsonResponse(503, { error: "not_configured" });
+    if (authentication === "refused") return jsonResponse(401, { error: "unauthorized" });
     const dispatchKey = readKey(request);
-    if (dispatchKey === undefined) return answer(404, { error: "not_found" });
+    if (dispatchKey === undefined) return jsonResponse(404, { error: "not_found" });
     try {
       const receipt = await ledger.receipt(dispatchKey);
-      return receipt === undefined ? answer(404, { error: "not_found" }) : answer(200, receipt);
+      return receipt === undefined
+        ? jsonResponse(404, { error: "not_found" })
+        : jsonResponse(200, receipt);
     } catch (error) {
       const message = describeMessage(error);
       logger.error("receipt.failed", { error: redactError(message) });
-      return answer(503, { error: "ledger_unavailable" }, { "retry-after": "5" });
+      return jsonResponse(503, { error: "ledger_unavailable" }, { "retry-after": "5" });
     }
   };
 }

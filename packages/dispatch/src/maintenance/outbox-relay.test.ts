@@ -50,10 +50,10 @@ test("events leave in order, in batches, once", async () => {
   expect(await relayWith(send).run()).toEqual({ sent: 0, refused: 0, outcome: "idle" });
 });
 
-test("while Inngest is away nothing is lost, and it is asked little at first", async () => {
+test("while Inngest is unavailable nothing is lost, and it is asked little at first", async () => {
   await add("a", "b", "c", "d");
-  const away: Send = () => Promise.reject(new Error("connect ECONNREFUSED"));
-  expect(await relayWith(away).run()).toEqual({ sent: 0, refused: 0, outcome: "unavailable" });
+  const failing: Send = () => Promise.reject(new Error("connect ECONNREFUSED"));
+  expect(await relayWith(failing).run()).toEqual({ sent: 0, refused: 0, outcome: "unavailable" });
   const batches: number[] = [];
   const back: Send = async (events) => batches.push(events.length);
   await letTimePass();
@@ -61,7 +61,7 @@ test("while Inngest is away nothing is lost, and it is asked little at first", a
   expect(batches).toEqual([1, 2, 1]);
 });
 
-test("one event that is refused holds nobody up", async () => {
+test("one event that is refused delays no other", async () => {
   await add("a", "b", "bad", "c", "worse");
   const taken: string[] = [];
   const report = await relayWith(async (events) => {
@@ -110,7 +110,7 @@ const command = fc.oneof(
   fc.record({
     kind: fc.constant("relay" as const),
     crash: fc.constantFrom(...crashPoints),
-    sends: fc.constantFrom("arrives", "fails", "answer-lost"),
+    sends: fc.constantFrom("arrives", "fails", "response-lost"),
   }),
   fc.record({ kind: fc.constant("time" as const) }),
 );

@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { describeMessage, silentLogger, withDeadline, type Logger } from "@evenkeel/core";
+import { defined, describeMessage, silentLogger, withDeadline, type Logger } from "@evenkeel/core";
 import type { Ledger, OutboxEvent } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
 
-/** A product's event as it is handed to the sender: sending it again under its id is harmless. */
+/** A product's event as it is given to the sender: sending it again under its id is harmless. */
 export interface RelayedEvent {
   readonly id: string;
   readonly name: string;
@@ -28,16 +28,17 @@ export interface OutboxRelayOptions {
   ) => Promise<unknown>;
   /** Names this host in the ledger. */
   readonly owner: string;
-  /** Most events in one request, 100 by default. */
+  /** Most events in one request; defaults to 100. */
   readonly batchSize?: number;
-  /** Most events in a second, 500 by default: a backlog is sent at this pace, not at once. */
+  /** Most events in a second; defaults to 500. A backlog is sent at this pace, not at once. */
   readonly maxPerSecond?: number;
-  /** How often `start` looks for events, every 500 ms by default. */
+  /** How long `start` waits between two looks for events, in milliseconds; defaults to 500. */
   readonly pollMs?: number;
-  /** How long a send may take, 10 s by default. */
+  /** How long a send may take, in milliseconds; defaults to 10,000. The lease lasts 20 s longer. */
   readonly sendTimeoutMs?: number;
+  /** Where failed and refused sends are logged; silent by default. */
   readonly logger?: Logger;
-  /** Answers a number from 0 up to 1, for the jitter. */
+  /** Returns a number from 0 up to 1, for the jitter; defaults to `Math.random`. */
   readonly random?: () => number;
 }
 
@@ -46,8 +47,8 @@ export interface RelayReport {
   readonly sent: number;
   readonly refused: number;
   /**
-   * `drained`: nothing is left; `idle`: nothing was there, or another host sends; `away`: a send failed, and is
-   * tried again later; `stopped`: the signal fired.
+   * `drained`: nothing is left. `idle`: nothing was there, or another host sends. `unavailable`: a send failed,
+   * and is tried again later. `stopped`: the signal fired.
    */
   readonly outcome: "drained" | "idle" | "unavailable" | "stopped";
 }
@@ -118,7 +119,7 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
     signal?: AbortSignal,
   ): Promise<RelayReport> {
     let [sent, refused, failureCount] = [0, 0, earlierFailures];
-    // A server that was away is asked with one event, and then with more and more.
+    // A server that was unavailable is asked with one event, and then with more and more.
     let size = failureCount > 0 ? 1 : batchSize;
     for (;;) {
       const startedAt = performance.now();
@@ -142,7 +143,9 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
         fence,
         sent: result.sent.map(({ place }) => place),
         refused: result.refused.map(({ event, error }) => ({ place: event.place, error })),
-        ...(failure === undefined ? {} : { failure: toFailure(failure, failureCount) }),
+        ...defined({
+          failure: failure === undefined ? undefined : toFailure(failure, failureCount),
+        }),
       });
       if (failure !== undefined) return { sent, refused, outcome: "unavailable" };
       size = Math.min(batchSize, size * 2);

@@ -5,7 +5,8 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { createDispatcher, type Dispatcher, type OutgoingEvent } from "../dispatcher/dispatcher.ts";
+import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
+import type { OutgoingEvent } from "../dispatcher/prepared-dispatch.ts";
 import { createReconciler, type Reconciler } from "./reconciler.ts";
 
 let database: TestDatabase;
@@ -227,7 +228,7 @@ test("a window too old to be repaired gets a dead letter, and an operator can pu
   expect(await ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
 });
 
-test("a window that was put back and failed for another day has a second letter", async () => {
+test("a window that was requeued and failed for another day has a second letter", async () => {
   const { dispatcher, reconciler } = host();
   isUnavailable = true;
   await dispatcher.dispatch({ ...request, ...old });
@@ -265,7 +266,7 @@ test("a window sent again and again whose run never starts gets a dead letter in
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
 });
 
-test("a window whose run started late after all is not put back", async () => {
+test("a window whose run started late after all is not requeued", async () => {
   const { dispatcher, reconciler } = host();
   const { dispatchKey } = await dispatcher.dispatch(request);
   await setWindow(

@@ -9,14 +9,15 @@ export interface ReconcilerOptions {
   readonly dispatcher: Pick<Dispatcher, "repair">;
   /** Names this host in the ledger. */
   readonly owner: string;
-  /** How long a sent window may wait for its run before it is sent again, 2 minutes by default. */
+  /** How long a sent window may wait for its run before it is sent again, in milliseconds; defaults to 120,000. */
   readonly neverStartedAfterMs?: number;
-  /** How long a run may be silent before another takes its window over, 20 minutes by default. */
+  /** How long a run may be silent before another takes its window over, in milliseconds; defaults to 1,200,000. */
   readonly staleAfterMs?: number;
-  /** How old a window may be to be repaired, 24 hours by default. */
+  /** How old a window may be to be repaired, in milliseconds; defaults to 24 hours. Older ones get a dead letter. */
   readonly maxAgeMs?: number;
-  /** Most windows repaired in one call, 100 by default. */
+  /** Most windows repaired in one call; defaults to 100. */
   readonly limit?: number;
+  /** Where repairs are logged; silent by default. */
   readonly logger?: Logger;
 }
 
@@ -58,7 +59,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       for (const breach of breaches) logger.error("reconcile.window_ran_twice", { ...breach });
       for (const dispatchKey of givenUp) logger.error("reconcile.given_up", { dispatchKey });
       let repaired = 0;
-      // One after another: a server that was away is not met with everything at once.
+      // One after another: a server that was unavailable is not met with everything at once.
       for (const repair of repairs) {
         const { mode } = await dispatcher.repair(repair);
         const { dispatchKey, repairCount } = repair.window;

@@ -88,7 +88,7 @@ test("a job comes back with fresh attempts, and what dies again has a letter tha
   ]);
 });
 
-test("a letter of an older version is taken to today's before it is judged and put back", async () => {
+test("a letter of an older version is taken to today's before it is judged and requeued", async () => {
   await die(2);
   await database.pool.query(
     `UPDATE "evenkeel"."background_dead_letter" SET "payload" = '{}' WHERE "payload"->>'invoiceId' = 'i-2'`,
@@ -112,7 +112,7 @@ test("a letter of an older version is taken to today's before it is judged and p
   expect(seen).toEqual([{ invoice: { id: "i-1" } }]);
 });
 
-test("many operators at once put each letter back once", async () => {
+test("many operators at once requeue each letter once", async () => {
   await die(30);
   const reports = await Promise.all(
     ["ada", "bob", "cleo"].map((actor) => redriver.redrive({ actor, filter: {} })),
@@ -176,7 +176,7 @@ test("a payload that a newer build wrote is left to that build, and one letter i
   expect(await ledger.jobs.counts()).toMatchObject({ due: 2 });
 });
 
-test("a rate that is none is refused, and so is an event that is the server's own", async () => {
+test("a rate of 0 is refused, and so is an event that is the server's own", async () => {
   await ledger.deadLetters.file({
     kind: "RUN",
     sourceId: "run-1",

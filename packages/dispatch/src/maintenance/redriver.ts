@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import type { JobHandler } from "@evenkeel/jobs";
 import type { DeadLetterFilter, DeadLetterRecord, Ledger, RequeueItem } from "@evenkeel/ledger";
 
@@ -11,24 +11,25 @@ export interface RedriverOptions {
   readonly ledger: Pick<Ledger, "asOperator">;
   /** The jobs that this build knows: a job's payload is checked against today's schema first. */
   readonly handlers: readonly Pick<JobHandler, "definition" | "prepare">[];
+  /** Where progress is logged; silent by default. */
   readonly logger?: Logger;
 }
 
-/** What is to be put back. */
+/** What is to be requeued. */
 export interface RedriveRequest {
   /** Who asks; it is audited. */
   readonly actor: string;
   /** Open letters that match all of it; `{ ids }` for single ones. */
   readonly filter: Omit<DeadLetterFilter, "status">;
-  /** Says what would be done, and does nothing. */
+  /** Whether it only says what would be done; defaults to `false`. */
   readonly dryRun?: boolean;
-  /** Most letters in a second, 50 by default. */
+  /** Most letters in a second, more than 0; defaults to 50. */
   readonly perSecond?: number;
-  /** Most letters in this call, 1,000 by default. */
+  /** Most letters in this call; defaults to 1,000. */
   readonly limit?: number;
   /** Why; it is audited. */
   readonly reason?: string;
-  /** Cancels: what is put back stays so, the rest stays open. */
+  /** Cancels the call: what was requeued stays so, the rest stays open. */
   readonly signal?: AbortSignal;
 }
 
@@ -36,7 +37,7 @@ export interface RedriveRequest {
 export interface RedriveReport {
   /** Letters looked at. */
   readonly selected: number;
-  /** Letters put back; in a dry run, letters that could be. */
+  /** Letters requeued; in a dry run, letters that could be. */
   readonly requeued: number;
   /** Letters that stay open, and why. */
   readonly refused: readonly {
@@ -47,9 +48,13 @@ export interface RedriveReport {
   readonly cancelled: boolean;
 }
 
-/** Puts dead letters back to work. */
+/** Requeues dead letters. */
 export interface Redriver {
-  /** @throws LedgerError `invalid_actor`; DispatchError `invalid_params` for a rate that is none. */
+  /**
+   * Requeues the open letters that match, page by page, at most `perSecond` of them.
+   *
+   * @throws LedgerError `invalid_actor`; DispatchError `invalid_params` when `perSecond` is not more than 0.
+   */
   redrive(request: RedriveRequest): Promise<RedriveReport>;
 }
 
@@ -105,7 +110,7 @@ export function createRedriver(options: RedriverOptions): Redriver {
         const letters = await deadLetters.list({
           ...filter,
           limit: Math.min(pageSize, limit - selected, Math.max(1, Math.floor(perSecond))),
-          ...(before === undefined ? {} : { before }),
+          ...defined({ before }),
         });
         if (letters.length === 0) break;
         before = letters.at(-1)?.id;
@@ -142,7 +147,7 @@ function isEvent(payload: unknown): boolean {
     payload !== null &&
     "name" in payload &&
     typeof payload.name === "string" &&
-    // The server's own events, as of a cron trigger, are nobody else's to send.
+    // Only the server itself sends events of these names, such as those of a cron trigger.
     !payload.name.startsWith("inngest/") &&
     "data" in payload &&
     typeof payload.data === "object"

@@ -1,4 +1,4 @@
-import { silentLogger, type Lane, type Logger } from "@evenkeel/core";
+import { defined, silentLogger, type Lane, type Logger } from "@evenkeel/core";
 import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
 
 import { formatDispatchKey, scopeOf } from "../schedule/dispatch-key.ts";
@@ -8,16 +8,20 @@ import type { CatchUp, Schedule } from "../schedule/schedule.ts";
 
 /** What a watchdog works with. */
 export interface WatchdogOptions {
+  /** The schedules that are watched; others are left alone. */
   readonly schedules: readonly Schedule[];
   readonly ledger: Pick<Ledger, "schedules" | "windows">;
   /** Knows the same schedules. */
   readonly dispatcher: Pick<Dispatcher, "dispatch">;
   /** Names this host in the ledger. */
   readonly owner: string;
+  /** The cohort of missed windows; defaults to `stable`. The dispatcher's own. */
   readonly lane?: Lane;
+  /** Judges which windows are over; defaults to the system's clock. */
   readonly clock?: { now(): Date };
-  /** How long after its end a window may still get its tick, 60,000 ms by default. */
+  /** How long after its end a window may still get its tick, in milliseconds; defaults to 60,000. */
   readonly graceMs?: number;
+  /** Where missed windows are logged; silent by default. */
   readonly logger?: Logger;
 }
 
@@ -37,10 +41,10 @@ export interface Watchdog {
   run(): Promise<WatchdogReport>;
 }
 
-/** Most windows of one scope that one look takes up. */
+/** Most windows of one scope that one look handles. */
 const maxWindows = 500;
 
-/** Creates a watchdog over schedules. */
+/** Creates a watchdog over schedules. Nothing runs before {@link Watchdog.run} is called. */
 export function createWatchdog(options: WatchdogOptions): Watchdog {
   const { ledger, dispatcher, owner, lane = "stable", graceMs = 60_000 } = options;
   const clock = options.clock ?? { now: () => new Date() };
@@ -52,7 +56,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     window: DispatchWindow,
     tenantId: string | null,
   ): MissedWindow {
-    const tenant = tenantId === null ? {} : { tenantId };
+    const tenant = defined({ tenantId: tenantId ?? undefined });
     return {
       dispatchKey: formatDispatchKey({ schedule: schedule.id, window, ...tenant }),
       schedule: schedule.id,
@@ -87,7 +91,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
         schedule: schedule.id,
         scheduledAt: windowStart,
         source: "watchdog",
-        ...(tenantId === null ? {} : { tenantId }),
+        ...defined({ tenantId: tenantId ?? undefined }),
       });
       if (mode === "dispatch-only") caughtUp += 1;
     }
@@ -116,7 +120,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
   };
 }
 
-/** `latest` is there to have the work done: where a newer window was dispatched, it is. */
+/** `latest` wants the work done once: where a newer window was dispatched, it was. */
 function chooseToCatchUp(
   catchUp: CatchUp,
   missed: readonly MissedWindow[],

@@ -1,7 +1,8 @@
+import { defined } from "@evenkeel/core";
 import { Cron } from "croner";
 
 import { DispatchError } from "../dispatch-error.ts";
-import { parseScheduleId } from "./dispatch-key.ts";
+import { parseScheduleId, type DispatchTarget } from "./dispatch-key.ts";
 import { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
 
 /** Which missed windows are dispatched after all: none, the newest, or the newest few. */
@@ -15,17 +16,17 @@ export interface ScheduleOptions {
   readonly every?: number;
   /** A cron expression of five fields, by the wall clock of `timeZone`. A window lasts until the next match. */
   readonly cron?: string;
-  /** An IANA name; `UTC` by default. Only with `cron`. */
+  /** An IANA name, only with `cron`; defaults to `UTC`. */
   readonly timeZone?: string;
-  /** `tenant`: every tick names one. `global` by default. */
+  /** `tenant`: every tick names a tenant, whose windows are its own. Defaults to `global`. */
   readonly scope?: "global" | "tenant";
-  /** What the watchdog does with windows that no tick asked for; `none` by default: they are recorded. */
+  /** Which windows that no tick asked for the watchdog dispatches; defaults to `none`: they are only recorded. */
   readonly catchUp?: CatchUp;
-  /** `skip` leaves a window out while a run of an earlier one is under way; `allow` by default. */
+  /** `skip` leaves a window out while a run of an earlier one is under way; defaults to `allow`. */
   readonly overlap?: "allow" | "skip";
-  /** Whether it starts out paused. Operators decide from then on; a deploy never unpauses. */
+  /** Whether it starts out paused; defaults to `false`. Operators decide from then on; a deploy never unpauses. */
   readonly paused?: boolean;
-  /** Names of the parameters that a tick may carry; none by default. */
+  /** Names of the query parameters that a tick may carry; none by default. */
   readonly params?: readonly string[];
 }
 
@@ -92,6 +93,29 @@ export function defineSchedule(options: ScheduleOptions): Schedule {
   };
 }
 
+/**
+ * Checks that a request fits its schedule: a tenant exactly where the scope is `tenant`, and no parameter
+ * that the schedule does not list. A schedule without settings of its own takes anything.
+ *
+ * @throws DispatchError `invalid_scope` or `invalid_params`.
+ */
+export function checkScope(
+  schedule: Schedule | undefined,
+  { tenantId, params }: Pick<DispatchTarget, "tenantId" | "params">,
+): void {
+  if (schedule === undefined) return;
+  const { id, scope } = schedule;
+  if ((scope === "tenant") !== (tenantId !== undefined)) {
+    const problem = scope === "tenant" ? "needs a tenant" : "takes no tenant";
+    throw new DispatchError("invalid_scope", `Schedule ${id} ${problem}.`, { id, scope });
+  }
+  const unknown = Object.keys(params ?? {}).find((name) => !schedule.params.includes(name));
+  if (unknown === undefined) return;
+  throw new DispatchError("invalid_params", `Schedule ${id} takes no parameter of this name.`, {
+    id,
+  });
+}
+
 interface Times {
   readonly windowAt: (at: Date) => DispatchWindow;
 }
@@ -133,6 +157,6 @@ function wallClockTimes(id: string, pattern: string, timeZone: string): Times {
 }
 
 function invalid(id: string, problem: string, cause?: unknown): DispatchError {
-  const options = cause === undefined ? {} : { cause };
+  const options = defined({ cause });
   return new DispatchError("invalid_schedule", `Schedule ${id} ${problem}.`, { id }, options);
 }

@@ -36,6 +36,41 @@ export type DrainCounts = {
   ]: number;
 };
 
+const drainCountNames = [
+  "claimed",
+  "succeeded",
+  "retried",
+  "snoozed",
+  "dead",
+  "lost",
+  "released",
+  "delegated",
+] as const satisfies readonly (keyof DrainCounts)[];
+
+/** Returns the counts of a drain that has done nothing. */
+export function emptyDrainCounts(): DrainCounts {
+  return {
+    claimed: 0,
+    succeeded: 0,
+    retried: 0,
+    snoozed: 0,
+    dead: 0,
+    lost: 0,
+    released: 0,
+    delegated: 0,
+  };
+}
+
+/** Returns the sums of two drains' counts. Whatever else a report holds is left out. */
+export function addDrainCounts(
+  one: Readonly<DrainCounts>,
+  other: Readonly<DrainCounts>,
+): DrainCounts {
+  const sums = emptyDrainCounts();
+  for (const name of drainCountNames) sums[name] = one[name] + other[name];
+  return sums;
+}
+
 /** Which number a settlement adds to. */
 export const countedAs: Readonly<Record<Settlement["kind"], keyof DrainCounts>> = {
   succeeded: "succeeded",

@@ -1,13 +1,13 @@
 import { EvenkeelError } from "@evenkeel/core";
 
-import { webHost } from "../../../host.ts";
+import { background } from "../../../background.ts";
 
 export const dynamic = "force-dynamic";
 
-/** 200 when the ledger answers and is migrated; else 503 with the reason's code and nothing more. */
+/** 200 when the ledger responds and is migrated; else 503 with the reason's code and nothing more. */
 export async function GET(): Promise<Response> {
   try {
-    await webHost().ledger.ping();
+    await background.parts().ledger.ping();
     return Response.json({ ok: true });
   } catch (error) {
     const reason = error instanceof EvenkeelError ? error.code : "internal";

@@ -1,8 +1,8 @@
-import { webHost } from "../../../../host.ts";
+import { background } from "../../../../background.ts";
 
 export const dynamic = "force-dynamic";
 
-const tick = (request: Request): Promise<Response> => webHost().cron(request);
+const { cron: tick } = background;
 
 // Every method, so that the handler itself says which are allowed.
 export {

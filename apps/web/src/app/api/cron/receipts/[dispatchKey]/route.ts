@@ -1,8 +1,6 @@
-import { webHost } from "../../../../../host.ts";
+import { background } from "../../../../../background.ts";
 
 export const dynamic = "force-dynamic";
 
 /** What became of a tick, for those who hold the cron secret. */
-export function GET(request: Request): Promise<Response> {
-  return webHost().receipts(request);
-}
+export const { receipts: GET } = background;

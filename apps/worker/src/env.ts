@@ -12,7 +12,7 @@ export interface WorkerEnvironment {
   readonly port: number;
   /** Where Inngest reaches this worker, when that is not the address it listens on. */
   readonly serveOrigin: string | undefined;
-  /** How long running jobs may go on after SIGTERM, in milliseconds. */
+  /** How long running jobs may continue after SIGTERM, in milliseconds. */
   readonly drainMs: number;
   /** How long a sent window may wait for its run before it is sent again, in milliseconds. */
   readonly neverStartedAfterMs: number;

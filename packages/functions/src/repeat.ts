@@ -1,11 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Runs a task again and again with a pause in between, until it is stopped; what it throws is reported. */
+/** A task that runs again and again. */
+export interface Repetition {
+  /** Prevents the next run, and waits for the one under way. */
+  stop(): Promise<void>;
+}
+
+/** Runs a task again and again, `pauseMs` milliseconds apart, until it is stopped. What it throws is reported. */
 export function repeat(
   pauseMs: number,
   task: () => Promise<unknown>,
   onError: (error: unknown) => void,
-): { stop(): Promise<void> } {
+): Repetition {
   const stopping = new AbortController();
   const { signal } = stopping;
   const loop = (async () => {

@@ -1,0 +1,24 @@
+import { fieldsFirst } from "@evenkeel/core";
+import { defineSchedule } from "@evenkeel/dispatch";
+import { createBackground } from "@evenkeel/functions";
+import { createInbox } from "@evenkeel/inbox";
+import { serve } from "inngest/next";
+import { Pool } from "pg";
+import { pino } from "pino";
+
+import { readConfig } from "./env.ts";
+
+/** The process's background work. Its parts are made at the first request: a build has no environment. */
+export const background = createBackground({
+  appId: "evenkeel",
+  config: readConfig,
+  pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl, max: 10 }),
+  handlers: ({ pool }) => createInbox({ pool }).handlers,
+  schedules: [defineSchedule({ id: "followups", every: 3_600, overlap: "skip" })],
+  // The worker relays, watches and prunes.
+  maintenance: { relay: false, watchdog: false },
+  // The Inngest route's `maxDuration`, in milliseconds.
+  hostTimeoutMs: 60_000,
+  serve,
+  logger: fieldsFirst(pino({ name: "web" })),
+});

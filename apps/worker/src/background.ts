@@ -1,0 +1,43 @@
+import type { RequestListener } from "node:http";
+
+import { defined, type Logger } from "@evenkeel/core";
+import { createBackground, type Background } from "@evenkeel/functions";
+import type { Inbox } from "@evenkeel/inbox";
+import { serve } from "inngest/node";
+import type { Pool } from "pg";
+
+import type { WorkerEnvironment } from "./env.ts";
+
+/** The worker's background work, served to Node's HTTP server. */
+export type WorkerBackground = Background<Parameters<RequestListener>, ReturnType<RequestListener>>;
+
+/** What {@link composeBackground} works with. */
+export interface CompositionOptions {
+  readonly environment: WorkerEnvironment;
+  readonly owner: string;
+  readonly logger: Logger;
+  readonly pool: Pool;
+  readonly inbox: Inbox;
+  /** Ends drains gently. */
+  readonly stopSignal: AbortSignal;
+  /** Ends drains at once. */
+  readonly signal: AbortSignal;
+}
+
+/** Composes the worker's background work. */
+export function composeBackground(options: CompositionOptions): WorkerBackground {
+  const { environment, inbox, ...shared } = options;
+  const { config, serveOrigin, neverStartedAfterMs, staleAfterMs } = environment;
+  return createBackground({
+    ...shared,
+    appId: "evenkeel",
+    config,
+    handlers: inbox.handlers,
+    neverStartedAfterMs,
+    staleAfterMs,
+    // The relay and the watchdog have timers of their own, and inline work is the web host's.
+    maintenance: { relay: false, watchdog: false, pruner: true },
+    runsInline: false,
+    serve: (served) => serve({ ...served, ...defined({ serveOrigin }) }),
+  });
+}

@@ -1,0 +1,118 @@
+import { defined, type JsonValue, type Lane } from "@evenkeel/core";
+import {
+  checkEvent,
+  maintenanceRequested,
+  processRequested,
+  type CheckedEvent,
+  type DispatchEventData,
+} from "@evenkeel/events";
+import type { WindowRepair } from "@evenkeel/ledger";
+
+import { formatDispatchKey, formatEventId } from "../schedule/dispatch-key.ts";
+import { nudgeWindowSeconds, type DispatchWindow } from "../schedule/dispatch-window.ts";
+
+/** An event as it is given to the sender: the id is deterministic, so sending it again is harmless. */
+export type OutgoingEvent = CheckedEvent<DispatchEventData>;
+
+/** A request for one dispatch: by a tick, an operator or a nudge. */
+export interface DispatchRequest {
+  /** The schedule's id. */
+  readonly schedule: string;
+  /** When the scheduler meant the tick to be; defaults to the clock's time. It decides the window. */
+  readonly scheduledAt?: Date;
+  /** Dispatches for this tenant alone; absent: for the schedule's global scope. */
+  readonly tenantId?: string;
+  /** Parameters, which are part of the dispatch key: other values are another dispatch. */
+  readonly params?: Readonly<Record<string, JsonValue>>;
+  /** Who asks: `cron`, `manual`, or a product's own word. */
+  readonly source: string;
+  /** Follows this tick through logs and records; defaults to a new UUID. */
+  readonly correlationId?: string;
+}
+
+/** One dispatch that is ready to be claimed and sent. */
+export interface PreparedDispatch {
+  readonly request: DispatchRequest;
+  readonly window: DispatchWindow;
+  readonly dispatchKey: string;
+  readonly correlationId: string;
+  /** Checked against their contracts: a sender need not check them again. */
+  readonly events: readonly OutgoingEvent[];
+}
+
+/** What {@link prepare} takes beside the request. */
+export interface DispatchContext {
+  readonly window: DispatchWindow;
+  readonly lane: Lane;
+  /** Part of every event id: `production`, `staging`. */
+  readonly environment: string;
+  readonly requestedAt: Date;
+  /** Used when the request has none. */
+  readonly correlationId: string;
+  /** Ends every event id, so that Inngest takes the events for new ones; empty by default. */
+  readonly idSuffix?: string;
+}
+
+/**
+ * Returns the key, the correlation id and the events of a request in a window. A nudge's window has the
+ * process event alone, any other the maintenance event too.
+ *
+ * @throws DispatchError `invalid_schedule` or `invalid_params`; InputError `invalid_tenant`,
+ * `invalid_payload` or `payload_too_large`.
+ */
+export function prepare(request: DispatchRequest, context: DispatchContext): PreparedDispatch {
+  const { window, lane, environment, requestedAt, idSuffix = "" } = context;
+  const { schedule, source, tenantId, params } = request;
+  const dispatchKey = formatDispatchKey({ schedule, window, ...defined({ tenantId, params }) });
+  const correlationId = request.correlationId ?? context.correlationId;
+  const contracts =
+    window.seconds === nudgeWindowSeconds
+      ? [processRequested]
+      : [processRequested, maintenanceRequested];
+  const events = contracts.map((contract) => {
+    const { name, version: schemaVersion } = contract;
+    const id = formatEventId({ name, schemaVersion, environment, dispatchKey });
+    const data = {
+      source,
+      requestedAt: requestedAt.toISOString(),
+      dispatchKey,
+      correlationId,
+      dispatchWindowStart: window.start.toISOString(),
+      dispatchWindowSeconds: window.seconds,
+      schemaVersion,
+      lane,
+      schedule,
+      ...defined({ tenantId, params }),
+    };
+    return checkEvent(contract, { id: `${id}${idSuffix}`, data });
+  });
+  return { request, window, dispatchKey, correlationId, events };
+}
+
+/**
+ * Returns a claimed repair as a dispatch of its window. After a run that fell silent, or when a run never
+ * started although the window was sent again, the ids are new: Inngest remembers the first ones, and the
+ * guard makes sure that one run works.
+ *
+ * @throws As {@link prepare} does.
+ */
+export function prepareRepair(
+  { reason, window }: WindowRepair,
+  context: Pick<DispatchContext, "environment" | "requestedAt">,
+): PreparedDispatch {
+  const { schedule, windowStart, windowSeconds, correlationId, lane, repairCount } = window;
+  const isForgotten = reason === "never_started" && repairCount > 1;
+  const needsNewIds = reason === "stale" || isForgotten;
+  const tenantId = window.tenantId ?? undefined;
+  const params = window.params ?? undefined;
+  return prepare(
+    { schedule, source: "reconciler", ...defined({ tenantId, params }) },
+    {
+      ...context,
+      window: { start: windowStart, seconds: windowSeconds },
+      lane,
+      correlationId,
+      idSuffix: needsNewIds ? `:r${repairCount}` : "",
+    },
+  );
+}

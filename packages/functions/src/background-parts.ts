@@ -1,0 +1,220 @@
+import { hostname } from "node:os";
+
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import {
+  createCronHandler,
+  createDispatcher,
+  createNudge,
+  createOutboxRelay,
+  createReceiptHandler,
+  createReconciler,
+  createWatchdog,
+  defineSchedule,
+  parseBackgroundConfig,
+  type BackgroundConfig,
+  type Dispatcher,
+  type Nudge,
+  type OutboxRelay,
+  type Reconciler,
+  type Watchdog,
+} from "@evenkeel/dispatch";
+import { createRunner, type Runner } from "@evenkeel/jobs";
+import { createLedger, createPruner, type Ledger, type Pruner } from "@evenkeel/ledger";
+import type { Inngest, InngestFunction } from "inngest";
+
+import { createBackgroundClient } from "./background-client.ts";
+import { createBackgroundFunctions } from "./background-functions.ts";
+import type {
+  BackgroundPartsOptions,
+  BackgroundPool,
+  BackgroundResources,
+  FunctionSettings,
+} from "./background-options.ts";
+import { createEventSender, createOutboxSender } from "./event-sender.ts";
+
+/** Every part of a host, made from one set of options. */
+export interface BackgroundParts extends BackgroundResources {
+  /** Whether the pool was made here, and is to be ended here. */
+  readonly ownsPool: boolean;
+  readonly owner: string;
+  readonly logger: Logger;
+  readonly ledger: Ledger;
+  readonly runner: Runner;
+  readonly client: Inngest;
+  readonly dispatcher: Dispatcher;
+  readonly reconciler: Reconciler;
+  readonly relay: OutboxRelay;
+  /** Its `run` declares the schedules first. */
+  readonly watchdog: Watchdog;
+  /** `undefined`: nothing is deleted. */
+  readonly pruner: Pruner | undefined;
+  /** The background functions, and the product's own after them. */
+  readonly functions: readonly InngestFunction.Any[];
+  readonly nudge: Nudge;
+  readonly cron: (request: Request) => Promise<Response>;
+  readonly cronOfSchedule: (request: Request) => Promise<Response>;
+  readonly receipts: (request: Request) => Promise<Response>;
+}
+
+/** The id of the schedule whose dispatches drain the queue. */
+const drainSchedule = "background-jobs";
+
+/**
+ * Makes the parts of a host. Nothing is connected: the pool opens its first connection at its first query.
+ *
+ * @throws DispatchError `invalid_configuration`; JobError `invalid_options` or `duplicate_definition`;
+ * LedgerError `invalid_retention`. A pool that was made here is ended then.
+ */
+export function composeParts(options: BackgroundPartsOptions): BackgroundParts {
+  const config = readConfig(options);
+  const ownsPool = typeof options.pool === "function";
+  const pool = typeof options.pool === "function" ? options.pool(config) : options.pool;
+  try {
+    return composeOn(options, config, pool, ownsPool);
+  } catch (error) {
+    if (ownsPool) void pool.end();
+    throw error;
+  }
+}
+
+function readConfig(options: BackgroundPartsOptions): BackgroundConfig {
+  if ("config" in options) {
+    return typeof options.config === "function" ? options.config() : options.config;
+  }
+  return parseBackgroundConfig(options.environment, {
+    now: new Date(),
+    required: typeof options.pool === "function" ? ["DATABASE_URL"] : [],
+  });
+}
+
+function composeOn(
+  options: BackgroundPartsOptions,
+  config: BackgroundConfig,
+  pool: BackgroundPool,
+  ownsPool: boolean,
+): BackgroundParts {
+  const { appId, appVersion, fetch, clock, schedules = [], logger = silentLogger } = options;
+  const { cronSecrets, environment, windowSeconds } = config;
+  const owner = options.owner ?? `${hostname()}:${process.pid}`;
+  const base = { owner, logger };
+  const timed = { ...base, ...defined({ clock }) };
+
+  const handlers =
+    typeof options.handlers === "function" ? options.handlers({ config, pool }) : options.handlers;
+  const ledger = createLedger({ pool, logger });
+  const runner = stoppable(createRunner({ ...options.runner, ...base, ledger, handlers }), options);
+  const client = createBackgroundClient({
+    ...base,
+    ...defined({ appVersion, fetch }),
+    appId,
+    config: config.inngest,
+    ledger,
+  });
+  const runInline = ({ budgetMs }: { readonly budgetMs: number }): Promise<unknown> =>
+    runner.drain({ budgetMs });
+  const dispatcher = createDispatcher({
+    ...timed,
+    ledger,
+    send: createEventSender(client),
+    ...(options.runsInline === false ? {} : { runInline }),
+    config,
+    schedules,
+    environment,
+  });
+  const { neverStartedAfterMs, staleAfterMs } = options;
+  const reconciler = createReconciler({
+    ...base,
+    ...defined({ neverStartedAfterMs, staleAfterMs }),
+    ledger,
+    dispatcher,
+  });
+  const relay = createOutboxRelay({ ...base, ledger, send: createOutboxSender(client) });
+  const usual = { id: drainSchedule, every: windowSeconds, catchUp: "latest" } as const;
+  const watched = schedules.some(({ id }) => id === drainSchedule)
+    ? schedules
+    : [defineSchedule(usual), ...schedules];
+  const watchdog = declaring(createWatchdog({ ...timed, ledger, dispatcher, schedules: watched }));
+  const { pruner: pruning = false, ...duties } = options.maintenance ?? {};
+  const pruner =
+    pruning === false
+      ? undefined
+      : createPruner({ ...(pruning === true ? {} : pruning), ledger, logger });
+  const background = createBackgroundFunctions({
+    ...functionSettings(options),
+    ...defined({
+      relay: duties.relay === false ? undefined : relay,
+      watchdog: duties.watchdog === false ? undefined : watchdog,
+      pruner,
+    }),
+    client,
+    ledger,
+    runner,
+    reconciler,
+    environment,
+    config,
+    logger,
+  });
+  const handler = { ...timed, dispatcher, cronSecrets };
+  // An idle connection that the server cut is replaced at the next query; unheard, the event ends the process.
+  pool.on("error", (error) => logger.warn("background.connection_lost", { error: error.message }));
+  return {
+    ...base,
+    config,
+    pool,
+    ownsPool,
+    ledger,
+    runner,
+    client,
+    dispatcher,
+    reconciler,
+    relay,
+    watchdog,
+    pruner,
+    functions: [...background, ...(options.functions?.(client) ?? [])],
+    nudge: createNudge({ ...timed, dispatcher, ledger, schedule: drainSchedule }),
+    cron: createCronHandler(handler),
+    cronOfSchedule: createCronHandler({ ...handler, schedules }),
+    receipts: createReceiptHandler({ ledger, cronSecrets, logger }),
+  };
+}
+
+/** A runner whose drains and single jobs end with the host's signals. */
+function stoppable(
+  runner: Runner,
+  { stopSignal, signal }: Pick<BackgroundPartsOptions, "stopSignal" | "signal">,
+): Runner {
+  const signals = defined({ stopSignal, signal });
+  return {
+    drain: (options) => runner.drain({ ...signals, ...options }),
+    runOne: (job, options) => runner.runOne(job, { ...signals, ...options }),
+  };
+}
+
+/** A watchdog that needs no call of `declare` at start, which a host without a start could not make. */
+function declaring(watchdog: Watchdog): Watchdog {
+  return {
+    declare: () => watchdog.declare(),
+    run: async () => {
+      await watchdog.declare();
+      return watchdog.run();
+    },
+  };
+}
+
+function functionSettings({
+  stepBudgetMs,
+  hostTimeoutMs,
+  idleTimeoutMs,
+  runBudgetMs,
+  maxContinuations,
+  isolatedPerTenant,
+}: FunctionSettings): FunctionSettings {
+  return defined({
+    stepBudgetMs,
+    hostTimeoutMs,
+    idleTimeoutMs,
+    runBudgetMs,
+    maxContinuations,
+    isolatedPerTenant,
+  });
+}

@@ -1,0 +1,203 @@
+import { silentLogger, type Logger } from "@evenkeel/core";
+import type { Environment } from "@evenkeel/dispatch";
+import { createEngine, type Engine } from "@evenkeel/engine";
+import { defineJob, enqueue, handleJob } from "@evenkeel/jobs";
+import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { serve } from "inngest/edge";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { z } from "zod";
+
+import { createBackground, type Background, type BackgroundOptions } from "./background.ts";
+
+type Host = Background<[Request], Promise<Response>>;
+type HostOptions = BackgroundOptions<[Request], Promise<Response>>;
+
+const noteJob = defineJob({
+  type: "note.write",
+  version: 1,
+  payload: z.object({ note: z.string() }),
+});
+
+const patience = { timeout: 60_000, interval: 5 };
+
+let database: TestDatabase;
+let engine: Engine;
+let notes: string[];
+const hosts: Host[] = [];
+beforeEach(async () => {
+  database = await createTestDatabase();
+  engine = createEngine({ handler: (request) => hosts[0]?.inngest(request) ?? Response.error() });
+  notes = [];
+});
+afterEach(async () => {
+  await engine.close();
+  for (const host of hosts.splice(0)) await host.close();
+  await database.drop();
+});
+
+function environmentOf(change: Environment = {}): Environment {
+  return { CRON_SECRET: "s3cret", INNGEST_DEV: "1", INNGEST_BASE_URL: engine.url, ...change };
+}
+
+function open(change: Partial<HostOptions> & { environment?: Environment } = {}): Host {
+  const host = createBackground({
+    appId: "shop",
+    environment: environmentOf(),
+    pool: database.pool,
+    handlers: [
+      handleJob(noteJob, async ({ payload }) => {
+        notes.push(payload.note);
+      }),
+    ],
+    idleTimeoutMs: 0,
+    serve,
+    fetch: engine.fetch,
+    ...change,
+  });
+  hosts.push(host);
+  return host;
+}
+
+function tick(schedule = "background-jobs"): Request {
+  return new Request(`http://localhost/api/cron/${schedule}`, {
+    headers: { authorization: "Bearer s3cret" },
+  });
+}
+
+test("a host of its options alone runs an enqueued job on a tick, and tells what became of it", async () => {
+  const background = open();
+  await background.migrate();
+  await enqueue(database.pool, noteJob, { tenantId: "acme", payload: { note: "first" } });
+  await engine.register((request) => background.inngest(request));
+  const response = await background.cron(tick());
+  expect(response.status).toBe(202);
+  const { dispatchKey } = z.object({ dispatchKey: z.string() }).parse(await response.json());
+  await engine.settled();
+  expect(notes).toEqual(["first"]);
+  const receipt = await background.receipts(tick(`receipts/${encodeURIComponent(dispatchKey)}`));
+  expect(await receipt.json()).toMatchObject({ progress: "finished" });
+  expect((await background.cronOfSchedule(tick("unknown"))).status).toBe(404);
+});
+
+test("nothing is parsed or opened before the first use, and every part is made once", async () => {
+  const made: string[] = [];
+  const environment = new Proxy<Environment>(
+    environmentOf({ DATABASE_URL: database.databaseUrl }),
+    {
+      get: (target, name) => {
+        if (name === "CRON_SECRET") made.push("config");
+        return typeof name === "string" ? target[name] : undefined;
+      },
+    },
+  );
+  const background = open({
+    environment,
+    clock: { now: () => new Date("2026-01-01T00:00:30Z") },
+    pool: () => {
+      made.push("pool");
+      return database.connect();
+    },
+    handlers: () => {
+      made.push("handlers");
+      return [];
+    },
+    serve: (served) => {
+      made.push("serve");
+      return serve(served);
+    },
+  });
+  expect(made).toEqual([]);
+  const responses = await Promise.all([
+    ...Array.from({ length: 5 }, () => background.cron(tick())),
+    background.inngest(new Request("http://localhost/api/inngest")),
+    background.inngest(new Request("http://localhost/api/inngest")),
+  ]);
+  await Promise.all([background.nudge(), background.migrate()]);
+  expect(made).toEqual(["config", "pool", "handlers", "serve"]);
+  expect(
+    responses
+      .slice(0, 5)
+      .map(({ status }) => status)
+      .toSorted((one, other) => one - other),
+  ).toEqual([200, 200, 200, 200, 202]);
+});
+
+test("a composition that failed is tried again at the next use", async () => {
+  const variables: Record<string, string | undefined> = { ...environmentOf() };
+  variables["BACKGROUND_JOBS_INNGEST_CONCURRENCY"] = "none";
+  const background = open({ environment: variables });
+  const code = "invalid_configuration";
+  await expect(background.cron(tick())).rejects.toMatchObject({ code });
+  await expect(background.migrate()).rejects.toMatchObject({ code });
+  expect(() => background.parts()).toThrow(expect.objectContaining({ code }));
+  expect(await background.nudge()).toMatchObject({
+    outcome: "failed",
+    error: expect.stringContaining("BACKGROUND_JOBS_INNGEST_CONCURRENCY"),
+  });
+  variables["BACKGROUND_JOBS_INNGEST_CONCURRENCY"] = "2";
+  expect((await background.cron(tick())).status).toBe(202);
+});
+
+test("DATABASE_URL is required only where the pool is made from it", () => {
+  const pool = (): never => {
+    throw new Error("not reached");
+  };
+  expect(() => open({ pool }).parts()).toThrow("DATABASE_URL is not set");
+  expect(open().parts().config.databaseUrl).toBeUndefined();
+});
+
+test("a pool that was made here is ended by close, once; a given one is not", async () => {
+  const made = database.connect();
+  const environment = environmentOf({ DATABASE_URL: database.databaseUrl });
+  const owning = open({ environment, pool: () => made });
+  await owning.migrate();
+  await Promise.all([owning.close(), owning.close()]);
+  expect(made.ended).toBe(true);
+  const borrowing = open();
+  await borrowing.migrate();
+  await borrowing.close();
+  expect(database.pool.ended).toBe(false);
+});
+
+test("a started host relays and watches until it is closed", async () => {
+  const logged: string[] = [];
+  const logger: Logger = { ...silentLogger, warn: (event) => void logged.push(event) };
+  const background = open({ logger });
+  const { ledger } = background.parts();
+  const declared = vi.spyOn(ledger.schedules, "declare");
+  background.start();
+  background.start();
+  await ledger.outbox.add(database.pool, [{ name: "shop/opened", data: { id: 1 } }]);
+  await vi.waitUntil(() => engine.events().some(({ name }) => name === "shop/opened"), patience);
+  await vi.waitUntil(() => declared.mock.calls.length > 0, patience);
+  await background.close();
+  expect(declared).toHaveBeenCalledOnce();
+  expect(declared.mock.calls[0]?.[0]).toMatchObject([{ id: "background-jobs" }]);
+  expect(logged).toEqual([]);
+});
+
+test("its signals end drains: gently the one, at once the other", async () => {
+  const stopping = new AbortController();
+  const aborting = new AbortController();
+  const started = Promise.withResolvers<undefined>();
+  const background = open({
+    stopSignal: stopping.signal,
+    signal: aborting.signal,
+    handlers: [
+      handleJob(noteJob, async ({ payload, signal }) => {
+        started.resolve(undefined);
+        await new Promise((_resolve, reject) => {
+          signal.addEventListener("abort", () => reject(new Error(payload.note)));
+        });
+      }),
+    ],
+  });
+  await enqueue(database.pool, noteJob, { tenantId: "acme", payload: { note: "long" } });
+  const drain = background.parts().runner.drain({ budgetMs: 60_000 });
+  await started.promise;
+  stopping.abort();
+  aborting.abort();
+  expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, stopped: true });
+  const { runner } = background.parts();
+  expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 0, stopped: true });
+});

@@ -1,0 +1,146 @@
+import { describeMessage, silentLogger } from "@evenkeel/core";
+import type { Nudge } from "@evenkeel/dispatch";
+import { redactError, type MigrationResult } from "@evenkeel/ledger";
+import type { Inngest, InngestFunction } from "inngest";
+
+import type { BackgroundPartsOptions } from "./background-options.ts";
+import { composeParts, type BackgroundParts } from "./background-parts.ts";
+import { repeat, type Repetition } from "./repeat.ts";
+
+/** What a host serves to Inngest. */
+export interface ServedFunctions {
+  readonly client: Inngest;
+  readonly functions: readonly InngestFunction.Any[];
+}
+
+/** What {@link createBackground} works with. */
+export type BackgroundOptions<Args extends unknown[], Result> = BackgroundPartsOptions & {
+  /** Inngest's `serve` for the host's framework: of `inngest/next`, `inngest/node`, `inngest/edge`. */
+  readonly serve: (served: ServedFunctions) => (...args: Args) => Result;
+};
+
+/** What `start` begins. */
+export interface StartOptions {
+  /** Whether it looks every minute for windows that no tick asked for; defaults to `true`. */
+  readonly watchdog?: boolean;
+}
+
+/** A product's background work: the routes of its host, and what a process calls beside them. */
+export interface Background<Args extends unknown[], Result> {
+  /** The route `/api/cron/background-jobs`: dispatches the window of a tick. GET and POST, with the cron secret. */
+  readonly cron: (request: Request) => Promise<Response>;
+  /** The route `/api/cron/[schedule]`: dispatches the schedule that the last segment of the path names. */
+  readonly cronOfSchedule: (request: Request) => Promise<Response>;
+  /** The route `/api/cron/receipts/[dispatchKey]`: returns what became of a tick. GET, with the cron secret. */
+  readonly receipts: (request: Request) => Promise<Response>;
+  /** The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. */
+  readonly inngest: (...args: Args) => Result;
+  /** Asks for a dispatch at once, after the transaction that enqueued has committed. It never rejects. */
+  readonly nudge: Nudge;
+  /**
+   * Returns every part, for what has no method here. The first call makes them; later ones return the same.
+   *
+   * @throws DispatchError `invalid_configuration` with every wrong variable; JobError or LedgerError for
+   * options out of range. The next call tries again.
+   */
+  readonly parts: () => BackgroundParts;
+  /** Brings the database to this build's schema; safe to call from every host at every start. */
+  readonly migrate: () => Promise<MigrationResult>;
+  /** Begins the outbox's relay and the watchdog, in a process that stays. Repeated calls change nothing. */
+  readonly start: (options?: StartOptions) => void;
+  /** Ends what `start` began, waits for the send under way, and closes the ledger and the pool made here. */
+  readonly close: () => Promise<void>;
+}
+
+/** The pause between two looks of the watchdog, in milliseconds. */
+const watchPauseMs = 60_000;
+
+/**
+ * Composes a product's background work: ledger, client, dispatcher, reconciler, relay, watchdog, pruner,
+ * runner and functions. They are made together at the first use of any, and once. Before that nothing is
+ * parsed or opened, so a module may create it at import, where a build has no environment.
+ *
+ * @example
+ * export const background = createBackground({
+ *   appId: "shop",
+ *   environment: process.env,
+ *   pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl }),
+ *   handlers: [sendInvoices],
+ *   serve,
+ * });
+ */
+export function createBackground<Args extends unknown[], Result>(
+  options: BackgroundOptions<Args, Result>,
+): Background<Args, Result> {
+  const { logger = silentLogger } = options;
+  const composed = new Lazy(() => composeParts(options));
+  const parts = (): BackgroundParts => composed.get();
+  const handler = new Lazy(() => {
+    const { client, functions } = parts();
+    return options.serve({ client, functions });
+  });
+  let running: Repetition[] | undefined;
+  let closing: Promise<void> | undefined;
+
+  async function close(): Promise<void> {
+    await Promise.all((running ?? []).map((repetition) => repetition.stop()));
+    if (composed.made === undefined) return;
+    const { ledger, pool, ownsPool } = composed.made;
+    await ledger.close();
+    if (ownsPool) await pool.end();
+  }
+
+  return {
+    cron: async (request) => parts().cron(request),
+    cronOfSchedule: async (request) => parts().cronOfSchedule(request),
+    receipts: async (request) => parts().receipts(request),
+    inngest: (...args) => handler.get()(...args),
+    nudge: async () => {
+      let nudge: Nudge;
+      try {
+        ({ nudge } = parts());
+      } catch (cause) {
+        const error = redactError(describeMessage(cause));
+        logger.warn("nudge.failed", { error });
+        return { outcome: "failed", error };
+      }
+      return nudge();
+    },
+    parts,
+    migrate: async () => parts().ledger.migrate(),
+    start: ({ watchdog: watches = true } = {}) => {
+      if (running !== undefined) return;
+      const { relay, watchdog } = parts();
+      running = [relay.start()];
+      if (!watches) return;
+      // On a timer of its own: maintenance runs only when ticks come, and this looks for those that did not.
+      const onError = (error: unknown): void =>
+        logger.warn("background.watch_failed", { error: describeMessage(error) });
+      running.push(repeat(watchPauseMs, () => watchdog.run(), onError));
+    },
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+/** A value that is made at its first use and kept. A failure is not kept: the next use tries again. */
+class Lazy<Value extends object> {
+  readonly #make: () => Value;
+  #made: Value | undefined;
+
+  constructor(make: () => Value) {
+    this.#make = make;
+  }
+
+  /** The value, if it has been made. */
+  get made(): Value | undefined {
+    return this.#made;
+  }
+
+  get(): Value {
+    this.#made ??= this.#make();
+    return this.#made;
+  }
+}
