@@ -1,3 +1,5 @@
+import { folderOrderRules } from "./folder-order.mjs";
+
 /** What each part may import from this repository. The arrows of the design, and nothing else. */
 const allowed = {
   "packages/core": [],
@@ -28,8 +30,10 @@ export default {
     {
       name: "no-circular",
       severity: "error",
+      comment:
+        "Type-only imports count. Move the types that both use into a file of their own, below both.",
       from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+      to: { circular: true },
     },
     {
       name: "no-unresolved",
@@ -47,6 +51,7 @@ export default {
         pathNot: [part, ...targets].map((target) => `^${target}/`),
       },
     })),
+    ...folderOrderRules(),
     {
       name: "packages-know-no-host",
       severity: "error",
@@ -80,7 +85,7 @@ export default {
   ],
   options: {
     doNotFollow: { path: "node_modules" },
-    exclude: { path: "/(dist|[.]next|generated)/" },
+    exclude: { path: "/(dist|[.]next|[.]cache|generated)/" },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ["exports"],
