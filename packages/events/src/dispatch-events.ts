@@ -70,7 +70,8 @@ export const eventContracts: ReadonlyMap<
 ]);
 
 /**
- * Parses an event's data against its contract. Senders call it before they send, consumers before they act.
+ * Returns an event's data, parsed against its contract. A consumer calls it before it acts; a sender calls
+ * `checkEvent`.
  *
  * @throws InputError `invalid_payload` with `name`, `version` and `issues` (one line each, without values).
  */

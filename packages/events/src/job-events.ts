@@ -5,9 +5,9 @@ import { lanes, tenantIdSchema } from "@evenkeel/core";
 const jobRequestShape = {
   /** The job's id in the ledger. */
   jobId: z.string().regex(/^\d{1,18}$/u),
-  /** The fence of the claim that handed it over: once another claim was made, the request is void. */
+  /** The fence of the claim that delegated it: once another claim was made, the request is void. */
   fence: z.string().regex(/^\d{1,18}$/u),
-  /** Whose it is: its runs take turns with this tenant's others. */
+  /** The tenant it belongs to: the concurrency of its runs is counted per tenant. */
   tenantId: tenantIdSchema,
   type: z.string().min(1).max(100),
   lane: z.enum(lanes),

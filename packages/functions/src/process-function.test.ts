@@ -135,7 +135,7 @@ test("while due work is left the run continues itself under a deterministic id",
   expect((await app.ledger.report()).runs).toMatchObject({ total: 4, duplicateForWindow: 0 });
 });
 
-test("a host that stops hands over to the next continuation at once", async () => {
+test("a host that stops leaves the rest to the next continuation at once", async () => {
   let drains = 0;
   const app = await start({
     wrapRunner: () => ({

@@ -27,7 +27,7 @@ export interface EventIdentity {
 const schedulePattern = /^[a-z0-9][a-z0-9._-]{0,99}$/u;
 
 /**
- * Checks a schedule's id: 1 to 100 of `a-z 0-9 . _ -`, the first a letter or digit.
+ * Returns a schedule's id, checked: 1 to 100 of `a-z 0-9 . _ -`, the first a letter or digit.
  *
  * @throws DispatchError `invalid_schedule`.
  */
@@ -41,7 +41,7 @@ export function parseScheduleId(schedule: string): string {
 }
 
 /**
- * The text of a scope: `global`, or `tenant:<id>` with `%`, `|` and control characters percent-encoded, so
+ * Returns the text of a scope: `global`, or `tenant:<id>` with `%`, `|` and control characters percent-encoded, so
  * that no id can look like another part of a key.
  *
  * @throws InputError `invalid_tenant`.
@@ -56,7 +56,7 @@ export function scopeOf(tenantId: string | undefined): string {
 }
 
 /**
- * The canonical text naming one window of one schedule in one scope:
+ * Returns the canonical text that names one window of one schedule in one scope:
  * `<schedule>|v1|<scope>|<windowSeconds>|<windowStart ISO>`, and `|<params hash>` when there are parameters.
  *
  * @throws DispatchError `invalid_schedule` or `invalid_params`; InputError `invalid_tenant`.
@@ -74,7 +74,7 @@ export function formatDispatchKey({ schedule, window, tenantId, params }: Dispat
 }
 
 /**
- * The id under which an event of a window is sent, however often it is sent:
+ * Returns the id under which an event of a window is sent, however often it is sent:
  * `<event name>:v<schema version>:<environment>:<first 32 hex digits of the key's SHA-256>`. It holds the
  * event's name because Inngest was measured to forget ids per name, and no tenant's text.
  */
@@ -83,7 +83,7 @@ export function formatEventId(identity: EventIdentity): string {
   return `${name}:v${schemaVersion}:${environment}:${digest(dispatchKey)}`;
 }
 
-/** The first 32 hex digits of the SHA-256 of the parameters' JSON with sorted keys. */
+/** Returns the first 32 hex digits of the SHA-256 of the parameters' JSON with sorted keys. */
 function hashParams(params: Readonly<Record<string, JsonValue>>): string {
   return digest(canonicalJson(params));
 }

@@ -16,7 +16,7 @@ const minWindowSeconds: number = nudgeWindowSeconds;
 const maxWindowSeconds: number = 86_400;
 
 /**
- * The window that holds an instant. Windows start at multiples of their length since 1970 in UTC and never
+ * Returns the window that holds an instant. Windows start at multiples of their length since 1970 in UTC and never
  * overlap; an instant at an edge belongs to the window that it starts.
  *
  * @throws DispatchError `invalid_window`.

@@ -47,7 +47,7 @@ export interface Schedule {
 }
 
 /**
- * Defines a schedule.
+ * Defines a schedule: checks its settings, and reads its cron expression once.
  *
  * @throws DispatchError `invalid_schedule` that names what is wrong.
  *
