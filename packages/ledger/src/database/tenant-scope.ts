@@ -7,7 +7,7 @@ import { toSqlClient, type SqlClient, type SqlValue } from "./database.ts";
 export interface Scope {
   /**
    * Runs one statement within the scope. In it, `:tenant` stands for the condition on a tenant's id, as in
-   * `WHERE :tenant("j"."tenant_id")`; parameters count from $1.
+   * `WHERE :tenant(job.tenant_id)`; parameters count from $1.
    */
   query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
 }
@@ -69,11 +69,11 @@ export function createRowSecurity(sql: SqlClient, onDown: () => void): RowSecuri
   const ask = async (): Promise<boolean> => {
     const [row] = await sql.query<{ up: boolean }>(
       `SELECT EXISTS (
-         SELECT FROM pg_roles AS "r" WHERE "r"."rolname" = 'evenkeel_tenant'
-           AND pg_has_role(current_user, "r"."oid", 'MEMBER')
+         SELECT FROM pg_roles AS tenant_role WHERE tenant_role.rolname = 'evenkeel_tenant'
+           AND pg_has_role(current_user, tenant_role.oid, 'MEMBER')
        ) AND EXISTS (
-         SELECT FROM pg_policies WHERE "schemaname" = 'evenkeel' AND "policyname" = 'one_tenant'
-       ) AS "up"`,
+         SELECT FROM pg_policies WHERE schemaname = 'evenkeel' AND policyname = 'one_tenant'
+       ) AS up`,
     );
     const up = row?.up === true;
     if (!up) onDown();

@@ -1,12 +1,11 @@
 import { silentLogger, type Logger } from "@evenkeel/core";
 
-import type { Ledger } from "../ledger.ts";
-import type { PruneRequest } from "./pruning.ts";
+import type { Prunable, PruneRequest } from "./pruning.ts";
 import { resolveRetention } from "./resolved-retention.ts";
 
 /** What a pruner works with. */
 export interface PrunerOptions extends Omit<PruneRequest, "dryRun"> {
-  readonly ledger: Pick<Ledger, "prune">;
+  readonly ledger: Prunable;
   /** Most batches in one run, 20 by default: with batches of 1,000, 20,000 rows per table and status. */
   readonly maxBatches?: number;
   readonly logger?: Logger;

@@ -1,11 +1,8 @@
 import type { SqlClient } from "../database/database.ts";
 import { LedgerError } from "../database/ledger-error.ts";
 import { cutoff, type RetentionRule } from "./retention-rules.ts";
-import {
-  resolveRetention,
-  type RetentionChanges,
-  type RetentionPolicy,
-} from "./resolved-retention.ts";
+import { resolveRetention } from "./resolved-retention.ts";
+import type { RetentionChanges, RetentionPolicy } from "./retention-policy.ts";
 
 /** What to delete, and how much of it in one call. */
 export interface PruneRequest {
@@ -43,19 +40,25 @@ export interface PruneReport {
   readonly rows: readonly PrunedRows[];
 }
 
+/** What deletes old rows: a ledger. */
+export interface Prunable {
+  /** Deletes a bounded batch per table and status. */
+  prune(request?: PruneRequest): Promise<PruneReport>;
+}
+
 /** The statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
 function findStatement({ relation, orderedBy, where }: RetentionRule): string {
   return `
-  SELECT "t".ctid FROM "evenkeel"."${relation}" AS "t"
-  WHERE "t"."${orderedBy}" < ${cutoff} AND ${where}
-  ORDER BY "t"."${orderedBy}"
+  SELECT candidate.ctid FROM evenkeel.${relation} AS candidate
+  WHERE candidate.${orderedBy} < ${cutoff} AND ${where}
+  ORDER BY candidate.${orderedBy}
   LIMIT $2::int`;
 }
 
 /** The statement that counts what {@link deleteStatement} would delete. */
 export function countStatement(rule: RetentionRule): string {
-  return `SELECT count(*)::int AS "deleted" FROM (${findStatement(rule)}
-) AS "found"`;
+  return `SELECT count(*)::int AS deleted FROM (${findStatement(rule)}
+) AS found`;
 }
 
 /**
@@ -64,14 +67,14 @@ export function countStatement(rule: RetentionRule): string {
  */
 export function deleteStatement(rule: RetentionRule): string {
   return `
-WITH "deleted" AS (
+WITH deleted AS (
   -- An array of addresses and not a join: each row is fetched once, whatever the estimates say.
-  DELETE FROM "evenkeel"."${rule.relation}" WHERE ctid = ANY (ARRAY(${findStatement(rule)}
-  FOR UPDATE OF "t" SKIP LOCKED
+  DELETE FROM evenkeel.${rule.relation} WHERE ctid = ANY (ARRAY(${findStatement(rule)}
+  FOR UPDATE OF candidate SKIP LOCKED
   ))
   RETURNING 1
 )
-SELECT count(*)::int AS "deleted" FROM "deleted"`;
+SELECT count(*)::int AS deleted FROM deleted`;
 }
 
 /**
