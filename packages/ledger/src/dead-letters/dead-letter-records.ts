@@ -76,7 +76,7 @@ export function encodeFilter({ ids, ...rest }: DeadLetterFilter): string {
   return JSON.stringify({ ...rest, ...(ids === undefined ? {} : { ids: ids.filter(isLetterId) }) });
 }
 
-/** Dead letters within a scope. */
+/** Creates the dead letters of a scope. */
 export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
   const list: ScopedDeadLetters["list"] = ({ before, limit, ...filter } = {}) => {
     if (before !== undefined && !isLetterId(before)) return Promise.resolve([]);

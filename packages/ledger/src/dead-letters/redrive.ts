@@ -3,7 +3,7 @@ import { hasLiveRun } from "../runs/run-conditions.ts";
 import { encodeFilter, letterCondition, type DeadLetterFilter } from "./dead-letter-records.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 
-/** A letter to be put back. */
+/** A letter to be requeued. */
 export interface RequeueItem {
   readonly id: string;
   /** For a job: its payload as today's schema wants it, and what today's definition says. */
@@ -65,7 +65,7 @@ WITH items AS MATERIALIZED (
   ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
   RETURNING redriven_from AS id, background_job.id AS job_id
 ), effects AS (
-  -- What the dead job did or began goes on under the same keys.
+  -- What the dead job did or began continues under the same keys.
   UPDATE evenkeel.background_effect AS effect SET job_id = jobs.job_id, fence = 0
   FROM jobs JOIN letters AS letter USING (id)
   WHERE effect.job_id = letter.dead_job_id
@@ -89,7 +89,7 @@ WITH items AS MATERIALIZED (
   WHERE letter.kind = 'EVENT' AND event.event_id = letter.source_id AND event.status = 'REFUSED'
   RETURNING letter.id
 ), windows AS (
-  -- The reconciler takes it up, however old it is.
+  -- The reconciler picks it up, however old it is.
   UPDATE evenkeel.background_dispatch_window AS dispatch_window
   SET status = 'ENQUEUE_FAILED', lease_expires_at = NULL, updated_at = clock_timestamp()
   FROM letters AS letter
@@ -134,7 +134,12 @@ WITH letters AS MATERIALIZED (
 )
 SELECT id::text FROM done`;
 
-/** See `OperatorDeadLetters.requeue`. */
+/**
+ * Requeues the work of open letters, each once however many operators ask. The work, the letter and the audit entry
+ * change in one statement.
+ *
+ * @returns The letters requeued. The others are no longer open, have nothing to requeue, or their unique key is taken.
+ */
 export async function requeueLetters(
   sql: SqlClient,
   actor: string,
@@ -154,7 +159,11 @@ export async function requeueLetters(
   return rows.map(({ id }) => id);
 }
 
-/** See `OperatorDeadLetters.discard`. */
+/**
+ * Closes open letters that match the filter, the oldest first, on record.
+ *
+ * @returns The ids of those closed: at most `limit`, which defaults to 100.
+ */
 export async function discardLetters(
   scope: Scope,
   actor: string,

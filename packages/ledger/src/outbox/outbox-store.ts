@@ -40,6 +40,7 @@ export interface OutboxStore {
   }): Promise<OutboxEvent[]>;
   /** Records what came of a send, in one statement. */
   settle(settlement: OutboxSettlement): Promise<void>;
+  /** Returns how far the relay is behind. */
   backlog(): Promise<OutboxBacklog>;
 }
 
@@ -121,7 +122,7 @@ SELECT count(*) FILTER (WHERE status = 'PENDING')::int AS pending,
   count(*) FILTER (WHERE status = 'REFUSED')::int AS refused
 FROM evenkeel.background_outbox_event WHERE status IN ('PENDING', 'REFUSED')`;
 
-/** The outbox on a connection pool. */
+/** Creates the outbox on a connection pool. */
 export function createOutboxStore(sql: SqlClient): OutboxStore {
   return {
     add: async (tx, events) => {

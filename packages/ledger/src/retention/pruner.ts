@@ -6,7 +6,7 @@ import { resolveRetention } from "./resolved-retention.ts";
 /** What a pruner works with. */
 export interface PrunerOptions extends Omit<PruneRequest, "dryRun"> {
   readonly ledger: Prunable;
-  /** Most batches in one run, 20 by default: with batches of 1,000, 20,000 rows per table and status. */
+  /** Most batches in one run. Defaults to 20: with batches of 1,000, 20,000 rows per table and status. */
   readonly maxBatches?: number;
   readonly logger?: Logger;
 }

@@ -9,13 +9,13 @@ export interface PruneRequest {
   /** Changes to the default ages. */
   readonly policy?: RetentionChanges;
   /**
-   * The longest that a tick or a repair can come late, in milliseconds, 24 hours by default: at least the
+   * The longest that a tick or a repair can come late, in milliseconds, defaults to 24 hours: at least the
    * reconciler's `maxAgeMs`. Rows that suppress repetitions stay for 24 hours and this.
    */
   readonly latenessMs?: number;
-  /** Most rows deleted per table and status in one call, 1,000 by default. */
+  /** Most rows deleted per table and status in one call. Defaults to 1,000. */
   readonly limit?: number;
-  /** Delete nothing and say what a call would delete, `false` by default. */
+  /** Delete nothing and say what a call would delete. Defaults to `false`. */
   readonly dryRun?: boolean;
 }
 
@@ -46,7 +46,7 @@ export interface Prunable {
   prune(request?: PruneRequest): Promise<PruneReport>;
 }
 
-/** The statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
+/** Returns the statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
 function findStatement({ relation, orderedBy, where }: RetentionRule): string {
   return `
   SELECT candidate.ctid FROM evenkeel.${relation} AS candidate
@@ -55,14 +55,14 @@ function findStatement({ relation, orderedBy, where }: RetentionRule): string {
   LIMIT $2::int`;
 }
 
-/** The statement that counts what {@link deleteStatement} would delete. */
+/** Returns the statement that counts what {@link deleteStatement} would delete. */
 export function countStatement(rule: RetentionRule): string {
   return `SELECT count(*)::int AS deleted FROM (${findStatement(rule)}
 ) AS found`;
 }
 
 /**
- * The statement that deletes a batch. It waits for nobody and holds its locks for the one statement. A row
+ * Returns the statement that deletes a batch. It waits for nobody and holds its locks for the one statement. A row
  * that changed in between is looked at again under the lock, so a window that was claimed meanwhile stays.
  */
 export function deleteStatement(rule: RetentionRule): string {

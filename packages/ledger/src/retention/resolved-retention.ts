@@ -15,7 +15,7 @@ export interface ResolvedRule {
 }
 
 /**
- * The rules that delete something, in the order in which they are applied, with their ages.
+ * Returns the rules that delete something, in the order in which they are applied, with their ages.
  *
  * @throws LedgerError `invalid_retention` with every problem at once, each by the setting's name.
  */
@@ -36,9 +36,9 @@ export function resolveRetention(
     .filter((name) => !names.has(name))
     .map((name) => `${name} is not a table and status that is ever deleted`);
   const ages = new Map([...toAges(defaultRetention), ...given]);
-  const floorDays = (eventMemoryMs + latenessMs) / dayMs;
+  const leastDays = (eventMemoryMs + latenessMs) / dayMs;
   for (const rule of retentionRules) {
-    const problem = findProblem(rule, ages, floorDays);
+    const problem = findProblem(rule, ages, leastDays);
     if (problem !== undefined) problems.push(`${nameOf(rule)} ${problem}`);
   }
   if (problems.length > 0) {
@@ -54,14 +54,14 @@ export function resolveRetention(
 function findProblem(
   rule: RetentionRule,
   ages: ReadonlyMap<string, number>,
-  floorDays: number,
+  leastDays: number,
 ): string | undefined {
   const days = ages.get(nameOf(rule)) ?? Number.NaN;
   if (!(days === Infinity || (days >= 0 && days <= maxDays))) {
     return `must be a number of days from 0 to ${maxDays}, or Infinity`;
   }
-  if (rule.isDedupe && days < floorDays) {
-    return `is ${days} days and must be at least ${floorDays}: 24 hours of Inngest's memory, and the lateness`;
+  if (rule.isDedupe && days < leastDays) {
+    return `is ${days} days and must be at least ${leastDays}: 24 hours of Inngest's memory, and the lateness`;
   }
   const { outlives } = rule;
   const least = outlives === undefined ? 0 : (ages.get(outlives) ?? 0);

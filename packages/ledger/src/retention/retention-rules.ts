@@ -19,7 +19,7 @@ export interface RetentionRule {
 
 /**
  * The moment before which a row is old, of the database's clock. `$1` is the age in seconds. `now()` and
- * not `clock_timestamp()`: only a stable function can bound an index scan.
+ * not `clock_timestamp()`: only a stable function can bound an index scan (see the rule at `SqlClient`).
  */
 export const cutoff = `now() - $1::double precision * interval '1 second'`;
 
@@ -40,7 +40,7 @@ const runIsUnsettled = `(run.status = 'RUNNING'
       OR (run.status = 'STALE' AND run.heartbeat_at >= ${cutoff}))`;
 
 // A window's age counts from its end: until then ticks belong to it, and windows of a cron schedule may be
-// weeks long. The newest window of a schedule stays: it tells the watchdog where to go on looking.
+// weeks long. The newest window of a schedule stays: it tells the watchdog where to continue.
 const windowIsOver = `candidate.updated_at < ${cutoff}
   AND candidate.window_start + candidate.window_seconds * interval '1 second' < ${cutoff}
   AND candidate.window_start < (

@@ -46,7 +46,7 @@ ON CONFLICT (function_id, dispatch_key, continuation) DO UPDATE SET
   )
 RETURNING run_id`;
 
-/** The guard store on a connection pool. */
+/** Creates the guard store on a connection pool. */
 export function createGuardStore(sql: SqlClient): GuardStore {
   return {
     take: async ({ functionId, dispatchKey, continuation, runId }) => {

@@ -66,7 +66,7 @@ WHERE :tenant(run.tenant_id)
     WHERE last_seen.run_id = :before AND :tenant(last_seen.tenant_id)))
 ORDER BY run.started_at DESC LIMIT :limit::int`);
 
-/** Runs within a scope. */
+/** Creates the runs of a scope. */
 export function createScopedRuns(scope: Scope): ScopedRuns {
   return {
     find: async ({ runId, functionId }) =>

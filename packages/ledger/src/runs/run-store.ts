@@ -99,7 +99,7 @@ FROM (
 WHERE run.id = silent.id
 RETURNING run.run_id AS "runId", run.function_id AS "functionId"`;
 
-/** The run store on a connection pool. */
+/** Creates the run store on a connection pool. */
 export function createRunStore(sql: SqlClient): RunStore {
   return {
     begin: async (start) => {

@@ -3,7 +3,7 @@ import { toScheduleRecord, type ScheduleRecord, type ScheduleRow } from "./sched
 
 /** Schedules as an operator decides about them. Each decision is audited, and holds across deploys. */
 export interface OperatorSchedules {
-  /** Pauses a schedule: its ticks answer `paused` and claim nothing. Pausing again keeps the first time. */
+  /** Pauses a schedule: its ticks return `paused` and claim nothing. Pausing again keeps the first time. */
   pause(id: string, decision?: { readonly reason?: string }): Promise<ScheduleRecord>;
   /** Lets a schedule dispatch again. */
   resume(id: string, decision?: { readonly reason?: string }): Promise<ScheduleRecord>;
@@ -32,7 +32,7 @@ WITH before AS (
 )
 SELECT * FROM schedule`;
 
-/** Pauses or resumes a schedule, on record. */
+/** Pauses or resumes a schedule, and audits it in the same statement. */
 export async function decideSchedule(
   sql: SqlClient,
   actor: string,

@@ -17,7 +17,7 @@ export interface ScheduleStore {
   find(id: string): Promise<ScheduleRecord | undefined>;
 }
 
-/** The schedule store on a connection pool. */
+/** Creates the schedule store on a connection pool. */
 export function createScheduleStore(sql: SqlClient): ScheduleStore {
   return {
     declare: async (declarations) => {

@@ -39,7 +39,7 @@ export interface ScheduleRow {
   readonly pause_reason: string | null;
 }
 
-/** A row as a record. */
+/** Returns a row as a record. */
 export function toScheduleRecord(row: ScheduleRow): ScheduleRecord {
   return {
     id: row.id,

@@ -51,7 +51,7 @@ SELECT dispatch_window.*, coalesce((
 FROM evenkeel.background_dispatch_window AS dispatch_window
 WHERE dispatch_window.dispatch_key = $1 AND :tenant(dispatch_window.tenant_id)`;
 
-/** Reads what became of a window. */
+/** Returns what became of a window; `undefined` when the scope has none of this key. */
 export async function readReceipt(
   scope: Scope,
   dispatchKey: string,

@@ -38,6 +38,7 @@ export interface WindowStore {
   recordStarted(window: StartedWindow): Promise<boolean>;
   /** Those of the dispatch keys that no window on record has, in the order given. */
   unrecorded(dispatchKeys: readonly string[]): Promise<string[]>;
+  /** Returns a window as recorded; `undefined` when none is. */
   find(dispatchKey: string): Promise<WindowRecord | undefined>;
 }
 
