@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { lifecycleSequences } from "./testing/lifecycle/commands.ts";
 import { installClock, type MovableClock } from "./testing/lifecycle/movable-clock.ts";
+import { forgetChanges, watchChanges } from "./testing/lifecycle/observed-changes.ts";
 import { settings } from "./testing/lifecycle/settings.ts";
 import { clearState } from "./testing/lifecycle/state.ts";
 import { World } from "./testing/lifecycle/world.ts";
@@ -14,6 +15,7 @@ let clock: MovableClock;
 beforeAll(async () => {
   database = await createTestDatabase();
   clock = await installClock(database);
+  await watchChanges(database);
 });
 afterAll(() => database.drop());
 
@@ -34,6 +36,7 @@ test("over any order of ticks, deaths, runs, repairs and redrives the ledger doe
   await fc.assert(
     fc.asyncProperty(lifecycleSequences, async ([opening, sequence]) => {
       await clearState(clock.pool);
+      await forgetChanges(clock.pool);
       await clock.reset();
       // What a ledger remembers of a clock is of one sequence, as the next one sets it back.
       const world = new World(createLedger({ pool: clock.pool }), clock);

@@ -6,12 +6,7 @@ export {
   type SqlValue,
   type TransactionClient,
 } from "./database/database.ts";
-export type {
-  DeadLetterKind,
-  DeadLetterReason,
-  DeadLetterStore,
-  NewDeadLetter,
-} from "./dead-letters/dead-letter-store.ts";
+export type { DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 export { redactError } from "./database/redaction.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./runs/run-guard.ts";
 export type { ClaimByIdRequest } from "./jobs/claim/claim-by-id.ts";
@@ -51,7 +46,7 @@ export {
   type PrunerOptions,
   type PrunerReport,
 } from "./retention/pruner.ts";
-export type { PrunedRows, PruneReport, PruneRequest } from "./retention/pruning.ts";
+export type { Prunable, PrunedRows, PruneReport, PruneRequest } from "./retention/pruning.ts";
 export type {
   AddedOutboxEvent,
   NewOutboxEvent,
@@ -59,8 +54,8 @@ export type {
   OutboxEvent,
   OutboxLease,
   OutboxSettlement,
-  OutboxStore,
-} from "./outbox/outbox-store.ts";
+} from "./outbox/outbox-event.ts";
+export type { OutboxStore } from "./outbox/outbox-store.ts";
 export type {
   Reconciliation,
   ReconcileRequest,
@@ -75,24 +70,34 @@ export {
   defaultRetention,
   type RetentionChanges,
   type RetentionPolicy,
-} from "./retention/resolved-retention.ts";
-export { runTransitions, type FinishedRunStatus, type RunStatus } from "./runs/run.ts";
-export type { AttemptEnd, RunEnd, RunIdentity, RunStart, RunStore } from "./runs/run-store.ts";
+} from "./retention/retention-policy.ts";
+export {
+  runTransitions,
+  type AttemptEnd,
+  type FinishedRunStatus,
+  type RunEnd,
+  type RunIdentity,
+  type RunStart,
+  type RunStatus,
+  type SilentRuns,
+} from "./runs/run.ts";
+export type { RunStore } from "./runs/run-store.ts";
 export type {
   ScheduleDeclaration,
   ScheduleProgress,
   ScheduleRecord,
-  ScheduleStore,
-} from "./schedules/schedule-store.ts";
-export { windowTransitions, type WindowStatus } from "./windows/window.ts";
-export type {
-  ClaimOutcome,
-  MissedWindow,
-  StartedWindow,
-  WindowClaim,
-  WindowRecord,
-  WindowStore,
-} from "./windows/window-store.ts";
+} from "./schedules/schedule.ts";
+export type { ScheduleStore } from "./schedules/schedule-store.ts";
+export {
+  windowTransitions,
+  type ClaimOutcome,
+  type MissedWindow,
+  type StartedWindow,
+  type WindowClaim,
+  type WindowRecord,
+  type WindowStatus,
+} from "./windows/window.ts";
+export type { WindowStore } from "./windows/window-store.ts";
 export type { AuditEntry, AuditFilter } from "./audit/audit.ts";
 export type {
   DeadLetterFilter,
@@ -120,4 +125,10 @@ export type { Page } from "./database/page.ts";
 export type { RunFilter, RunRecord, ScopedRuns } from "./runs/run-records.ts";
 export type { OperatorSchedules } from "./schedules/schedule-controls.ts";
 export type { TenantLedger } from "./tenant-ledger.ts";
-export { deadLetterTransitions, type DeadLetterStatus } from "./dead-letters/dead-letter.ts";
+export {
+  deadLetterTransitions,
+  type DeadLetterKind,
+  type DeadLetterReason,
+  type DeadLetterStatus,
+  type NewDeadLetter,
+} from "./dead-letters/dead-letter.ts";

@@ -132,7 +132,7 @@ async function ping(pool: pg.Pool): Promise<void> {
   const target = describeTarget(pool);
   const { rows } = await pool
     .query<{ migrated: boolean }>(
-      `SELECT to_regclass('evenkeel.background_dispatch_window') IS NOT NULL AS "migrated"`,
+      `SELECT to_regclass('evenkeel.background_dispatch_window') IS NOT NULL AS migrated`,
     )
     .catch((cause: unknown) => {
       if (!isUnreachable(cause)) throw cause;

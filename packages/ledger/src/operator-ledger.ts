@@ -18,13 +18,13 @@ import { everyTenant } from "./database/tenant-scope.ts";
 /** Dead letters as an operator decides about them. Each decision is audited. */
 export interface OperatorDeadLetters extends ScopedDeadLetters {
   /**
-   * Puts the work of open letters back, each once however many operators ask: a job is enqueued anew, a run's
+   * Requeues the work of open letters, each once however many operators ask: a job is enqueued anew, a run's
    * event is sent again through the outbox under a new id, an event of the outbox waits to be sent again. The
-   * job, the letter and the audit entry change in one statement. Answers the letters requeued; the others are
-   * no longer open, have nothing to put back, or their unique key is taken.
+   * job, the letter and the audit entry change in one statement. Returns the letters requeued; the others are
+   * no longer open, have nothing to requeue, or their unique key is taken.
    */
   requeue(items: readonly RequeueItem[], reason?: string): Promise<string[]>;
-  /** Closes open letters, at most `limit`, 100 by default. Answers their ids. */
+  /** Closes open letters that match the filter, at most `limit`, which defaults to 100. Returns their ids. */
   discard(
     filter: DeadLetterFilter,
     decision: { readonly reason: string; readonly limit?: number },
@@ -44,7 +44,11 @@ export interface OperatorLedger {
   audit(filter?: AuditFilter & Page): Promise<AuditEntry[]>;
 }
 
-/** The ledger as an operator sees it. @throws LedgerError `invalid_actor`. */
+/**
+ * Returns the ledger as an operator sees it.
+ *
+ * @throws LedgerError `invalid_actor` unless the name has 1 to 200 characters.
+ */
 export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLedger {
   if (typeof actor !== "string" || actor.trim() === "" || actor.length > 200) {
     throw new LedgerError("invalid_actor", "An operator's name must have 1 to 200 characters.");

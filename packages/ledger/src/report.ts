@@ -1,6 +1,6 @@
 import type { SqlClient } from "./database/database.ts";
 import type { RunStatus } from "./runs/run.ts";
-import { executesWindow } from "./windows/reconciliation.ts";
+import { executesWindow } from "./runs/run-conditions.ts";
 import type { WindowStatus } from "./windows/window.ts";
 
 /** Numbers over the whole ledger, for a report's end or an operator's first look. It reads every table. */
@@ -56,7 +56,7 @@ runs AS (
 ),
 repeated AS (
   SELECT count(*) - 1 AS surplus
-  FROM evenkeel.background_function_run AS r
+  FROM evenkeel.background_function_run AS run
   WHERE ${executesWindow}
   GROUP BY function_id, dispatch_key, continuation
   HAVING count(*) > 1

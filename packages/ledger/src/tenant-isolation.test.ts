@@ -40,10 +40,10 @@ async function fill(tenantId: string): Promise<void> {
   const job = { type: "t", version: 1, payloadText: `{"of":1}`, lane: "stable" as const };
   const [waiting] = await ledger.jobs.insert(undefined, [{ ...job, tenantId, maxAttempts: 3 }]);
   const ended = await id(
-    `INSERT INTO "evenkeel"."background_job_history"
-       ("id", "tenant_id", "type", "version", "payload", "lane", "outcome", "run_at", "attempt", "errors", "created_at")
+    `INSERT INTO evenkeel.background_job_history
+       (id, tenant_id, type, version, payload, lane, outcome, run_at, attempt, errors, created_at)
      VALUES (nextval('evenkeel.background_job_id_seq'), $1, 't', 1, '{}', 'stable', 'DEAD', now(), 1, '[]', now())
-     RETURNING "id"::text`,
+     RETURNING id::text`,
     [tenantId],
   );
   const dispatchKey = `s|v1|tenant:${encodeURIComponent(tenantId)}|60|2026-01-01T00:00:00.000Z`;
@@ -80,13 +80,13 @@ async function fill(tenantId: string): Promise<void> {
     tenantId,
   });
   await pool.query(
-    `INSERT INTO "evenkeel"."background_effect" ("job_id", "name", "tenant_id", "fence")
+    `INSERT INTO evenkeel.background_effect (job_id, name, tenant_id, fence)
      VALUES ($1, 'charge', $2, 1)`,
     [ended, tenantId],
   );
   await ledger.outbox.add(pool, { name: "a", data: {}, tenantId });
   await pool.query(
-    `INSERT INTO "evenkeel"."background_job_unique_key" ("tenant_id", "type", "unique_key", "job_id", "replaced_job_id")
+    `INSERT INTO evenkeel.background_job_unique_key (tenant_id, type, unique_key, job_id, replaced_job_id)
      VALUES ($1, 't', 'k', 1, 0)`,
     [tenantId],
   );
@@ -182,21 +182,21 @@ test("the second rowSecurity: a statement that forgets the tenant sees and write
         `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', 'acme', true)`,
       );
       const { rows } = await client.query<{ tenant_id: string }>(
-        `SELECT "tenant_id" FROM "evenkeel"."${table}"`,
+        `SELECT tenant_id FROM evenkeel."${table}"`,
       );
       expect({ table, tenants: rows.map(ownerOf) }).toEqual({ table, tenants: ["acme"] });
       const { rowCount } = await client.query(
-        `UPDATE "evenkeel"."${table}" SET "tenant_id" = "tenant_id"`,
+        `UPDATE evenkeel."${table}" SET tenant_id = tenant_id`,
       );
       expect({ table, rowCount }).toEqual({ table, rowCount: 1 });
       await expect(
-        client.query(`UPDATE "evenkeel"."${table}" SET "tenant_id" = 'bolt'`),
+        client.query(`UPDATE evenkeel."${table}" SET tenant_id = 'bolt'`),
       ).rejects.toThrow(/row-level security/u);
       await client.query("ROLLBACK");
     }
     // No role, no setting: nothing leaks from one transaction into the next.
     const { rows } = await client.query<{ user: string; tenant: string | null }>(
-      `SELECT current_user::text AS "user", current_setting('evenkeel.tenant_id', true) AS "tenant"`,
+      `SELECT current_user::text AS "user", current_setting('evenkeel.tenant_id', true) AS tenant`,
     );
     expect(rows[0]?.user).not.toBe("evenkeel_tenant");
     expect(rows[0]?.tenant ?? "").toBe("");
@@ -213,11 +213,11 @@ test("the second rowSecurity: of the limits a tenant sees its own and those of t
       `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', 'acme', true)`,
     );
     const { rows } = await client.query<{ subject: string }>(
-      `SELECT "subject" FROM "evenkeel"."background_job_limit"`,
+      `SELECT subject FROM evenkeel.background_job_limit`,
     );
     expect(rows).toEqual([{ subject: "acme" }]);
     await expect(
-      client.query(`UPDATE "evenkeel"."background_job_limit" SET "max_running" = NULL`),
+      client.query(`UPDATE evenkeel.background_job_limit SET max_running = NULL`),
     ).rejects.toThrow(/permission denied/u);
     await client.query("ROLLBACK");
   } finally {
@@ -230,7 +230,7 @@ test("a session that names no tenant sees nothing under the tenants' role", asyn
   try {
     await client.query("BEGIN");
     await client.query(`SET LOCAL ROLE "evenkeel_tenant"`);
-    const { rows } = await client.query(`SELECT FROM "evenkeel"."background_job"`);
+    const { rows } = await client.query(`SELECT FROM evenkeel.background_job`);
     expect(rows).toEqual([]);
     await client.query("ROLLBACK");
   } finally {

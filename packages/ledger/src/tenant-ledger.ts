@@ -19,7 +19,7 @@ export interface TenantLedger {
   receipt(dispatchKey: string): Promise<WindowReceipt | undefined>;
 }
 
-/** The ledger as one tenant sees it. */
+/** Returns the ledger as one tenant sees it. */
 export function createTenantLedger(scope: Scope): TenantLedger {
   return {
     jobs: createScopedJobs(scope, "tenant"),

@@ -1,4 +1,5 @@
 import { pageLimit, type Page } from "../database/page.ts";
+import { defineStatement } from "../database/statement.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 
 /** One thing that an operator did. */
@@ -24,28 +25,32 @@ export interface AuditFilter {
   readonly subjectId?: string;
 }
 
-const listStatement = `
-SELECT "a"."id"::text, "a"."at", "a"."actor", "a"."action", "a"."subject_kind" AS "subjectKind",
-  "a"."subject_id" AS "subjectId", "a"."tenant_id" AS "tenantId", "a"."before", "a"."after", "a"."reason"
-FROM "evenkeel"."background_audit_entry" AS "a"
-WHERE :tenant("a"."tenant_id")
-  AND ($1::text IS NULL OR "a"."actor" = $1)
-  AND ($2::text IS NULL OR "a"."action" = $2)
-  AND ($3::text IS NULL OR "a"."subject_id" = $3)
-  AND ($4::text IS NULL OR ("a"."at", "a"."id") < (
-    SELECT "b"."at", "b"."id" FROM "evenkeel"."background_audit_entry" AS "b" WHERE "b"."id"::text = $4))
-ORDER BY "a"."at" DESC, "a"."id" DESC LIMIT $5::int`;
+const listStatement = defineStatement<"actor" | "action" | "subjectId" | "before" | "limit">(`
+SELECT entry.id::text, entry.at, entry.actor, entry.action, entry.subject_kind AS "subjectKind",
+  entry.subject_id AS "subjectId", entry.tenant_id AS "tenantId", entry.before, entry.after, entry.reason
+FROM evenkeel.background_audit_entry AS entry
+WHERE :tenant(entry.tenant_id)
+  AND (:actor::text IS NULL OR entry.actor = :actor)
+  AND (:action::text IS NULL OR entry.action = :action)
+  AND (:subjectId::text IS NULL OR entry.subject_id = :subjectId)
+  AND (:before::text IS NULL OR (entry.at, entry.id) < (
+    SELECT last_seen.at, last_seen.id FROM evenkeel.background_audit_entry AS last_seen
+    WHERE last_seen.id::text = :before))
+ORDER BY entry.at DESC, entry.id DESC LIMIT :limit::int`);
 
-/** What operators did, the newest first. */
+/** Returns what operators did, the newest first. */
 export function listAudit(
   scope: Scope,
   { actor, action, subjectId, before, limit }: AuditFilter & Page = {},
 ): Promise<AuditEntry[]> {
-  return scope.query<AuditEntry>(listStatement, [
-    actor ?? null,
-    action ?? null,
-    subjectId ?? null,
-    before ?? null,
-    pageLimit(limit),
-  ]);
+  return scope.query<AuditEntry>(
+    listStatement.text,
+    listStatement.values({
+      actor: actor ?? null,
+      action: action ?? null,
+      subjectId: subjectId ?? null,
+      before: before ?? null,
+      limit: pageLimit(limit),
+    }),
+  );
 }

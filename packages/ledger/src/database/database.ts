@@ -3,8 +3,16 @@ import { Pool } from "pg";
 import { LedgerError } from "./ledger-error.ts";
 
 /**
- * Runs one statement and answers its rows. Parameters are text, numbers, booleans or null: rows and lists
+ * Runs one statement and returns its rows. Parameters are text, numbers, booleans or null: rows and lists
  * travel as one JSON text, so that every driver encodes them alike.
+ *
+ * How the ledger's statements are written:
+ *
+ * - Unquoted lower case, `evenkeel.background_job AS job`, with a word as an alias. Quotes stand only around the
+ *   camelCase name of a result's column. A statement of more than four parameters names them (`defineStatement`).
+ * - `clock_timestamp()` where a lease or a status is decided: it is the time at which the row's lock was held, however
+ *   long the statement waited for it. `now()` only where an index scan needs a stable bound, or where all of a
+ *   statement must see one time; the statement's comment says which.
  */
 export interface SqlClient {
   query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;

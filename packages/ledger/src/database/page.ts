@@ -1,12 +1,12 @@
 /** A part of a list: ask again with the last one's id as `before` for what follows. */
 export interface Page {
-  /** The id after which to go on; absent: from the newest. */
+  /** The id of the last one seen; what follows it is returned. Absent: from the newest. */
   readonly before?: string;
-  /** 1 to 200, 50 by default. */
+  /** Most rows returned, 1 to 200; a number outside is moved to the nearest. Defaults to 50. */
   readonly limit?: number;
 }
 
-/** A page's limit within its bounds. */
+/** Returns a page's limit within its bounds. */
 export function pageLimit(limit = 50): number {
   return Math.min(200, Math.max(1, Math.trunc(limit)));
 }

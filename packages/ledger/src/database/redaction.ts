@@ -12,7 +12,7 @@ const secrets: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
-/** An error's text fit for a row or a log line: without credentials or NUL, and bounded. */
+/** Returns an error's text fit for a row or a log line: without credentials or NUL, and bounded. */
 export function redactError(text: string): string {
   let clean = text.slice(0, maxErrorLength * 2).replaceAll("\u0000", "\uFFFD");
   for (const [pattern, replacement] of secrets) clean = clean.replace(pattern, replacement);

@@ -7,12 +7,12 @@ import { toSqlClient, type SqlClient, type SqlValue } from "./database.ts";
 export interface Scope {
   /**
    * Runs one statement within the scope. In it, `:tenant` stands for the condition on a tenant's id, as in
-   * `WHERE :tenant("j"."tenant_id")`; parameters count from $1.
+   * `WHERE :tenant(job.tenant_id)`; parameters count from $1.
    */
   query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
 }
 
-/** A scope that sees every tenant. */
+/** Returns a scope that sees every tenant. */
 export function everyTenant(sql: SqlClient): Scope {
   return {
     query: (text, values) => sql.query(text.replaceAll(tenantCondition, "true"), values),
@@ -20,7 +20,7 @@ export function everyTenant(sql: SqlClient): Scope {
 }
 
 /**
- * A scope of one tenant. Its statements ask for that tenant's rows, and where row-level security is on, the
+ * Returns a scope of one tenant. Its statements ask for that tenant's rows, and where row-level security is on, the
  * database shows them no others: each runs in a transaction of its own under the role `evenkeel_tenant`.
  *
  * @throws InputError `invalid_tenant`.
@@ -60,32 +60,37 @@ export function oneTenant(pool: Pool, rowSecurity: RowSecurity, tenant: string):
 
 /** Whether the database keeps tenants apart by itself. */
 export interface RowSecurity {
+  /** Returns whether row-level security is on and this user may take the tenants' role. Asks the database once. */
   isEnforced(): Promise<boolean>;
 }
 
-/** Asks once per ledger whether row-level security is on and this user may take the tenants' role. */
-export function createRowSecurity(sql: SqlClient, onDown: () => void): RowSecurity {
-  let answer: Promise<boolean> | undefined;
+/**
+ * Creates what asks once per ledger whether row-level security is enforced.
+ *
+ * @param onNotEnforced Called when it is not: the statements' own conditions then keep tenants apart alone.
+ */
+export function createRowSecurity(sql: SqlClient, onNotEnforced: () => void): RowSecurity {
+  let enforced: Promise<boolean> | undefined;
   const ask = async (): Promise<boolean> => {
-    const [row] = await sql.query<{ up: boolean }>(
+    const [row] = await sql.query<{ is_enforced: boolean }>(
       `SELECT EXISTS (
-         SELECT FROM pg_roles AS "r" WHERE "r"."rolname" = 'evenkeel_tenant'
-           AND pg_has_role(current_user, "r"."oid", 'MEMBER')
+         SELECT FROM pg_roles AS tenant_role WHERE tenant_role.rolname = 'evenkeel_tenant'
+           AND pg_has_role(current_user, tenant_role.oid, 'MEMBER')
        ) AND EXISTS (
-         SELECT FROM pg_policies WHERE "schemaname" = 'evenkeel' AND "policyname" = 'one_tenant'
-       ) AS "up"`,
+         SELECT FROM pg_policies WHERE schemaname = 'evenkeel' AND policyname = 'one_tenant'
+       ) AS is_enforced`,
     );
-    const up = row?.up === true;
-    if (!up) onDown();
-    return up;
+    const isEnforced = row?.is_enforced === true;
+    if (!isEnforced) onNotEnforced();
+    return isEnforced;
   };
   return {
     isEnforced: () => {
-      answer ??= ask().catch((error: unknown) => {
-        answer = undefined;
+      enforced ??= ask().catch((error: unknown) => {
+        enforced = undefined;
         throw error;
       });
-      return answer;
+      return enforced;
     },
   };
 }

@@ -1,7 +1,6 @@
-import type { DeadLetterKind, DeadLetterReason } from "./dead-letter-store.ts";
-import type { DeadLetterStatus } from "./dead-letter.ts";
 import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
+import type { DeadLetterKind, DeadLetterReason, DeadLetterStatus } from "./dead-letter.ts";
 
 /** A dead letter as recorded. */
 export interface DeadLetterRecord {
@@ -45,39 +44,39 @@ export interface ScopedDeadLetters {
   list(filter?: DeadLetterFilter & Page): Promise<DeadLetterRecord[]>;
 }
 
-const letterColumns = `"d"."id"::text, "d"."kind"::text, "d"."source_id" AS "sourceId",
-  "d"."tenant_id" AS "tenantId", "d"."name", "d"."reason", "d"."error", "d"."payload", "d"."history",
-  (SELECT "h"."version" FROM "evenkeel"."background_job_history" AS "h"
-    WHERE "h"."id" = CASE WHEN "d"."kind" = 'JOB' THEN "d"."source_id"::bigint END) AS "version",
-  "d"."status"::text, "d"."previous_id"::text AS "previousId", "d"."created_at" AS "createdAt",
-  "d"."resolved_at" AS "resolvedAt", "d"."resolved_by" AS "resolvedBy"`;
+const letterColumns = `letter.id::text, letter.kind::text, letter.source_id AS "sourceId",
+  letter.tenant_id AS "tenantId", letter.name, letter.reason, letter.error, letter.payload, letter.history,
+  (SELECT history.version FROM evenkeel.background_job_history AS history
+    WHERE history.id = CASE WHEN letter.kind = 'JOB' THEN letter.source_id::bigint END) AS version,
+  letter.status::text, letter.previous_id::text AS "previousId", letter.created_at AS "createdAt",
+  letter.resolved_at AS "resolvedAt", letter.resolved_by AS "resolvedBy"`;
 
 /** What a letter has to fulfil: `$1` is the filter, as {@link encodeFilter} writes it. */
-export const letterCondition = `:tenant("d"."tenant_id")
-  AND ($1::jsonb->'ids' IS NULL OR "d"."id" IN (
-    SELECT "asked"::uuid FROM jsonb_array_elements_text($1::jsonb->'ids') AS "asked"))
-  AND ($1::jsonb->>'kind' IS NULL OR "d"."kind"::text = $1::jsonb->>'kind')
-  AND ($1::jsonb->>'reason' IS NULL OR "d"."reason" = $1::jsonb->>'reason')
-  AND ($1::jsonb->>'name' IS NULL OR "d"."name" = $1::jsonb->>'name')
-  AND ($1::jsonb->>'status' IS NULL OR "d"."status"::text = $1::jsonb->>'status')
-  AND ($1::jsonb->>'tenantId' IS NULL OR "d"."tenant_id" = $1::jsonb->>'tenantId')
-  AND ($1::jsonb->>'createdAfter' IS NULL OR "d"."created_at" > ($1::jsonb->>'createdAfter')::timestamptz)
-  AND ($1::jsonb->>'createdBefore' IS NULL OR "d"."created_at" < ($1::jsonb->>'createdBefore')::timestamptz)`;
+export const letterCondition = `:tenant(letter.tenant_id)
+  AND ($1::jsonb->'ids' IS NULL OR letter.id IN (
+    SELECT asked::uuid FROM jsonb_array_elements_text($1::jsonb->'ids') AS asked))
+  AND ($1::jsonb->>'kind' IS NULL OR letter.kind::text = $1::jsonb->>'kind')
+  AND ($1::jsonb->>'reason' IS NULL OR letter.reason = $1::jsonb->>'reason')
+  AND ($1::jsonb->>'name' IS NULL OR letter.name = $1::jsonb->>'name')
+  AND ($1::jsonb->>'status' IS NULL OR letter.status::text = $1::jsonb->>'status')
+  AND ($1::jsonb->>'tenantId' IS NULL OR letter.tenant_id = $1::jsonb->>'tenantId')
+  AND ($1::jsonb->>'createdAfter' IS NULL OR letter.created_at > ($1::jsonb->>'createdAfter')::timestamptz)
+  AND ($1::jsonb->>'createdBefore' IS NULL OR letter.created_at < ($1::jsonb->>'createdBefore')::timestamptz)`;
 
 const listStatement = `
-SELECT ${letterColumns} FROM "evenkeel"."background_dead_letter" AS "d"
+SELECT ${letterColumns} FROM evenkeel.background_dead_letter AS letter
 WHERE ${letterCondition}
-  AND ($2::uuid IS NULL OR ("d"."created_at", "d"."id") < (
-    SELECT "b"."created_at", "b"."id" FROM "evenkeel"."background_dead_letter" AS "b"
-    WHERE "b"."id" = $2::uuid AND :tenant("b"."tenant_id")))
-ORDER BY "d"."created_at" DESC, "d"."id" DESC LIMIT $3::int`;
+  AND ($2::uuid IS NULL OR (letter.created_at, letter.id) < (
+    SELECT last_seen.created_at, last_seen.id FROM evenkeel.background_dead_letter AS last_seen
+    WHERE last_seen.id = $2::uuid AND :tenant(last_seen.tenant_id)))
+ORDER BY letter.created_at DESC, letter.id DESC LIMIT $3::int`;
 
 /** The filter as a statement's parameter. Text that is no letter's id matches nothing. */
 export function encodeFilter({ ids, ...rest }: DeadLetterFilter): string {
   return JSON.stringify({ ...rest, ...(ids === undefined ? {} : { ids: ids.filter(isLetterId) }) });
 }
 
-/** Dead letters within a scope. */
+/** Creates the dead letters of a scope. */
 export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
   const list: ScopedDeadLetters["list"] = ({ before, limit, ...filter } = {}) => {
     if (before !== undefined && !isLetterId(before)) return Promise.resolve([]);

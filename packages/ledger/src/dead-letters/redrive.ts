@@ -1,9 +1,9 @@
 import type { SqlClient } from "../database/database.ts";
-import { hasLiveRun } from "../windows/reconciliation.ts";
+import { hasLiveRun } from "../runs/run-conditions.ts";
 import { encodeFilter, letterCondition, type DeadLetterFilter } from "./dead-letter-records.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 
-/** A letter to be put back. */
+/** A letter to be requeued. */
 export interface RequeueItem {
   readonly id: string;
   /** For a job: its payload as today's schema wants it, and what today's definition says. */
@@ -18,123 +18,128 @@ export interface RequeueItem {
 // A letter is requeued if what it asks for was written; all of it is one statement, so none is without the
 // other. A letter that another operator is deciding about is skipped.
 const requeueStatement = `
-WITH "items" AS MATERIALIZED (
-  SELECT DISTINCT ON ("id") * FROM jsonb_to_recordset($1::jsonb) AS "i" (
-    "id" uuid, "payload" jsonb, "version" int, "max_attempts" int)
-), "letters" AS MATERIALIZED (
-  SELECT "d".*, "i"."payload" AS "job_payload", "i"."version", "i"."max_attempts",
-    CASE WHEN "d"."kind" = 'JOB' THEN "d"."source_id"::bigint END AS "dead_job_id",
-    nextval('evenkeel.background_job_id_seq') AS "new_job_id"
-  FROM "evenkeel"."background_dead_letter" AS "d" JOIN "items" AS "i" USING ("id")
-  WHERE "d"."status" = 'OPEN'
-  ORDER BY "d"."id"
-  FOR UPDATE OF "d" SKIP LOCKED
-), "known" AS MATERIALIZED (
+WITH items AS MATERIALIZED (
+  SELECT DISTINCT ON (id) * FROM jsonb_to_recordset($1::jsonb) AS item (
+    id uuid, payload jsonb, version int, max_attempts int)
+), letters AS MATERIALIZED (
+  SELECT letter.*, item.payload AS job_payload, item.version, item.max_attempts,
+    CASE WHEN letter.kind = 'JOB' THEN letter.source_id::bigint END AS dead_job_id,
+    nextval('evenkeel.background_job_id_seq') AS new_job_id
+  FROM evenkeel.background_dead_letter AS letter JOIN items AS item USING (id)
+  WHERE letter.status = 'OPEN'
+  ORDER BY letter.id
+  FOR UPDATE OF letter SKIP LOCKED
+), known AS MATERIALIZED (
   -- Keys that outlast their jobs: the dead job's own, or one that another took over from it. They are looked for
   -- among those of its tenant and type.
-  SELECT "l"."id", "k"."job_id", "k"."unique_key"
-  FROM "letters" AS "l" JOIN "evenkeel"."background_job_unique_key" AS "k"
-    ON "k"."tenant_id" = "l"."tenant_id" AND "k"."type" = "l"."name"
-    AND "l"."dead_job_id" IN ("k"."job_id", "k"."replaced_job_id")
-), "ready" AS MATERIALIZED (
-  SELECT "l".*, coalesce("h"."lane", 'stable') AS "lane", coalesce("h"."priority", 0) AS "priority",
-    "h"."unique_key", "h"."correlation_id", "own"."unique_key" AS "lasting_key"
-  FROM "letters" AS "l"
-  LEFT JOIN "evenkeel"."background_job_history" AS "h" ON "h"."id" = "l"."dead_job_id"
-  LEFT JOIN "known" AS "own" ON "own"."id" = "l"."id" AND "own"."job_id" = "l"."dead_job_id"
+  SELECT letter.id, lasting.job_id, lasting.unique_key
+  FROM letters AS letter JOIN evenkeel.background_job_unique_key AS lasting
+    ON lasting.tenant_id = letter.tenant_id AND lasting.type = letter.name
+    AND letter.dead_job_id IN (lasting.job_id, lasting.replaced_job_id)
+), ready AS MATERIALIZED (
+  SELECT letter.*, coalesce(history.lane, 'stable') AS lane, coalesce(history.priority, 0) AS priority,
+    history.unique_key, history.correlation_id, own.unique_key AS lasting_key
+  FROM letters AS letter
+  LEFT JOIN evenkeel.background_job_history AS history ON history.id = letter.dead_job_id
+  LEFT JOIN known AS own ON own.id = letter.id AND own.job_id = letter.dead_job_id
   -- A payload that a newer build wrote is left to that build.
-  WHERE "l"."kind" = 'JOB' AND "l"."version" >= coalesce("h"."version", 0) AND NOT EXISTS (
-    SELECT FROM "known" JOIN "evenkeel"."background_job" AS "j" ON "j"."id" = "known"."job_id"
-    WHERE "known"."id" = "l"."id"
+  WHERE letter.kind = 'JOB' AND letter.version >= coalesce(history.version, 0) AND NOT EXISTS (
+    SELECT FROM known JOIN evenkeel.background_job AS job ON job.id = known.job_id
+    WHERE known.id = letter.id
   )
-), "keys" AS (
+), keys AS (
   -- The new job's from now on, unless another takes it at this moment.
-  UPDATE "evenkeel"."background_job_unique_key" AS "k" SET "job_id" = "r"."new_job_id"
-  FROM "ready" AS "r"
-  WHERE "k"."tenant_id" = "r"."tenant_id" AND "k"."type" = "r"."name" AND "k"."unique_key" = "r"."lasting_key"
-    AND "k"."job_id" = "r"."dead_job_id"
-  RETURNING "k"."job_id"
-), "jobs" AS (
-  INSERT INTO "evenkeel"."background_job" (
-    "id", "tenant_id", "type", "version", "payload", "lane", "priority", "max_attempts", "unique_key",
-    "correlation_id", "redriven_from")
-  SELECT "new_job_id", "tenant_id", "name", "version", "job_payload", "lane", "priority", "max_attempts",
-    "unique_key", "correlation_id", "id"
-  FROM "ready"
-  WHERE "lasting_key" IS NULL OR "new_job_id" IN (SELECT "job_id" FROM "keys")
-  ON CONFLICT ("tenant_id", "type", "unique_key") WHERE "unique_key" IS NOT NULL DO NOTHING
-  RETURNING "redriven_from" AS "id", "background_job"."id" AS "job_id"
-), "effects" AS (
-  -- What the dead job did or began goes on under the same keys.
-  UPDATE "evenkeel"."background_effect" AS "e" SET "job_id" = "jobs"."job_id", "fence" = 0
-  FROM "jobs" JOIN "letters" AS "l" USING ("id")
-  WHERE "e"."job_id" = "l"."dead_job_id"
-), "events" AS (
+  UPDATE evenkeel.background_job_unique_key AS lasting SET job_id = ready.new_job_id
+  FROM ready
+  WHERE lasting.tenant_id = ready.tenant_id AND lasting.type = ready.name AND lasting.unique_key = ready.lasting_key
+    AND lasting.job_id = ready.dead_job_id
+  RETURNING lasting.job_id
+), jobs AS (
+  INSERT INTO evenkeel.background_job (
+    id, tenant_id, type, version, payload, lane, priority, max_attempts, unique_key,
+    correlation_id, redriven_from)
+  SELECT new_job_id, tenant_id, name, version, job_payload, lane, priority, max_attempts,
+    unique_key, correlation_id, id
+  FROM ready
+  WHERE lasting_key IS NULL OR new_job_id IN (SELECT job_id FROM keys)
+  ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
+  RETURNING redriven_from AS id, background_job.id AS job_id
+), effects AS (
+  -- What the dead job did or began continues under the same keys.
+  UPDATE evenkeel.background_effect AS effect SET job_id = jobs.job_id, fence = 0
+  FROM jobs JOIN letters AS letter USING (id)
+  WHERE effect.job_id = letter.dead_job_id
+), events AS (
   -- Inngest remembers the first id; the letter's own makes a second.
-  INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "tenant_id", "name", "data")
-  SELECT coalesce("payload"->>'id', "source_id") || ':d:' || "id", "tenant_id", "payload"->>'name',
-    "payload"->'data'
-  FROM "letters"
-  WHERE "kind" = 'RUN' AND "payload"->>'name' <> ''
-    AND "payload"->>'name' NOT LIKE 'inngest/%' AND jsonb_typeof("payload"->'data') = 'object'
-  ON CONFLICT ("event_id") DO NOTHING
-  RETURNING right("event_id", 36)::uuid AS "id"
-), "guards" AS (
+  INSERT INTO evenkeel.background_outbox_event (event_id, tenant_id, name, data)
+  SELECT coalesce(payload->>'id', source_id) || ':d:' || id, tenant_id, payload->>'name',
+    payload->'data'
+  FROM letters
+  WHERE kind = 'RUN' AND payload->>'name' <> ''
+    AND payload->>'name' NOT LIKE 'inngest/%' AND jsonb_typeof(payload->'data') = 'object'
+  ON CONFLICT (event_id) DO NOTHING
+  RETURNING right(event_id, 36)::uuid AS id
+), guards AS (
   -- A failed run that was never put on record would hold its window for ever.
-  DELETE FROM "evenkeel"."background_dispatch_guard" AS "g" USING "letters" AS "l"
-  WHERE "l"."kind" = 'RUN' AND "g"."function_id" = "l"."name" AND "g"."run_id" = "l"."source_id"
-), "again" AS (
-  UPDATE "evenkeel"."background_outbox_event" AS "e" SET "status" = 'PENDING', "settled_at" = NULL
-  FROM "letters" AS "l"
-  WHERE "l"."kind" = 'EVENT' AND "e"."event_id" = "l"."source_id" AND "e"."status" = 'REFUSED'
-  RETURNING "l"."id"
-), "windows" AS (
-  -- The reconciler takes it up, however old it is.
-  UPDATE "evenkeel"."background_dispatch_window" AS "w"
-  SET "status" = 'ENQUEUE_FAILED', "lease_expires_at" = NULL, "updated_at" = clock_timestamp()
-  FROM "letters" AS "l"
-  WHERE "l"."kind" = 'DISPATCH' AND "w"."dispatch_key" = "l"."source_id"
-    AND ("w"."status" = 'ENQUEUE_FAILED'
-      OR ("w"."status" = 'DISPATCHING' AND "w"."lease_expires_at" <= clock_timestamp())
-      OR ("w"."status" = 'ENQUEUED' AND NOT ${hasLiveRun}))
-  RETURNING "l"."id"
-), "done" AS (
-  UPDATE "evenkeel"."background_dead_letter" AS "d"
-  SET "status" = 'REQUEUED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
+  DELETE FROM evenkeel.background_dispatch_guard AS guard USING letters AS letter
+  WHERE letter.kind = 'RUN' AND guard.function_id = letter.name AND guard.run_id = letter.source_id
+), again AS (
+  UPDATE evenkeel.background_outbox_event AS event SET status = 'PENDING', settled_at = NULL
+  FROM letters AS letter
+  WHERE letter.kind = 'EVENT' AND event.event_id = letter.source_id AND event.status = 'REFUSED'
+  RETURNING letter.id
+), windows AS (
+  -- The reconciler picks it up, however old it is.
+  UPDATE evenkeel.background_dispatch_window AS dispatch_window
+  SET status = 'ENQUEUE_FAILED', lease_expires_at = NULL, updated_at = clock_timestamp()
+  FROM letters AS letter
+  WHERE letter.kind = 'DISPATCH' AND dispatch_window.dispatch_key = letter.source_id
+    AND (dispatch_window.status = 'ENQUEUE_FAILED'
+      OR (dispatch_window.status = 'DISPATCHING' AND dispatch_window.lease_expires_at <= clock_timestamp())
+      OR (dispatch_window.status = 'ENQUEUED' AND NOT ${hasLiveRun}))
+  RETURNING letter.id
+), done AS (
+  UPDATE evenkeel.background_dead_letter AS letter
+  SET status = 'REQUEUED', resolved_at = clock_timestamp(), resolved_by = $2
   FROM (
-    SELECT "id" FROM "jobs" UNION ALL SELECT "id" FROM "events" UNION ALL SELECT "id" FROM "again"
-    UNION ALL SELECT "id" FROM "windows"
-  ) AS "put"
-  WHERE "d"."id" = "put"."id"
-  RETURNING "d"."id", "d"."tenant_id"
-), "audit" AS (
-  INSERT INTO "evenkeel"."background_audit_entry"
-    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
-  SELECT $2, 'dead_letter.requeue', 'dead_letter', "id"::text, "tenant_id", '{"status":"OPEN"}',
-    '{"status":"REQUEUED"}', $3::text FROM "done"
+    SELECT id FROM jobs UNION ALL SELECT id FROM events UNION ALL SELECT id FROM again
+    UNION ALL SELECT id FROM windows
+  ) AS put
+  WHERE letter.id = put.id
+  RETURNING letter.id, letter.tenant_id
+), audit AS (
+  INSERT INTO evenkeel.background_audit_entry
+    (actor, action, subject_kind, subject_id, tenant_id, before, after, reason)
+  SELECT $2, 'dead_letter.requeue', 'dead_letter', id::text, tenant_id, '{"status":"OPEN"}',
+    '{"status":"REQUEUED"}', $3::text FROM done
 )
-SELECT "id"::text FROM "done"`;
+SELECT id::text FROM done`;
 
 const discardStatement = `
-WITH "letters" AS MATERIALIZED (
-  SELECT "d"."id" FROM "evenkeel"."background_dead_letter" AS "d"
-  WHERE ${letterCondition} AND "d"."status" = 'OPEN'
-  ORDER BY "d"."created_at", "d"."id" LIMIT $4::int
-  FOR UPDATE OF "d" SKIP LOCKED
-), "done" AS (
-  UPDATE "evenkeel"."background_dead_letter" AS "d"
-  SET "status" = 'DISCARDED', "resolved_at" = clock_timestamp(), "resolved_by" = $2
-  FROM "letters" WHERE "d"."id" = "letters"."id"
-  RETURNING "d"."id", "d"."tenant_id"
-), "audit" AS (
-  INSERT INTO "evenkeel"."background_audit_entry"
-    ("actor", "action", "subject_kind", "subject_id", "tenant_id", "before", "after", "reason")
-  SELECT $2, 'dead_letter.discard', 'dead_letter', "id"::text, "tenant_id", '{"status":"OPEN"}',
-    '{"status":"DISCARDED"}', $3 FROM "done"
+WITH letters AS MATERIALIZED (
+  SELECT letter.id FROM evenkeel.background_dead_letter AS letter
+  WHERE ${letterCondition} AND letter.status = 'OPEN'
+  ORDER BY letter.created_at, letter.id LIMIT $4::int
+  FOR UPDATE OF letter SKIP LOCKED
+), done AS (
+  UPDATE evenkeel.background_dead_letter AS letter
+  SET status = 'DISCARDED', resolved_at = clock_timestamp(), resolved_by = $2
+  FROM letters WHERE letter.id = letters.id
+  RETURNING letter.id, letter.tenant_id
+), audit AS (
+  INSERT INTO evenkeel.background_audit_entry
+    (actor, action, subject_kind, subject_id, tenant_id, before, after, reason)
+  SELECT $2, 'dead_letter.discard', 'dead_letter', id::text, tenant_id, '{"status":"OPEN"}',
+    '{"status":"DISCARDED"}', $3 FROM done
 )
-SELECT "id"::text FROM "done"`;
+SELECT id::text FROM done`;
 
-/** See `OperatorDeadLetters.requeue`. */
+/**
+ * Requeues the work of open letters, each once however many operators ask. The work, the letter and the audit entry
+ * change in one statement.
+ *
+ * @returns The letters requeued. The others are no longer open, have nothing to requeue, or their unique key is taken.
+ */
 export async function requeueLetters(
   sql: SqlClient,
   actor: string,
@@ -154,7 +159,11 @@ export async function requeueLetters(
   return rows.map(({ id }) => id);
 }
 
-/** See `OperatorDeadLetters.discard`. */
+/**
+ * Closes open letters that match the filter, the oldest first, on record.
+ *
+ * @returns The ids of those closed: at most `limit`, which defaults to 100.
+ */
 export async function discardLetters(
   scope: Scope,
   actor: string,

@@ -1,5 +1,4 @@
-import type { DeadLetterReason } from "../dead-letters/dead-letter-store.ts";
-import type { DeadLetterStatus } from "../dead-letters/dead-letter.ts";
+import type { DeadLetterReason, DeadLetterStatus } from "../dead-letters/dead-letter.ts";
 import type { JobStatus } from "./job.ts";
 import { priorityStep, runningOfType, settingsCte, tenantLimits } from "./limits.ts";
 import type { JobProgress } from "./progress.ts";

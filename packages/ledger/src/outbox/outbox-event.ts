@@ -20,6 +20,51 @@ export interface NewOutboxEvent {
   readonly occurredAt?: Date;
 }
 
+/** What became of an added event. */
+export interface AddedOutboxEvent {
+  /** The id that it is sent with, each time that it is sent. */
+  readonly id: string;
+  /** `false`: an event of this id was added before, and nothing was written. */
+  readonly created: boolean;
+}
+
+/** An event that is to be sent. */
+export interface OutboxEvent {
+  /** Its place in the outbox, as decimal text. */
+  readonly place: string;
+  readonly id: string;
+  readonly name: string;
+  readonly data: NewOutboxEvent["data"];
+  readonly tenantId: string | null;
+  readonly occurredAt: Date;
+}
+
+/** The right to relay. */
+export interface OutboxLease {
+  /** Failed sends in a row, by whichever host: after one, a relay begins with little. */
+  readonly failureCount: number;
+}
+
+/** What came of a send. Places are those of {@link OutboxEvent}. */
+export interface OutboxSettlement {
+  readonly fence: string;
+  readonly sent: readonly string[];
+  /** Events that the server will never take: they are marked, and each gets a dead letter. */
+  readonly refused?: readonly { readonly place: string; readonly error: string }[];
+  /** The send failed: no host tries again for so many milliseconds. Releases the lease. */
+  readonly failure?: { readonly error: string; readonly delayMs: number };
+  /** Releases the lease. */
+  readonly release?: boolean;
+}
+
+/** How far the relay is behind. */
+export interface OutboxBacklog {
+  readonly pending: number;
+  /** Age of the oldest pending event in milliseconds, 0 without one. */
+  readonly oldestMs: number;
+  readonly refused: number;
+}
+
 /** Checks an event, and writes it as the item of the JSON list that the insert takes. */
 export function prepareEvent(event: NewOutboxEvent): {
   readonly id: string;

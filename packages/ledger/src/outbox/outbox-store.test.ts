@@ -4,7 +4,7 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { createLedger, type Ledger } from "../ledger.ts";
-import type { OutboxEvent } from "./outbox-store.ts";
+import type { OutboxEvent } from "./outbox-event.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;
@@ -25,7 +25,7 @@ async function read(fence: string): Promise<OutboxEvent[]> {
 
 async function expire(): Promise<void> {
   await database.pool.query(
-    `UPDATE "evenkeel"."background_outbox_relay" SET "lease_expires_at" = now() - interval '1 second'`,
+    `UPDATE evenkeel.background_outbox_relay SET lease_expires_at = now() - interval '1 second'`,
   );
 }
 
@@ -121,11 +121,11 @@ test("after a failed send no host tries until the time has come", async () => {
   const another = { fence: randomUUID(), owner: "b", leaseMs };
   expect(await ledger.outbox.lease(another)).toBeUndefined();
   await database.pool.query(
-    `UPDATE "evenkeel"."background_outbox_relay" SET "not_before" = now() - interval '1 second'`,
+    `UPDATE evenkeel.background_outbox_relay SET not_before = now() - interval '1 second'`,
   );
   expect(await ledger.outbox.lease(another)).toEqual({ failureCount: 1 });
   const { rows } = await database.pool.query<{ last_error: string }>(
-    `SELECT "last_error" FROM "evenkeel"."background_outbox_relay"`,
+    `SELECT last_error FROM evenkeel.background_outbox_relay`,
   );
   expect(rows[0]?.last_error).not.toContain("secret");
 });
@@ -145,8 +145,8 @@ test("a refused event is out of the way, with a dead letter", async () => {
   });
   expect((await read(fence)).map(({ id }) => id)).toEqual(["good"]);
   const { rows } = await database.pool.query(
-    `SELECT "kind"::text, "source_id", "tenant_id", "reason", "error", "payload"
-     FROM "evenkeel"."background_dead_letter"`,
+    `SELECT kind::text, source_id, tenant_id, reason, error, payload
+     FROM evenkeel.background_dead_letter`,
   );
   expect(rows).toEqual([
     {
@@ -163,6 +163,6 @@ test("a refused event is out of the way, with a dead letter", async () => {
 test("an idle outbox writes nothing", async () => {
   const lease = await ledger.outbox.lease({ fence: randomUUID(), owner: "a", leaseMs });
   expect(lease).toBeUndefined();
-  const { rows } = await database.pool.query(`SELECT FROM "evenkeel"."background_outbox_relay"`);
+  const { rows } = await database.pool.query(`SELECT FROM evenkeel.background_outbox_relay`);
   expect(rows).toEqual([]);
 });

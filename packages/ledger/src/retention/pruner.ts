@@ -1,13 +1,12 @@
 import { silentLogger, type Logger } from "@evenkeel/core";
 
-import type { Ledger } from "../ledger.ts";
-import type { PruneRequest } from "./pruning.ts";
+import type { Prunable, PruneRequest } from "./pruning.ts";
 import { resolveRetention } from "./resolved-retention.ts";
 
 /** What a pruner works with. */
 export interface PrunerOptions extends Omit<PruneRequest, "dryRun"> {
-  readonly ledger: Pick<Ledger, "prune">;
-  /** Most batches in one run, 20 by default: with batches of 1,000, 20,000 rows per table and status. */
+  readonly ledger: Prunable;
+  /** Most batches in one run. Defaults to 20: with batches of 1,000, 20,000 rows per table and status. */
   readonly maxBatches?: number;
   readonly logger?: Logger;
 }

@@ -89,7 +89,7 @@ test("a schedule's newest window stays, so that no pruned one counts as missed",
   const schedule = "monthly";
   await ledger.schedules.declare([{ id: schedule, paused: false, definition: {} }]);
   await database.pool.query(
-    `UPDATE "evenkeel"."background_schedule" SET "updated_at" = now() - interval '1 year'`,
+    `UPDATE evenkeel.background_schedule SET updated_at = now() - interval '1 year'`,
   );
   for (const days of [50, 70, 90]) {
     await insertWindow(database.pool, "ENQUEUED", days, { schedule });

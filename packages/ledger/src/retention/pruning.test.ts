@@ -5,7 +5,8 @@ import { toSqlClient } from "../database/database.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 import { prune } from "./pruning.ts";
 import { retentionRules } from "./retention-rules.ts";
-import { resolveRetention, type RetentionChanges } from "./resolved-retention.ts";
+import type { RetentionChanges } from "./retention-policy.ts";
+import { resolveRetention } from "./resolved-retention.ts";
 import {
   insertEffect,
   insertUniqueKey,
@@ -18,7 +19,8 @@ import {
   insertWindow,
   readKeys,
 } from "../testing/old-rows.ts";
-import { createWindowStore, type WindowClaim } from "../windows/window-store.ts";
+import { createWindowStore } from "../windows/window-store.ts";
+import type { WindowClaim } from "../windows/window.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;
@@ -89,7 +91,7 @@ test("the attempts of a run go with it", async () => {
   await insertRun(database.pool, "SUCCEEDED", 29);
   await ledger.prune();
   const { rows } = await database.pool.query(
-    `SELECT count(*)::int AS "count" FROM "evenkeel"."background_function_attempt"`,
+    `SELECT count(*)::int AS count FROM evenkeel.background_function_attempt`,
   );
   expect(rows).toEqual([{ count: 1 }]);
 });
@@ -136,7 +138,7 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   }
   await ledger.jobs.claim({ lane: "stable", types: ["j"], limit: 1, leaseMs: 1, owner: "o" });
   await pool.query(
-    `UPDATE "evenkeel"."background_job" SET "run_at" = "run_at" - interval '10 years', "created_at" = "run_at"`,
+    `UPDATE evenkeel.background_job SET run_at = run_at - interval '10 years', created_at = run_at`,
   );
 
   const before = await readKeys(pool);

@@ -1,24 +1,21 @@
 import type { SqlClient } from "../database/database.ts";
 import { LedgerError } from "../database/ledger-error.ts";
 import { cutoff, type RetentionRule } from "./retention-rules.ts";
-import {
-  resolveRetention,
-  type RetentionChanges,
-  type RetentionPolicy,
-} from "./resolved-retention.ts";
+import { resolveRetention } from "./resolved-retention.ts";
+import type { RetentionChanges, RetentionPolicy } from "./retention-policy.ts";
 
 /** What to delete, and how much of it in one call. */
 export interface PruneRequest {
   /** Changes to the default ages. */
   readonly policy?: RetentionChanges;
   /**
-   * The longest that a tick or a repair can come late, in milliseconds, 24 hours by default: at least the
+   * The longest that a tick or a repair can come late, in milliseconds, defaults to 24 hours: at least the
    * reconciler's `maxAgeMs`. Rows that suppress repetitions stay for 24 hours and this.
    */
   readonly latenessMs?: number;
-  /** Most rows deleted per table and status in one call, 1,000 by default. */
+  /** Most rows deleted per table and status in one call. Defaults to 1,000. */
   readonly limit?: number;
-  /** Delete nothing and say what a call would delete, `false` by default. */
+  /** Delete nothing and say what a call would delete. Defaults to `false`. */
   readonly dryRun?: boolean;
 }
 
@@ -43,35 +40,41 @@ export interface PruneReport {
   readonly rows: readonly PrunedRows[];
 }
 
-/** The statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
+/** What deletes old rows: a ledger. */
+export interface Prunable {
+  /** Deletes a bounded batch per table and status. */
+  prune(request?: PruneRequest): Promise<PruneReport>;
+}
+
+/** Returns the statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
 function findStatement({ relation, orderedBy, where }: RetentionRule): string {
   return `
-  SELECT "t".ctid FROM "evenkeel"."${relation}" AS "t"
-  WHERE "t"."${orderedBy}" < ${cutoff} AND ${where}
-  ORDER BY "t"."${orderedBy}"
+  SELECT candidate.ctid FROM evenkeel.${relation} AS candidate
+  WHERE candidate.${orderedBy} < ${cutoff} AND ${where}
+  ORDER BY candidate.${orderedBy}
   LIMIT $2::int`;
 }
 
-/** The statement that counts what {@link deleteStatement} would delete. */
+/** Returns the statement that counts what {@link deleteStatement} would delete. */
 export function countStatement(rule: RetentionRule): string {
-  return `SELECT count(*)::int AS "deleted" FROM (${findStatement(rule)}
-) AS "found"`;
+  return `SELECT count(*)::int AS deleted FROM (${findStatement(rule)}
+) AS found`;
 }
 
 /**
- * The statement that deletes a batch. It waits for nobody and holds its locks for the one statement. A row
+ * Returns the statement that deletes a batch. It waits for nobody and holds its locks for the one statement. A row
  * that changed in between is looked at again under the lock, so a window that was claimed meanwhile stays.
  */
 export function deleteStatement(rule: RetentionRule): string {
   return `
-WITH "deleted" AS (
+WITH deleted AS (
   -- An array of addresses and not a join: each row is fetched once, whatever the estimates say.
-  DELETE FROM "evenkeel"."${rule.relation}" WHERE ctid = ANY (ARRAY(${findStatement(rule)}
-  FOR UPDATE OF "t" SKIP LOCKED
+  DELETE FROM evenkeel.${rule.relation} WHERE ctid = ANY (ARRAY(${findStatement(rule)}
+  FOR UPDATE OF candidate SKIP LOCKED
   ))
   RETURNING 1
 )
-SELECT count(*)::int AS "deleted" FROM "deleted"`;
+SELECT count(*)::int AS deleted FROM deleted`;
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { RetentionPolicy } from "./resolved-retention.ts";
+import type { RetentionPolicy } from "./retention-policy.ts";
 
 /** Which rows of one table and status may go. */
 export interface RetentionRule {
@@ -9,7 +9,7 @@ export interface RetentionRule {
   readonly relation: string;
   /** The column that an index orders and that is never younger than the row's age. */
   readonly orderedBy: string;
-  /** What else holds for a row that may go, over `t`. It repeats the literals of its index's predicate. */
+  /** What else holds for a row that may go, over `candidate`. It repeats the literals of its index's predicate. */
   readonly where: string;
   /** Whether a row keeps something from happening twice: it stays as long as a repetition can come. */
   readonly isDedupe: boolean;
@@ -19,7 +19,7 @@ export interface RetentionRule {
 
 /**
  * The moment before which a row is old, of the database's clock. `$1` is the age in seconds. `now()` and
- * not `clock_timestamp()`: only a stable function can bound an index scan.
+ * not `clock_timestamp()`: only a stable function can bound an index scan (see the rule at `SqlClient`).
  */
 export const cutoff = `now() - $1::double precision * interval '1 second'`;
 
@@ -29,46 +29,46 @@ export const cutoff = `now() - $1::double precision * interval '1 second'`;
 /** No operator still has to decide about what failed here. */
 function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH" | "EVENT", sourceId: string): string {
   return `NOT EXISTS (
-    SELECT FROM "evenkeel"."background_dead_letter" AS "l"
-    WHERE "l"."kind" = '${kind}' AND "l"."source_id" = ${sourceId} AND "l"."status" = 'OPEN'
+    SELECT FROM evenkeel.background_dead_letter AS letter
+    WHERE letter.kind = '${kind}' AND letter.source_id = ${sourceId} AND letter.status = 'OPEN'
     OFFSET 0
   )`;
 }
 
 /** The run `r` may still write: a stale one until it was silent for as long as the row is kept. */
-const runIsUnsettled = `("r"."status" = 'RUNNING'
-      OR ("r"."status" = 'STALE' AND "r"."heartbeat_at" >= ${cutoff}))`;
+const runIsUnsettled = `(run.status = 'RUNNING'
+      OR (run.status = 'STALE' AND run.heartbeat_at >= ${cutoff}))`;
 
 // A window's age counts from its end: until then ticks belong to it, and windows of a cron schedule may be
-// weeks long. The newest window of a schedule stays: it tells the watchdog where to go on looking.
-const windowIsOver = `"t"."updated_at" < ${cutoff}
-  AND "t"."window_start" + "t"."window_seconds" * interval '1 second' < ${cutoff}
-  AND "t"."window_start" < (
-    SELECT "n"."window_start" FROM "evenkeel"."background_dispatch_window" AS "n"
-    WHERE "n"."schedule" = "t"."schedule" ORDER BY "n"."window_start" DESC LIMIT 1
+// weeks long. The newest window of a schedule stays: it tells the watchdog where to continue.
+const windowIsOver = `candidate.updated_at < ${cutoff}
+  AND candidate.window_start + candidate.window_seconds * interval '1 second' < ${cutoff}
+  AND candidate.window_start < (
+    SELECT newest.window_start FROM evenkeel.background_dispatch_window AS newest
+    WHERE newest.schedule = candidate.schedule ORDER BY newest.window_start DESC LIMIT 1
   )
   AND NOT EXISTS (
-    SELECT FROM "evenkeel"."background_function_run" AS "r"
-    WHERE "r"."dispatch_key" = "t"."dispatch_key" AND ${runIsUnsettled}
+    SELECT FROM evenkeel.background_function_run AS run
+    WHERE run.dispatch_key = candidate.dispatch_key AND ${runIsUnsettled}
     OFFSET 0
   )
-  AND ${withoutOpenLetter("DISPATCH", `"t"."dispatch_key"`)}`;
+  AND ${withoutOpenLetter("DISPATCH", "candidate.dispatch_key")}`;
 
 const windowIsGone = `NOT EXISTS (
-    SELECT FROM "evenkeel"."background_dispatch_window" AS "w"
-    WHERE "w"."dispatch_key" = "t"."dispatch_key"
+    SELECT FROM evenkeel.background_dispatch_window AS dispatch_window
+    WHERE dispatch_window.dispatch_key = candidate.dispatch_key
     OFFSET 0
   )`;
 
 // A run goes after the guard that names it: a guard asks how its holder ended before it gives way.
 const runIsOver = `${windowIsGone}
   AND NOT EXISTS (
-    SELECT FROM "evenkeel"."background_dispatch_guard" AS "g"
-    WHERE "g"."function_id" = "t"."function_id" AND "g"."dispatch_key" = "t"."dispatch_key"
-      AND "g"."continuation" = "t"."continuation" AND "g"."run_id" = "t"."run_id"
+    SELECT FROM evenkeel.background_dispatch_guard AS guard
+    WHERE guard.function_id = candidate.function_id AND guard.dispatch_key = candidate.dispatch_key
+      AND guard.continuation = candidate.continuation AND guard.run_id = candidate.run_id
     OFFSET 0
   )
-  AND ${withoutOpenLetter("RUN", `"t"."run_id"`)}`;
+  AND ${withoutOpenLetter("RUN", "candidate.run_id")}`;
 
 function windows(status: keyof RetentionPolicy["windows"], orderedBy: string): RetentionRule {
   return {
@@ -76,7 +76,7 @@ function windows(status: keyof RetentionPolicy["windows"], orderedBy: string): R
     status,
     relation: "background_dispatch_window",
     orderedBy,
-    where: `"t"."status" = '${status}' AND ${windowIsOver}`,
+    where: `candidate.status = '${status}' AND ${windowIsOver}`,
     isDedupe: true,
   };
 }
@@ -90,7 +90,7 @@ function runs(
     status,
     relation: "background_function_run",
     orderedBy,
-    where: `"t"."status" = '${status}' AND ${runIsOver}`,
+    where: `candidate.status = '${status}' AND ${runIsOver}`,
     isDedupe: true,
     outlives: "guards.TAKEN",
   };
@@ -102,7 +102,7 @@ function jobHistory(status: keyof RetentionPolicy["jobHistory"]): RetentionRule 
     status,
     relation: "background_job_history",
     orderedBy: "finished_at",
-    where: `"t"."outcome" = '${status}' AND ${withoutOpenLetter("JOB", `"t"."id"::text`)}`,
+    where: `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text")}`,
     isDedupe: false,
   };
 }
@@ -113,7 +113,7 @@ function deadLetters(status: keyof RetentionPolicy["deadLetters"]): RetentionRul
     status,
     relation: "background_dead_letter",
     orderedBy: "resolved_at",
-    where: `"t"."status" = '${status}'`,
+    where: `candidate.status = '${status}'`,
     // A failure that is reported again finds its letter.
     isDedupe: true,
   };
@@ -125,8 +125,8 @@ function outbox(status: keyof RetentionPolicy["outbox"]): RetentionRule {
     status,
     relation: "background_outbox_event",
     orderedBy: "settled_at",
-    where: `"t"."status" = '${status}' AND "t"."settled_at" IS NOT NULL
-  AND ${withoutOpenLetter("EVENT", `"t"."event_id"`)}`,
+    where: `candidate.status = '${status}' AND candidate.settled_at IS NOT NULL
+  AND ${withoutOpenLetter("EVENT", "candidate.event_id")}`,
     // An event that is added again finds its id.
     isDedupe: true,
   };
@@ -149,8 +149,8 @@ export const retentionRules: readonly RetentionRule[] = [
     orderedBy: "taken_at",
     where: `${windowIsGone}
   AND NOT EXISTS (
-    SELECT FROM "evenkeel"."background_function_run" AS "r"
-    WHERE "r"."dispatch_key" = "t"."dispatch_key" AND "r"."function_id" = "t"."function_id"
+    SELECT FROM evenkeel.background_function_run AS run
+    WHERE run.dispatch_key = candidate.dispatch_key AND run.function_id = candidate.function_id
       AND ${runIsUnsettled}
     OFFSET 0
   )`,
@@ -171,10 +171,10 @@ export const retentionRules: readonly RetentionRule[] = [
     orderedBy: "started_at",
     // A job that waits or runs asks for what it did before, and so does one that an operator puts back.
     where: `NOT EXISTS (
-    SELECT FROM "evenkeel"."background_job" AS "j" WHERE "j"."id" = "t"."job_id"
+    SELECT FROM evenkeel.background_job AS job WHERE job.id = candidate.job_id
     OFFSET 0
   )
-  AND ${withoutOpenLetter("JOB", `"t"."job_id"::text`)}`,
+  AND ${withoutOpenLetter("JOB", "candidate.job_id::text")}`,
     isDedupe: false,
   },
   {
@@ -184,11 +184,11 @@ export const retentionRules: readonly RetentionRule[] = [
     orderedBy: "enqueued_at",
     // Nobody holds it any more, whatever is asked.
     where: `NOT EXISTS (
-    SELECT FROM "evenkeel"."background_job" AS "j" WHERE "j"."id" = "t"."job_id"
+    SELECT FROM evenkeel.background_job AS job WHERE job.id = candidate.job_id
     OFFSET 0
   )
   AND NOT EXISTS (
-    SELECT FROM "evenkeel"."background_job_history" AS "h" WHERE "h"."id" = "t"."job_id"
+    SELECT FROM evenkeel.background_job_history AS history WHERE history.id = candidate.job_id
     OFFSET 0
   )`,
     isDedupe: false,

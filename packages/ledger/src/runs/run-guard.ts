@@ -10,7 +10,7 @@ export interface GuardRequest {
   readonly runId: string;
 }
 
-/** The answer: this run may work, or another run holds the window. */
+/** What came of taking the guard: this run may work, or another run holds the window. */
 export type GuardOutcome =
   | { readonly outcome: "taken" }
   | { readonly outcome: "held"; readonly runId: string };
@@ -21,32 +21,32 @@ export type GuardOutcome =
  */
 export interface GuardStore {
   /**
-   * Takes the guard, or answers who holds it. The holder may take it again. A holder recorded as failed,
+   * Takes the guard, or returns who holds it. The holder may take it again. A holder recorded as failed,
    * cancelled or stale gives way, so that a redrive is not suppressed by the failure it repairs.
    */
   take(request: GuardRequest): Promise<GuardOutcome>;
 }
 
 const takeStatement = `
-INSERT INTO "evenkeel"."background_dispatch_guard" AS "g" ("function_id", "dispatch_key", "continuation", "run_id")
+INSERT INTO evenkeel.background_dispatch_guard AS guard (function_id, dispatch_key, continuation, run_id)
 VALUES ($1, $2, $3::int, $4)
-ON CONFLICT ("function_id", "dispatch_key", "continuation") DO UPDATE SET
-  ("run_id", "taken_at") = (
+ON CONFLICT (function_id, dispatch_key, continuation) DO UPDATE SET
+  (run_id, taken_at) = (
     -- Retention counts from when the present holder took it.
     SELECT
-      CASE WHEN "free" THEN excluded."run_id" ELSE "g"."run_id" END,
-      CASE WHEN "free" THEN excluded."taken_at" ELSE "g"."taken_at" END
+      CASE WHEN free THEN excluded.run_id ELSE guard.run_id END,
+      CASE WHEN free THEN excluded.taken_at ELSE guard.taken_at END
     FROM (
       SELECT EXISTS (
-        SELECT 1 FROM "evenkeel"."background_function_run" AS "r"
-        WHERE "r"."run_id" = "g"."run_id" AND "r"."function_id" = "g"."function_id"
-          AND "r"."status" IN ('FAILED', 'CANCELLED', 'STALE')
-      ) AS "free"
-    ) AS "decision"
+        SELECT 1 FROM evenkeel.background_function_run AS holder
+        WHERE holder.run_id = guard.run_id AND holder.function_id = guard.function_id
+          AND holder.status IN ('FAILED', 'CANCELLED', 'STALE')
+      ) AS free
+    ) AS decision
   )
-RETURNING "run_id"`;
+RETURNING run_id`;
 
-/** The guard store on a connection pool. */
+/** Creates the guard store on a connection pool. */
 export function createGuardStore(sql: SqlClient): GuardStore {
   return {
     take: async ({ functionId, dispatchKey, continuation, runId }) => {

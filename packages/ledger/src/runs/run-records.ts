@@ -1,7 +1,7 @@
-import type { RunStatus } from "./run.ts";
-import type { RunIdentity } from "./run-store.ts";
 import { pageLimit, type Page } from "../database/page.ts";
+import { defineStatement } from "../database/statement.ts";
 import type { Scope } from "../database/tenant-scope.ts";
+import type { RunIdentity, RunStatus } from "./run.ts";
 
 /** A run as recorded. */
 export interface RunRecord extends RunIdentity {
@@ -38,44 +38,49 @@ export interface ScopedRuns {
   list(filter?: RunFilter): Promise<RunRecord[]>;
 }
 
-const recordColumns = `"r"."run_id" AS "runId", "r"."function_id" AS "functionId",
-  "r"."dispatch_key" AS "dispatchKey", "r"."continuation", "r"."event_name" AS "eventName",
-  "r"."tenant_id" AS "tenantId", "r"."status", "r"."owner", "r"."duplicate_of" AS "duplicateOf", "r"."output",
-  "r"."last_error" AS "lastError", "r"."heartbeat_at" AS "heartbeatAt", "r"."started_at" AS "startedAt",
-  "r"."finished_at" AS "finishedAt", coalesce((
+const recordColumns = `run.run_id AS "runId", run.function_id AS "functionId",
+  run.dispatch_key AS "dispatchKey", run.continuation, run.event_name AS "eventName",
+  run.tenant_id AS "tenantId", run.status, run.owner, run.duplicate_of AS "duplicateOf", run.output,
+  run.last_error AS "lastError", run.heartbeat_at AS "heartbeatAt", run.started_at AS "startedAt",
+  run.finished_at AS "finishedAt", coalesce((
     SELECT jsonb_agg(
-      jsonb_build_object('attempt', "a"."attempt", 'owner', "a"."owner", 'error', "a"."error")
-      ORDER BY "a"."attempt")
-    FROM "evenkeel"."background_function_attempt" AS "a" WHERE "a"."run_row_id" = "r"."id"
-  ), '[]') AS "attempts"`;
+      jsonb_build_object('attempt', attempt.attempt, 'owner', attempt.owner, 'error', attempt.error)
+      ORDER BY attempt.attempt)
+    FROM evenkeel.background_function_attempt AS attempt WHERE attempt.run_row_id = run.id
+  ), '[]') AS attempts`;
 
 const findStatement = `
-SELECT ${recordColumns} FROM "evenkeel"."background_function_run" AS "r"
-WHERE "r"."run_id" = $1 AND "r"."function_id" = $2 AND :tenant("r"."tenant_id")`;
+SELECT ${recordColumns} FROM evenkeel.background_function_run AS run
+WHERE run.run_id = $1 AND run.function_id = $2 AND :tenant(run.tenant_id)`;
 
-const listStatement = `
-SELECT ${recordColumns} FROM "evenkeel"."background_function_run" AS "r"
-WHERE :tenant("r"."tenant_id")
-  AND ($1::text IS NULL OR "r"."status"::text = $1)
-  AND ($2::text IS NULL OR "r"."function_id" = $2)
-  AND ($3::text IS NULL OR "r"."dispatch_key" = $3)
-  AND ($4::text IS NULL OR "r"."started_at" < (
-    SELECT min("b"."started_at") FROM "evenkeel"."background_function_run" AS "b"
-    WHERE "b"."run_id" = $4 AND :tenant("b"."tenant_id")))
-ORDER BY "r"."started_at" DESC LIMIT $5::int`;
+const listStatement = defineStatement<
+  "status" | "functionId" | "dispatchKey" | "before" | "limit"
+>(`
+SELECT ${recordColumns} FROM evenkeel.background_function_run AS run
+WHERE :tenant(run.tenant_id)
+  AND (:status::text IS NULL OR run.status::text = :status)
+  AND (:functionId::text IS NULL OR run.function_id = :functionId)
+  AND (:dispatchKey::text IS NULL OR run.dispatch_key = :dispatchKey)
+  AND (:before::text IS NULL OR run.started_at < (
+    SELECT min(last_seen.started_at) FROM evenkeel.background_function_run AS last_seen
+    WHERE last_seen.run_id = :before AND :tenant(last_seen.tenant_id)))
+ORDER BY run.started_at DESC LIMIT :limit::int`);
 
-/** Runs within a scope. */
+/** Creates the runs of a scope. */
 export function createScopedRuns(scope: Scope): ScopedRuns {
   return {
     find: async ({ runId, functionId }) =>
       (await scope.query<RunRecord>(findStatement, [runId, functionId]))[0],
     list: ({ status, functionId, dispatchKey, before, limit } = {}) =>
-      scope.query<RunRecord>(listStatement, [
-        status ?? null,
-        functionId ?? null,
-        dispatchKey ?? null,
-        before ?? null,
-        pageLimit(limit),
-      ]),
+      scope.query<RunRecord>(
+        listStatement.text,
+        listStatement.values({
+          status: status ?? null,
+          functionId: functionId ?? null,
+          dispatchKey: dispatchKey ?? null,
+          before: before ?? null,
+          limit: pageLimit(limit),
+        }),
+      ),
   };
 }

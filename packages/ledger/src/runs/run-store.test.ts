@@ -4,7 +4,7 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { createLedger, type Ledger } from "../ledger.ts";
-import type { RunStart } from "./run-store.ts";
+import type { RunStart } from "./run.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;
@@ -145,7 +145,7 @@ test("a stale run that comes back cannot end as the one that did the work once a
   const begun = await ledger.runs.begin(start);
   await ledger.guards.take({ ...guard, runId: start.runId });
   await database.pool.query(
-    `UPDATE "evenkeel"."background_function_run" SET "status" = 'STALE' WHERE "run_id" = $1`,
+    `UPDATE evenkeel.background_function_run SET status = 'STALE' WHERE run_id = $1`,
     [start.runId],
   );
   await ledger.guards.take({ ...guard, runId: "replacement" });

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import type { Pool } from "pg";
 
-import type { RetentionPolicy } from "../retention/resolved-retention.ts";
+import type { RetentionPolicy } from "../retention/retention-policy.ts";
 
 /** Inserts a row of a status whose age is so many days, and answers its key. */
 type InsertOld = (pool: Pool, status: string, days: number) => Promise<string>;
@@ -27,11 +27,11 @@ export async function insertWindow(
 ): Promise<string> {
   const { dispatchKey = `w-${randomUUID()}`, windowSeconds = 60, endedDays = days } = change;
   await pool.query(
-    `INSERT INTO "evenkeel"."background_dispatch_window" ("dispatch_key", "schedule", "scope",
-       "window_start", "window_seconds", "status", "fence", "owner", "correlation_id", "lease_expires_at",
-       "enqueued_at", "created_at", "updated_at")
+    `INSERT INTO evenkeel.background_dispatch_window (dispatch_key, schedule, scope,
+       window_start, window_seconds, status, fence, owner, correlation_id, lease_expires_at,
+       enqueued_at, created_at, updated_at)
      VALUES ($1, $2, 'global', ${ago("$6")} - $3::int * interval '1 second', $3::int,
-       $4::"evenkeel"."window_status", gen_random_uuid(), 'o', 'c',
+       $4::evenkeel.window_status, gen_random_uuid(), 'o', 'c',
        CASE WHEN $4 = 'DISPATCHING' THEN ${ago("$5")} END, CASE WHEN $4 = 'ENQUEUED' THEN ${ago("$5")} END,
        ${ago("$5")}, ${ago("$5")})`,
     [dispatchKey, change.schedule ?? `s-${dispatchKey}`, windowSeconds, status, days, endedDays],
@@ -51,7 +51,7 @@ export async function insertGuard(
   { dispatchKey = `g-${randomUUID()}`, runId = "r" }: { dispatchKey?: string; runId?: string } = {},
 ): Promise<string> {
   await pool.query(
-    `INSERT INTO "evenkeel"."background_dispatch_guard" ("function_id", "dispatch_key", "run_id", "taken_at")
+    `INSERT INTO evenkeel.background_dispatch_guard (function_id, dispatch_key, run_id, taken_at)
      VALUES ('f', $1, $2, ${ago("$3")})`,
     [dispatchKey, runId, days],
   );
@@ -66,16 +66,16 @@ export async function insertRun(
   { dispatchKey, runId = `r-${randomUUID()}` }: { dispatchKey?: string; runId?: string } = {},
 ): Promise<string> {
   await pool.query(
-    `WITH "run" AS (
-       INSERT INTO "evenkeel"."background_function_run" ("run_id", "function_id", "dispatch_key", "event_name",
-         "status", "owner", "started_at", "heartbeat_at", "finished_at")
-       VALUES ($1, 'f', $2, 'background/process.requested', $3::"evenkeel"."run_status", 'o',
+    `WITH run AS (
+       INSERT INTO evenkeel.background_function_run (run_id, function_id, dispatch_key, event_name,
+         status, owner, started_at, heartbeat_at, finished_at)
+       VALUES ($1, 'f', $2, 'background/process.requested', $3::evenkeel.run_status, 'o',
          ${ago("$4")} - interval '1 second', ${ago("$4")},
          CASE WHEN $3 NOT IN ('RUNNING', 'STALE') THEN ${ago("$4")} END)
-       RETURNING "id"
+       RETURNING id
      )
-     INSERT INTO "evenkeel"."background_function_attempt" ("run_row_id", "attempt", "owner")
-     SELECT "id", 0, 'o' FROM "run"`,
+     INSERT INTO evenkeel.background_function_attempt (run_row_id, attempt, owner)
+     SELECT id, 0, 'o' FROM run`,
     [runId, dispatchKey ?? null, status, days],
   );
   return runId;
@@ -84,11 +84,11 @@ export async function insertRun(
 /** A settled job. */
 export async function insertHistory(pool: Pool, outcome: string, days: number): Promise<string> {
   const { rows } = await pool.query<{ id: string }>(
-    `INSERT INTO "evenkeel"."background_job_history" ("id", "tenant_id", "type", "version", "payload", "lane",
-       "outcome", "run_at", "attempt", "errors", "created_at", "finished_at")
+    `INSERT INTO evenkeel.background_job_history (id, tenant_id, type, version, payload, lane,
+       outcome, run_at, attempt, errors, created_at, finished_at)
      VALUES (nextval('"evenkeel"."background_job_id_seq"'), 't', 'j', 1, '{}', 'stable',
-       $1::"evenkeel"."job_outcome", ${ago("$2")}, 1, '[]', ${ago("$2")}, ${ago("$2")})
-     RETURNING "id"::text`,
+       $1::evenkeel.job_outcome, ${ago("$2")}, 1, '[]', ${ago("$2")}, ${ago("$2")})
+     RETURNING id::text`,
     [outcome, days],
   );
   return rows[0]?.id ?? "";
@@ -102,10 +102,10 @@ export async function insertLetter(
   { kind = "JOB", sourceId = `l-${randomUUID()}` }: { kind?: string; sourceId?: string } = {},
 ): Promise<string> {
   await pool.query(
-    `INSERT INTO "evenkeel"."background_dead_letter" ("kind", "source_id", "name", "reason", "error", "status",
-       "created_at", "resolved_at")
-     VALUES ($1::"evenkeel"."dead_letter_kind", $2, 'n', 'exhausted', 'e',
-       $3::"evenkeel"."dead_letter_status", ${ago("$4")} - interval '1 second',
+    `INSERT INTO evenkeel.background_dead_letter (kind, source_id, name, reason, error, status,
+       created_at, resolved_at)
+     VALUES ($1::evenkeel.dead_letter_kind, $2, 'n', 'exhausted', 'e',
+       $3::evenkeel.dead_letter_status, ${ago("$4")} - interval '1 second',
        CASE WHEN $3 <> 'OPEN' THEN ${ago("$4")} END)`,
     [kind, sourceId, status, days],
   );
@@ -116,8 +116,8 @@ export async function insertLetter(
 async function insertEvent(pool: Pool, status: string, days: number): Promise<string> {
   const id = `e-${randomUUID()}`;
   await pool.query(
-    `INSERT INTO "evenkeel"."background_outbox_event" ("event_id", "name", "data", "status", "settled_at")
-     VALUES ($1, 'n', '{}', $2::"evenkeel"."outbox_status", ${ago("$3")})`,
+    `INSERT INTO evenkeel.background_outbox_event (event_id, name, data, status, settled_at)
+     VALUES ($1, 'n', '{}', $2::evenkeel.outbox_status, ${ago("$3")})`,
     [id, status, days],
   );
   return id;
@@ -127,7 +127,7 @@ async function insertEvent(pool: Pool, status: string, days: number): Promise<st
 async function insertAudit(pool: Pool, days: number): Promise<string> {
   const id = randomUUID();
   await pool.query(
-    `INSERT INTO "evenkeel"."background_audit_entry" ("id", "at", "actor", "action", "subject_kind", "subject_id")
+    `INSERT INTO evenkeel.background_audit_entry (id, at, actor, action, subject_kind, subject_id)
      VALUES ($1, ${ago("$2")}, 'a', 'b', 'c', 'd')`,
     [id, days],
   );
@@ -138,7 +138,7 @@ async function insertAudit(pool: Pool, days: number): Promise<string> {
 export async function insertEffect(pool: Pool, days: number, jobId = "0"): Promise<string> {
   const name = `f-${randomUUID()}`;
   await pool.query(
-    `INSERT INTO "evenkeel"."background_effect" ("job_id", "name", "tenant_id", "fence", "started_at")
+    `INSERT INTO evenkeel.background_effect (job_id, name, tenant_id, fence, started_at)
      VALUES ($1, $2, 't', 1, ${ago("$3")})`,
     [jobId, name, days],
   );
@@ -149,8 +149,8 @@ export async function insertEffect(pool: Pool, days: number, jobId = "0"): Promi
 export async function insertUniqueKey(pool: Pool, days: number, jobId = "0"): Promise<string> {
   const key = `u-${randomUUID()}`;
   await pool.query(
-    `INSERT INTO "evenkeel"."background_job_unique_key"
-       ("tenant_id", "type", "unique_key", "job_id", "replaced_job_id", "enqueued_at")
+    `INSERT INTO evenkeel.background_job_unique_key
+       (tenant_id, type, unique_key, job_id, replaced_job_id, enqueued_at)
      VALUES ('t', 'a', $1, $2, 0, ${ago("$3")})`,
     [key, jobId, days],
   );
@@ -177,16 +177,16 @@ export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
 /** The keys of every row of the ledger. */
 export async function readKeys(pool: Pool): Promise<string[]> {
   const { rows } = await pool.query<{ key: string }>(
-    `SELECT "dispatch_key" AS "key" FROM "evenkeel"."background_dispatch_window"
-     UNION ALL SELECT "dispatch_key" FROM "evenkeel"."background_dispatch_guard"
-     UNION ALL SELECT "run_id" FROM "evenkeel"."background_function_run"
-     UNION ALL SELECT "id"::text FROM "evenkeel"."background_job"
-     UNION ALL SELECT "id"::text FROM "evenkeel"."background_job_history"
-     UNION ALL SELECT "name" FROM "evenkeel"."background_effect"
-     UNION ALL SELECT "unique_key" FROM "evenkeel"."background_job_unique_key"
-     UNION ALL SELECT "source_id" FROM "evenkeel"."background_dead_letter"
-     UNION ALL SELECT "event_id" FROM "evenkeel"."background_outbox_event"
-     UNION ALL SELECT "id"::text FROM "evenkeel"."background_audit_entry"
+    `SELECT dispatch_key AS key FROM evenkeel.background_dispatch_window
+     UNION ALL SELECT dispatch_key FROM evenkeel.background_dispatch_guard
+     UNION ALL SELECT run_id FROM evenkeel.background_function_run
+     UNION ALL SELECT id::text FROM evenkeel.background_job
+     UNION ALL SELECT id::text FROM evenkeel.background_job_history
+     UNION ALL SELECT name FROM evenkeel.background_effect
+     UNION ALL SELECT unique_key FROM evenkeel.background_job_unique_key
+     UNION ALL SELECT source_id FROM evenkeel.background_dead_letter
+     UNION ALL SELECT event_id FROM evenkeel.background_outbox_event
+     UNION ALL SELECT id::text FROM evenkeel.background_audit_entry
      ORDER BY 1`,
   );
   return rows.map(({ key }) => key);

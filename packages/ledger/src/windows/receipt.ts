@@ -1,6 +1,6 @@
 import type { RunStatus } from "../runs/run.ts";
 import type { Scope } from "../database/tenant-scope.ts";
-import { toRecord, type WindowRecord, type WindowRow } from "./window-store.ts";
+import { toRecord, type WindowRecord, type WindowRow } from "./window.ts";
 
 /** How far a window has come. */
 export type WindowProgress =
@@ -35,23 +35,23 @@ export interface WindowReceipt {
 }
 
 const statement = `
-SELECT "w".*, coalesce((
-  SELECT jsonb_agg("r"."run" ORDER BY "r"."started_at") FROM (
-    SELECT "started_at", jsonb_build_object(
-      'runId', "run_id", 'functionId', "function_id", 'continuation', "continuation",
-      'status', "status", 'startedAt', "started_at", 'finishedAt', "finished_at",
-      'duplicateOf', "duplicate_of", 'error', "last_error"
-    ) AS "run"
-    FROM "evenkeel"."background_function_run"
-    WHERE "dispatch_key" = "w"."dispatch_key" AND :tenant("tenant_id")
-    ORDER BY "started_at"
+SELECT dispatch_window.*, coalesce((
+  SELECT jsonb_agg(listed.run ORDER BY listed.started_at) FROM (
+    SELECT started_at, jsonb_build_object(
+      'runId', run_id, 'functionId', function_id, 'continuation', continuation,
+      'status', status, 'startedAt', started_at, 'finishedAt', finished_at,
+      'duplicateOf', duplicate_of, 'error', last_error
+    ) AS run
+    FROM evenkeel.background_function_run
+    WHERE dispatch_key = dispatch_window.dispatch_key AND :tenant(tenant_id)
+    ORDER BY started_at
     LIMIT 100
-  ) AS "r"
-), '[]') AS "runs"
-FROM "evenkeel"."background_dispatch_window" AS "w"
-WHERE "w"."dispatch_key" = $1 AND :tenant("w"."tenant_id")`;
+  ) AS listed
+), '[]') AS runs
+FROM evenkeel.background_dispatch_window AS dispatch_window
+WHERE dispatch_window.dispatch_key = $1 AND :tenant(dispatch_window.tenant_id)`;
 
-/** Reads what became of a window. */
+/** Returns what became of a window; `undefined` when the scope has none of this key. */
 export async function readReceipt(
   scope: Scope,
   dispatchKey: string,

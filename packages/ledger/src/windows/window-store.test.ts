@@ -4,7 +4,7 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { createLedger, type Ledger } from "../ledger.ts";
-import type { ClaimOutcome, WindowClaim } from "./window-store.ts";
+import type { ClaimOutcome, WindowClaim } from "./window.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;

@@ -1,3 +1,5 @@
+import type { JsonValue, Lane } from "@evenkeel/core";
+
 /** Where a dispatch window stands. */
 export type WindowStatus =
   | "DISPATCHING"
@@ -8,15 +10,134 @@ export type WindowStatus =
   | "SKIPPED_OVERLAP";
 
 /**
- * Which status may follow which. `DISPATCHING` follows itself when an expired claim is taken over under a
- * new fence. A sent window goes back to it when a repair sends it again, a missed one when a late tick or
- * a catch-up dispatches it after all, or its run starts: it was sent while the ledger was away. Every statement that changes a status asks for the old one and the fence.
+ * Which status may follow which. `DISPATCHING` follows itself when an expired claim is taken over under a new fence.
+ * A sent window returns to it when a repair sends it again, and to `ENQUEUE_FAILED` when an operator requeues its dead
+ * letter. A missed window is dispatched after all by a late tick or a catch-up; one whose run starts was sent while
+ * the ledger was unavailable. Every statement that changes a status asks for the old one and the fence or the lease.
  */
 export const windowTransitions: Readonly<Record<WindowStatus, readonly WindowStatus[]>> = {
   DISPATCHING: ["DISPATCHING", "ENQUEUED", "ENQUEUE_FAILED", "INLINE_EMERGENCY"],
   ENQUEUE_FAILED: ["DISPATCHING"],
-  ENQUEUED: ["DISPATCHING"],
+  ENQUEUED: ["DISPATCHING", "ENQUEUE_FAILED"],
   INLINE_EMERGENCY: [],
   MISSED: ["DISPATCHING", "ENQUEUED"],
   SKIPPED_OVERLAP: [],
 };
+
+/** The window that a tick asks to dispatch. */
+export interface WindowClaim {
+  readonly dispatchKey: string;
+  readonly schedule: string;
+  /** `global` or `tenant:<id>`. */
+  readonly scope: string;
+  readonly tenantId?: string;
+  readonly windowStart: Date;
+  readonly windowSeconds: number;
+  readonly lane: Lane;
+  /** The parameters that are part of the key. */
+  readonly params?: Readonly<Record<string, JsonValue>>;
+  /** Skip the window while a run of an earlier one of this schedule and scope is under way. */
+  readonly skipOnOverlap?: boolean;
+  /** Names the claiming host for people; it is no fence. */
+  readonly owner: string;
+  readonly correlationId: string;
+  /** How long the claim is good for, in milliseconds of the database's clock. */
+  readonly leaseMs: number;
+}
+
+/** What came of a claim. */
+export type ClaimOutcome =
+  | { readonly outcome: "claimed"; readonly fence: string; readonly claimCount: number }
+  | { readonly outcome: "duplicate"; readonly window: WindowRecord }
+  | { readonly outcome: "paused"; readonly reason: string | null }
+  /** An earlier window's run is under way; the window is on record as left out. */
+  | { readonly outcome: "overlap"; readonly window: WindowRecord };
+
+/** A window as recorded. */
+export interface WindowRecord {
+  readonly dispatchKey: string;
+  readonly schedule: string;
+  readonly scope: string;
+  readonly tenantId: string | null;
+  readonly windowStart: Date;
+  readonly windowSeconds: number;
+  readonly lane: Lane;
+  readonly status: WindowStatus;
+  readonly owner: string;
+  readonly correlationId: string;
+  /** How often it was claimed: more than once after a failed send or a dead host. */
+  readonly claimCount: number;
+  /** How many ticks found it dispatched or being dispatched. */
+  readonly duplicateCount: number;
+  /** How many sends failed. */
+  readonly failureCount: number;
+  readonly lastError: string | null;
+  readonly leaseExpiresAt: Date | null;
+  readonly enqueuedAt: Date | null;
+  readonly params: Readonly<Record<string, JsonValue>> | null;
+  /** How often a repair has sent it again. */
+  readonly repairCount: number;
+}
+
+/** A window that no tick asked for. */
+export type MissedWindow = Pick<
+  WindowClaim,
+  | "dispatchKey"
+  | "schedule"
+  | "scope"
+  | "tenantId"
+  | "windowStart"
+  | "windowSeconds"
+  | "lane"
+  | "owner"
+>;
+
+/** A window whose run has started. */
+export type StartedWindow = Omit<WindowClaim, "leaseMs" | "skipOnOverlap">;
+
+/** A row of the table. */
+export interface WindowRow {
+  readonly dispatch_key: string;
+  readonly schedule: string;
+  readonly scope: string;
+  readonly tenant_id: string | null;
+  readonly window_start: Date;
+  readonly window_seconds: number;
+  readonly lane: Lane;
+  readonly status: WindowStatus;
+  readonly owner: string;
+  readonly fence: string;
+  readonly correlation_id: string;
+  readonly claim_count: number;
+  readonly duplicate_count: number;
+  readonly failure_count: number;
+  readonly last_error: string | null;
+  readonly lease_expires_at: Date | null;
+  readonly enqueued_at: Date | null;
+  readonly params: Readonly<Record<string, JsonValue>> | null;
+  readonly repair_count: number;
+}
+
+/** Returns a row as {@link WindowRecord}. */
+export function toRecord(row: WindowRow): WindowRecord {
+  return {
+    dispatchKey: row.dispatch_key,
+    schedule: row.schedule,
+    scope: row.scope,
+    tenantId: row.tenant_id,
+    windowStart: row.window_start,
+    windowSeconds: row.window_seconds,
+    lane: row.lane,
+    status: row.status,
+    owner: row.owner,
+    correlationId: row.correlation_id,
+    claimCount: row.claim_count,
+    duplicateCount: row.duplicate_count,
+    failureCount: row.failure_count,
+    lastError: row.last_error,
+    leaseExpiresAt: row.lease_expires_at,
+    enqueuedAt: row.enqueued_at,
+    params: row.params,
+    repairCount: row.repair_count,
+  };
+}

@@ -13,6 +13,7 @@ import { InngestDouble, type ArrivedEvent } from "./inngest-double.ts";
 import { LedgerModel } from "./ledger-model.ts";
 import { count, mirrorLedger, type MirroredLedger, type MirrorState } from "./mirrored-ledger.ts";
 import type { MovableClock } from "./movable-clock.ts";
+import { checkChanges } from "./observed-changes.ts";
 import { settings } from "./settings.ts";
 import { readState, stateOf } from "./state.ts";
 import { workWindow, type JobManner } from "./worker.ts";
@@ -186,8 +187,9 @@ export class World {
     this.#check();
   }
 
-  /** The ledger's tables hold what the model does. */
+  /** The ledger's tables hold what the model does, and came to it as the transition tables say. */
   async compare(): Promise<void> {
+    await checkChanges(this.clock.pool);
     expect(await readState(this.clock.pool)).toEqual(stateOf(this.model));
   }
 

@@ -1,0 +1,27 @@
+/** Whether another run than `run` holds the guard of its window. A statement names the run's row `run`. */
+export const wasTakenOver: string = `EXISTS (
+    SELECT FROM evenkeel.background_dispatch_guard AS guard
+    WHERE guard.function_id = run.function_id AND guard.dispatch_key = run.dispatch_key
+      AND guard.continuation = run.continuation AND guard.run_id <> run.run_id
+  )`;
+
+/**
+ * Whether `run` did the work of a window, or does it. One that has begun works once it holds the guard. A statement
+ * names the run's row `run`.
+ */
+export const executesWindow: string = `run.dispatch_key IS NOT NULL
+  AND (run.status = 'SUCCEEDED' OR (run.status = 'RUNNING' AND EXISTS (
+    SELECT FROM evenkeel.background_dispatch_guard AS guard
+    WHERE guard.function_id = run.function_id AND guard.dispatch_key = run.dispatch_key
+      AND guard.continuation = run.continuation AND guard.run_id = run.run_id
+  )))`;
+
+/**
+ * Whether a run of `dispatch_window` has started and has not fallen silent, however it ended. A statement names the
+ * window's row `dispatch_window`.
+ */
+export const hasLiveRun: string = `EXISTS (
+      SELECT FROM evenkeel.background_function_run AS run
+      WHERE run.dispatch_key = dispatch_window.dispatch_key
+        AND run.event_name = 'background/process.requested' AND run.status <> 'STALE'
+    )`;

@@ -1,0 +1,51 @@
+/** What operators decided about a schedule. */
+export interface ScheduleRecord {
+  readonly id: string;
+  readonly paused: boolean;
+  readonly pausedAt: Date | null;
+  readonly pausedBy: string | null;
+  readonly pauseReason: string | null;
+}
+
+/** A schedule as a host declares it. */
+export interface ScheduleDeclaration {
+  readonly id: string;
+  /** Whether it starts out paused; only its first declaration counts. */
+  readonly paused: boolean;
+  /** Its settings, as JSON. */
+  readonly definition: unknown;
+}
+
+/** How far one scope of a schedule has come. */
+export interface ScheduleProgress {
+  readonly schedule: string;
+  /** `null`: the schedule's global scope. */
+  readonly tenantId: string | null;
+  /**
+   * Where to begin to look: when the schedule was declared or resumed, a day ago, or the newest window, if that
+   * is older; for a tenant, its first window of the last day.
+   */
+  readonly since: Date;
+  /** The start of the newest window on record; `null` without one in the last day. */
+  readonly newest: Date | null;
+}
+
+/** A row of the table. */
+export interface ScheduleRow {
+  readonly id: string;
+  readonly paused: boolean;
+  readonly paused_at: Date | null;
+  readonly paused_by: string | null;
+  readonly pause_reason: string | null;
+}
+
+/** Returns a row as a record. */
+export function toScheduleRecord(row: ScheduleRow): ScheduleRecord {
+  return {
+    id: row.id,
+    paused: row.paused,
+    pausedAt: row.paused_at,
+    pausedBy: row.paused_by,
+    pauseReason: row.pause_reason,
+  };
+}
