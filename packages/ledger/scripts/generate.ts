@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /*
@@ -19,6 +19,8 @@ const migrations = readdirSync(migrationsFolder, { withFileTypes: true })
     return { name, checksum: createHash("sha256").update(sql).digest("hex"), sql };
   });
 
+// Nothing of an older build stays behind.
+rmSync(generatedFolder, { recursive: true, force: true });
 mkdirSync(generatedFolder, { recursive: true });
 writeFileSync(
   join(generatedFolder, "migrations.ts"),

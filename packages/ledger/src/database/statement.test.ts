@@ -10,6 +10,13 @@ test("names become numbers in the order of their first use, and a name keeps its
   expect(statement.values({ lane: "stable", limit: 3 })).toEqual([3, "stable"]);
 });
 
+test("an apostrophe in a comment hides no name behind it", () => {
+  const statement = defineStatement<"limit">(
+    `SELECT 1 -- the tenant's :share\nLIMIT :limit::int -- that's all`,
+  );
+  expect(statement.text).toBe(`SELECT 1 -- the tenant's :share\nLIMIT $1::int -- that's all`);
+});
+
 test("casts, quoted text and the tenant's condition are left alone", () => {
   const text = `SELECT to_char(now(), 'HH24:mi:ss')::text WHERE :tenant(job.tenant_id)`;
   expect(defineStatement(text).text).toBe(text);

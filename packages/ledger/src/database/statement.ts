@@ -8,12 +8,12 @@ export interface Statement<Name extends string> {
   values(named: Readonly<Record<Name, SqlValue>>): SqlValue[];
 }
 
-/** Quoted text, which holds no parameters; a cast (`::`); `:tenant(…)`, which a scope replaces; a name. */
-const tokens = /'[^']*'|::|:tenant\(|:([a-z][A-Za-z]*)/gu;
+/** A comment or quoted text, which hold no parameters; a cast (`::`); `:tenant(…)`, which a scope replaces; a name. */
+const tokens = /--[^\n]*|'[^']*'|::|:tenant\(|:([a-z][A-Za-z]*)/gu;
 
 /**
  * Turns named parameters into numbered ones, once, when the module loads. `:limit::int` becomes `$n::int`;
- * a name used twice keeps its number. Text in quotes, casts and `:tenant(…)` stay as they are.
+ * a name used twice keeps its number. Comments, text in quotes, casts and `:tenant(…)` stay as they are.
  *
  * @example
  * const release = defineStatement<"lane">(`… WHERE poller.lane = :lane::evenkeel.lane`);

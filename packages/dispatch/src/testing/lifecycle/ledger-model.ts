@@ -139,10 +139,10 @@ export class LedgerModel {
       });
       return true;
     }
-    const mayGoOn =
+    const mayContinue =
       run.status === "RUNNING" || (run.status === "STALE" && !this.isTakenOver(runId, run));
-    if (mayGoOn) Object.assign(run, { status: "RUNNING", heartbeatAt: now });
-    return mayGoOn;
+    if (mayContinue) Object.assign(run, { status: "RUNNING", heartbeatAt: now });
+    return mayContinue;
   }
 
   isTakenOver(runId: string, { dispatchKey }: ModelRun): boolean {

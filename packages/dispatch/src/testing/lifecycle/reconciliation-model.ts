@@ -34,10 +34,10 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
 
   const repairs: ModelReconciliation["repairs"] = new Map();
   for (const [key, window] of model.windows) {
-    const isPutBack = lettersOf(key).some(
+    const isRequeued = lettersOf(key).some(
       ({ status, resolvedAt }) => status === "REQUEUED" && resolvedAt > now - latenessMs,
     );
-    if (isUndispatched(window) && (isYoung(window) || isPutBack)) {
+    if (isUndispatched(window) && (isYoung(window) || isRequeued)) {
       repairs.set(key, window.status === "DISPATCHING" ? "expired" : "send_failed");
     } else if (
       isUnstarted(key, window) &&
