@@ -1,10 +1,10 @@
 import { createLedger } from "@evenkeel/ledger";
+import { installMovableClock, type MovableClock } from "@evenkeel/test-postgres/movable-clock";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { lifecycleSequences } from "./testing/lifecycle/commands.ts";
-import { installClock, type MovableClock } from "./testing/lifecycle/movable-clock.ts";
 import { settings } from "./testing/lifecycle/settings.ts";
 import { clearState } from "./testing/lifecycle/state.ts";
 import { World } from "./testing/lifecycle/world.ts";
@@ -13,7 +13,7 @@ let database: TestDatabase;
 let clock: MovableClock;
 beforeAll(async () => {
   database = await createTestDatabase();
-  clock = await installClock(database);
+  clock = await installMovableClock(database);
 });
 afterAll(() => database.drop());
 
@@ -33,10 +33,10 @@ async function settle(world: World): Promise<void> {
 test("over any order of ticks, deaths, runs, repairs and redrives the ledger does what the model says", async () => {
   await fc.assert(
     fc.asyncProperty(lifecycleSequences, async ([opening, sequence]) => {
-      await clearState(clock.pool);
+      await clearState(database.pool);
       await clock.reset();
       // What a ledger remembers of a clock is of one sequence, as the next one sets it back.
-      const world = new World(createLedger({ pool: clock.pool }), clock);
+      const world = new World(createLedger({ pool: database.pool }), clock, database.pool);
       for (const command of opening) {
         if (command.check(world)) await command.run(world, world);
       }
