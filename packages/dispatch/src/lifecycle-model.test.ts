@@ -16,6 +16,8 @@ let database: TestDatabase;
 let clock: MovableClock;
 beforeAll(async () => {
   database = await createTestDatabase();
+  // Each sequence opens a ledger of its own on this pool.
+  database.pool.setMaxListeners(0);
   clock = await installMovableClock(database);
 });
 afterAll(() => database.drop());

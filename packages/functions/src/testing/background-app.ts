@@ -22,7 +22,7 @@ import {
 } from "@evenkeel/jobs";
 import { createLedger, type Ledger, type Pruner } from "@evenkeel/ledger";
 import { installMovableClock, type MovableClock } from "@evenkeel/test-postgres/movable-clock";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import type { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
@@ -87,9 +87,8 @@ export interface BackgroundAppOptions extends Partial<
 export async function createBackgroundApp(
   options: BackgroundAppOptions = {},
 ): Promise<BackgroundApp> {
-  const database = await createTestDatabase();
+  const { database, ledger: real, close } = await setup(createLedger);
   const clock = await installMovableClock(database, { start: Date.parse("2026-01-01T00:00:00Z") });
-  const real = createLedger({ pool: database.pool });
   const ledger = options.wrapLedger?.(real) ?? real;
   const notes: string[] = [];
   const logged: BackgroundApp["logged"] = [];
@@ -172,8 +171,7 @@ export async function createBackgroundApp(
     },
     close: async () => {
       await engine.close();
-      await real.close();
-      await database.drop();
+      await close();
     },
   };
 }
