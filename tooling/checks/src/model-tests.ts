@@ -7,7 +7,7 @@ import { root, vitestCommand } from "./vitest-command.ts";
  *
  *   pnpm test:model [sequences, 2,000 by default]
  */
-const [given = "2000"] = process.argv.slice(2).filter((arg) => arg !== "--");
+const given = process.argv.slice(2).find((arg) => arg !== "--") ?? "2000";
 const sequences = Number(given);
 if (!Number.isInteger(sequences) || sequences < 1) {
   console.error(`The number of sequences must be a whole number from 1; got ${given}.`);

@@ -21,6 +21,7 @@ export const slowFiles: readonly string[] = [
 /** Starts the slowest files first, on a fresh clone as well, where vitest knows no durations yet. */
 export class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    // oxlint-disable-next-line unicorn/no-array-sort -- the sequencer's own, which returns a new array
     const sorted = await super.sort(files);
     return sorted.toSorted((one, other) => placeOf(one) - placeOf(other));
   }

@@ -87,7 +87,8 @@ export interface BackgroundAppOptions extends Partial<
 export async function createBackgroundApp(
   options: BackgroundAppOptions = {},
 ): Promise<BackgroundApp> {
-  const { database, ledger: real, close } = await setup(createLedger);
+  const background = await setup(createLedger);
+  const { database, ledger: real } = background;
   const clock = await installMovableClock(database, { start: Date.parse("2026-01-01T00:00:00Z") });
   const ledger = options.wrapLedger?.(real) ?? real;
   const notes: string[] = [];
@@ -171,7 +172,7 @@ export async function createBackgroundApp(
     },
     close: async () => {
       await engine.close();
-      await close();
+      await background.close();
     },
   };
 }
