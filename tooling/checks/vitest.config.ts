@@ -2,6 +2,9 @@ import { join } from "node:path";
 
 import { defineConfig } from "vitest/config";
 
+import { SlowestFirst } from "./src/slowest-first.ts";
+import { SlowestReporter } from "./src/slowest-reporter.ts";
+
 const root = join(import.meta.dirname, "..", "..");
 const conditions = ["@evenkeel/source", "node", "development|production"];
 
@@ -20,6 +23,8 @@ export default defineConfig({
     globalSetup: [join(import.meta.dirname, "src", "test-cluster.ts")],
     pool: "forks",
     maxWorkers: 2,
+    sequence: { sequencer: SlowestFirst },
+    reporters: ["default", new SlowestReporter()],
     // A hung test must end some day; no test depends on how fast it is.
     testTimeout: 120_000,
     hookTimeout: 120_000,

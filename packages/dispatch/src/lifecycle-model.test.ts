@@ -1,20 +1,25 @@
 import { createLedger } from "@evenkeel/ledger";
+import { installMovableClock, type MovableClock } from "@evenkeel/test-postgres/movable-clock";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { lifecycleSequences } from "./testing/lifecycle/commands.ts";
-import { installClock, type MovableClock } from "./testing/lifecycle/movable-clock.ts";
 import { forgetChanges, watchChanges } from "./testing/lifecycle/observed-changes.ts";
 import { settings } from "./testing/lifecycle/settings.ts";
 import { clearState } from "./testing/lifecycle/state.ts";
 import { World } from "./testing/lifecycle/world.ts";
 
+/** How many sequences; `pnpm test:model` plays 2,000. */
+const numRuns = Number(process.env["EVENKEEL_MODEL_RUNS"] ?? 200);
+
 let database: TestDatabase;
 let clock: MovableClock;
 beforeAll(async () => {
   database = await createTestDatabase();
-  clock = await installClock(database);
+  // Each sequence opens a ledger of its own on this pool.
+  database.pool.setMaxListeners(0);
+  clock = await installMovableClock(database);
   await watchChanges(database);
 });
 afterAll(() => database.drop());
@@ -35,11 +40,11 @@ async function settle(world: World): Promise<void> {
 test("over any order of ticks, deaths, runs, repairs and redrives the ledger does what the model says", async () => {
   await fc.assert(
     fc.asyncProperty(lifecycleSequences, async ([opening, sequence]) => {
-      await clearState(clock.pool);
-      await forgetChanges(clock.pool);
+      await clearState(database.pool);
+      await forgetChanges(database.pool);
       await clock.reset();
       // What a ledger remembers of a clock is of one sequence, as the next one sets it back.
-      const world = new World(createLedger({ pool: clock.pool }), clock);
+      const world = new World(createLedger({ pool: database.pool }), clock, database.pool);
       for (const command of opening) {
         if (command.check(world)) await command.run(world, world);
       }
@@ -61,6 +66,6 @@ test("over any order of ticks, deaths, runs, repairs and redrives the ledger doe
         expect({ key, accounted: isDone || waits }).toEqual({ key, accounted: true });
       }
     }),
-    { numRuns: Number(process.env["EVENKEEL_MODEL_RUNS"] ?? 2_000) },
+    { numRuns },
   );
-}, 600_000);
+}, 1_800_000);

@@ -140,11 +140,8 @@ test("maintenance marks runs that fell silent", async () => {
       owner: "worker-0",
       attempt: 0,
     });
+    if (runId === "silent") await app.advance(21 * 60_000);
   }
-  await app.database.pool.query(
-    `UPDATE "evenkeel"."background_function_run" SET "heartbeat_at" = now() - interval '21 minutes'
-     WHERE "run_id" = 'silent'`,
-  );
   await createEventSender(app.client)([windowEvent(maintenanceRequested)]);
   await app.engine.settled();
   expect(app.engine.runs({ function: "app-background-maintenance" })).toMatchObject([

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "vitest";
 
 import { createBackgroundApp, type BackgroundApp } from "./testing/background-app.ts";
 
+const minuteMs = 60_000;
 const open: BackgroundApp[] = [];
 afterEach(async () => {
   await Promise.all(open.splice(0).map((app) => app.close()));
@@ -11,7 +12,7 @@ test("an Inngest server that lost its memory: the next window's maintenance repa
   const app = await createBackgroundApp();
   open.push(app);
   await app.dispatcher.dispatch({ schedule: "background-jobs", source: "cron" });
-  await app.engine.advance("1m");
+  await app.advance(minuteMs);
   app.engine.pause("process-background-jobs");
   app.engine.pause("background-maintenance");
   await app.enqueueNotes(5);
@@ -21,11 +22,8 @@ test("an Inngest server that lost its memory: the next window's maintenance repa
   app.engine.resume("process-background-jobs");
   app.engine.resume("background-maintenance");
   expect((await app.ledger.report()).windows.neverStarted).toBe(1);
-  await app.database.pool.query(
-    `UPDATE "evenkeel"."background_dispatch_window" SET "enqueued_at" = now() - interval '3 minutes'`,
-  );
 
-  await app.engine.advance("1m");
+  await app.advance(3 * minuteMs);
   await app.dispatcher.dispatch({ schedule: "background-jobs", source: "cron" });
   await app.engine.settled();
   expect((await app.ledger.report()).windows.neverStarted).toBe(0);

@@ -2,7 +2,7 @@ import { once } from "node:events";
 
 import { createRunner, enqueue, type DrainReport } from "@evenkeel/jobs";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { readCorpus } from "./corpus.ts";
@@ -13,24 +13,19 @@ import { replySend } from "./jobs.ts";
 import { tableMailer, type Mailer } from "./mailer.ts";
 import { inTransaction } from "./transaction.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 let inbox: Inbox;
 beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
-  inbox = createInbox({ pool: database.pool });
+  t = await setup(createLedger);
+  inbox = createInbox({ pool: t.database.pool });
   await inbox.prepare();
 });
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterEach(() => t.close());
 
 /** Drains until nothing is pending, with what is scheduled made due. */
 async function drainAll(options: Partial<InboxOptions> = {}): Promise<DrainReport[]> {
-  const { handlers } = createInbox({ pool: database.pool, replyDelayMs: 0, ...options });
-  const runner = createRunner({ ledger, handlers, owner: "test" });
+  const { handlers } = createInbox({ pool: t.database.pool, replyDelayMs: 0, ...options });
+  const runner = createRunner({ ledger: t.ledger, handlers, owner: "test" });
   const reports: DrainReport[] = [];
   for (;;) {
     reports.push(await runner.drain({ budgetMs: 60_000 }));
@@ -39,7 +34,7 @@ async function drainAll(options: Partial<InboxOptions> = {}): Promise<DrainRepor
 }
 
 async function makeDue(): Promise<number> {
-  const { rowCount } = await database.pool.query(
+  const { rowCount } = await t.database.pool.query(
     `UPDATE "evenkeel"."background_job" SET "run_at" = date_trunc('milliseconds', now())
      WHERE "state" = 'PENDING'`,
   );
@@ -60,8 +55,8 @@ test("real e-mails: each ends as replied, ignored or dead, and none is sent twic
   expect(await inbox.ingest(messages)).toEqual({ stored: 300, known: 0 });
   const reports = await drainAll({ faults: { drafterOverloaded: 0.2, mailboxGone: 0.1 } });
   const report = await inbox.report();
-  const counts = await ledger.jobs.counts();
-  const { deadLetters } = await ledger.report();
+  const counts = await t.ledger.jobs.counts();
+  const { deadLetters } = await t.ledger.report();
   expect(report).toMatchObject({ messages: 300, unprocessed: 0, doubleSent: 0, inconsistent: 0 });
   expect(report).toMatchObject({ open: 0, lost: 0, deadAfterEffect: 0, dead: counts.dead });
   expect(report.sent + report.ignored + report.dead).toBe(300);
@@ -75,8 +70,8 @@ test("real e-mails: each ends as replied, ignored or dead, and none is sent twic
 test("at any moment of the work, every message is answered, ignored, dead or has a job", async () => {
   await inbox.ingest(await corpus(40));
   const faults = { drafterOverloaded: 0.3, mailboxGone: 0.3 };
-  const { handlers } = createInbox({ pool: database.pool, replyDelayMs: 0, faults });
-  const runner = createRunner({ ledger, handlers, owner: "test", concurrency: 3 });
+  const { handlers } = createInbox({ pool: t.database.pool, replyDelayMs: 0, faults });
+  const runner = createRunner({ ledger: t.ledger, handlers, owner: "test", concurrency: 3 });
   for (let open = 40; open > 0;) {
     await runner.drain({ budgetMs: 60_000, maxJobs: 7 });
     await makeDue();
@@ -89,16 +84,16 @@ test("at any moment of the work, every message is answered, ignored, dead or has
 
 test("a job that vanished, a second delivery and a reply without delivery would all show", async () => {
   await inbox.ingest([plain("1", "a"), plain("2", "a"), plain("3", "a")]);
-  await database.pool.query(
+  await t.database.pool.query(
     `DELETE FROM "evenkeel"."background_job" WHERE "payload" ->> 'messageId' = '1'`,
   );
   await drainAll();
   expect(await inbox.report()).toMatchObject({ sent: 2, lost: 1, doubleSent: 0, inconsistent: 0 });
-  await database.pool.query(
+  await t.database.pool.query(
     `INSERT INTO "inbox"."delivery" ("tenant_id", "message_id", "recipient", "job_id", "attempt")
      VALUES ('a', '2', 'ann@example.org', '1', 1)`,
   );
-  await database.pool.query(`DELETE FROM "inbox"."delivery" WHERE "message_id" = '3'`);
+  await t.database.pool.query(`DELETE FROM "inbox"."delivery" WHERE "message_id" = '3'`);
   expect(await inbox.report()).toMatchObject({ doubleSent: 1, inconsistent: 1 });
 });
 
@@ -113,12 +108,12 @@ test("a worker that dies between the send and the commit leaves nothing, and the
       // What a SIGKILL does to the worker's connection.
       const { rows } = await tx.query<{ pid: number }>(`SELECT pg_backend_pid() AS "pid"`);
       const gone = once(tx, "error");
-      await database.connect(1).query("SELECT pg_terminate_backend($1)", [rows[0]?.pid]);
+      await t.database.connect(1).query("SELECT pg_terminate_backend($1)", [rows[0]?.pid]);
       await gone;
     },
   };
   await drainAll({ mailer });
-  const { rowCount } = await database.pool.query(`SELECT FROM "inbox"."delivery"`);
+  const { rowCount } = await t.database.pool.query(`SELECT FROM "inbox"."delivery"`);
   expect({ calls, rowCount }).toEqual({ calls: 2, rowCount: 1 });
   expect(await inbox.report()).toMatchObject({ sent: 1, doubleSent: 0, repeatedSends: 0 });
 });
@@ -137,7 +132,7 @@ test("a batch with a message that cannot be stored is refused whole", async () =
     await expect(refused).rejects.toMatchObject({ code: "invalid_message", data: { index: 1 } });
   }
   expect(await inbox.report()).toMatchObject({ messages: 0 });
-  expect(await ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 0 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 0 });
   const longId = `${"y".repeat(199)}${"\u{1f4e7}".repeat(100)}z`;
   expect(await inbox.ingest([{ ...good, id: longId }])).toEqual({ stored: 1, known: 0 });
 });
@@ -152,30 +147,30 @@ test("the same message given twice is stored and processed once", async () => {
 
 test("an ingest that is rolled back leaves no message and no job", async () => {
   const messages = await corpus(200);
-  const client = await database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
   expect(await ingestInTransaction(client, messages)).toMatchObject({ stored: 200 });
   await client.query("ROLLBACK");
   client.release();
   expect(await inbox.report()).toMatchObject({ messages: 0 });
-  expect(await ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 0 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 0, scheduled: 0 });
 });
 
 test("a second job for a reply that was sent sends nothing, and its attempt shows", async () => {
   await inbox.ingest([plain("1", "a")]);
   await drainAll();
-  await enqueue(database.pool, replySend, { tenantId: "a", payload: { messageId: "1" } });
+  await enqueue(t.database.pool, replySend, { tenantId: "a", payload: { messageId: "1" } });
   await drainAll();
-  const { rows } = await database.pool.query(`SELECT FROM "inbox"."delivery"`);
+  const { rows } = await t.database.pool.query(`SELECT FROM "inbox"."delivery"`);
   expect(rows).toHaveLength(1);
   expect((await inbox.report()).doubleSent).toBe(1);
 });
 
 test("an attempt that is repeated after its effect was committed repeats no effect", async () => {
   await inbox.ingest([plain("1", "a")]);
-  const [, , send] = createInbox({ pool: database.pool }).handlers;
+  const [, , send] = createInbox({ pool: t.database.pool }).handlers;
   await drainAll();
-  const { rows } = await database.pool.query<{ job_id: string }>(
+  const { rows } = await t.database.pool.query<{ job_id: string }>(
     `SELECT "job_id" FROM "inbox"."outbound"`,
   );
   const prepared = send?.prepare({ messageId: "1" });
@@ -207,7 +202,7 @@ test("two tenants with the same message id never see each other", async () => {
       },
     },
   });
-  const { rows } = await database.pool.query<{ tenant_id: string; body: string }>(
+  const { rows } = await t.database.pool.query<{ tenant_id: string; body: string }>(
     `SELECT "tenant_id", "body" FROM "inbox"."draft" ORDER BY 1`,
   );
   expect(rows).toEqual([
@@ -225,7 +220,7 @@ test("a reply goes where the sender wants it; one to a list's member goes to tha
     { id: "2", tenantId: "a", raw: raw("List-Id: <desk.example.org>\n") },
   ]);
   await drainAll();
-  const { rows } = await database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT "recipient", "subject", "references" FROM "inbox"."outbound" ORDER BY "message_id"`,
   );
   expect(rows).toEqual([
@@ -267,7 +262,7 @@ test.each([
 test("a reply greets its sender, quotes the message and stays in the thread", async () => {
   await inbox.ingest([plain("1", "a", "Can you help?\n> quoted before")]);
   await drainAll();
-  const { rows } = await database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT "o"."recipient", "o"."subject", "o"."in_reply_to", "d"."body"
      FROM "inbox"."outbound" AS "o" JOIN "inbox"."draft" AS "d" USING ("tenant_id", "message_id")`,
   );
@@ -281,11 +276,11 @@ test("a reply greets its sender, quotes the message and stays in the thread", as
 
 test("a connection cut between two statements of a transaction fails it, and nothing else", async () => {
   const messages = [plain("1", "a")];
-  const cut = inTransaction(database.pool, async (tx) => {
+  const cut = inTransaction(t.database.pool, async (tx) => {
     await ingestInTransaction(tx, messages);
     const { rows } = await tx.query<{ pid: number }>(`SELECT pg_backend_pid() AS "pid"`);
     const gone = once(tx, "error");
-    await database.connect(1).query("SELECT pg_terminate_backend($1)", [rows[0]?.pid]);
+    await t.database.connect(1).query("SELECT pg_terminate_backend($1)", [rows[0]?.pid]);
     await gone;
   });
   await expect(cut).rejects.toThrow(/connection/iu);
@@ -294,7 +289,7 @@ test("a connection cut between two statements of a transaction fails it, and not
 });
 
 test("any number of hosts may create the tables at once", async () => {
-  await database.pool.query(`DROP SCHEMA "inbox" CASCADE`);
+  await t.database.pool.query(`DROP SCHEMA "inbox" CASCADE`);
   await Promise.all(Array.from({ length: 8 }, () => inbox.prepare()));
   expect(await inbox.report()).toMatchObject({ messages: 0 });
 });

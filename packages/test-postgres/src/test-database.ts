@@ -19,9 +19,11 @@ declare module "vitest" {
   }
 }
 
-/** A database of a test's own. */
-export interface TestDatabase {
+/** A database of a test's own; `await using` drops it where its scope ends. */
+export interface TestDatabase extends AsyncDisposable {
+  /** Its connection string, by way of the pooler where the test run has one. */
   readonly databaseUrl: string;
+  /** A pool of up to 10 connections, which opens the first with the first query. */
   readonly pool: Pool;
   /** Another pool on the same database, closed by `drop`: a second host, so to speak. */
   connect(maxConnections?: number): Pool;
@@ -52,22 +54,40 @@ export async function createTestDatabase(
     pools.push(pool);
     return pool;
   };
+  const drop = async (): Promise<void> => {
+    await Promise.all(pools.map(async (pool) => (pool.ended ? undefined : pool.end())));
+    await administer(cluster.url, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`);
+  };
   return {
     databaseUrl: url.href,
     pool: connect(),
     connect,
-    drop: async () => {
-      await Promise.all(pools.map(async (pool) => (pool.ended ? undefined : pool.end())));
-      await administer(cluster.url, `DROP DATABASE IF EXISTS "${name}" WITH (FORCE)`);
-    },
+    drop,
+    [Symbol.asyncDispose]: drop,
   };
 }
 
+/** Works on a session of a test database that goes round a pooler, and ends it. */
+export async function connectDirectly(
+  { databaseUrl }: Pick<TestDatabase, "databaseUrl">,
+  work: (client: Client) => Promise<void>,
+): Promise<void> {
+  const url = new URL(inject("postgres").url);
+  url.pathname = new URL(databaseUrl).pathname;
+  await inSession(url.href, work);
+}
+
 async function administer(url: string, statement: string): Promise<void> {
+  await inSession(url, async (client) => {
+    await client.query(statement);
+  });
+}
+
+async function inSession(url: string, work: (client: Client) => Promise<void>): Promise<void> {
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
-    await client.query(statement);
+    await work(client);
   } finally {
     await client.end();
   }

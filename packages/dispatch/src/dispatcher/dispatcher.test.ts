@@ -1,23 +1,18 @@
 import { randomUUID } from "node:crypto";
 
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { createDispatcher, type Dispatcher } from "./dispatcher.ts";
 import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import type { DispatcherOptions } from "./dispatcher.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup(createLedger);
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 /** Remembers what was sent; fails as long as it is told to. */
 class Inbox {
@@ -34,7 +29,7 @@ const off = { enabled: false, because: "test" };
 
 function host(inbox: Inbox, change: Partial<DispatcherOptions> = {}): Dispatcher {
   return createDispatcher({
-    ledger,
+    ledger: t.ledger,
     send: inbox.send,
     config: { useInngest: on, forceInline: false, windowSeconds: 60 },
     environment: "test",
@@ -54,7 +49,7 @@ test("200 concurrent ticks over four dispatchers claim once and send once", asyn
   const schedule = scheduleOfItsOwn();
   const hosts = [1, 2, 3, 4].map((n) =>
     host(inbox, {
-      ledger: createLedger({ pool: database.connect() }),
+      ledger: createLedger({ pool: t.database.connect() }),
       owner: `host-${n}`,
     }),
   );
@@ -72,7 +67,7 @@ test("200 concurrent ticks over four dispatchers claim once and send once", asyn
     "background/process.requested",
     "background/maintenance.requested",
   ]);
-  expect(await ledger.windows.find(receipts[0]?.dispatchKey ?? "")).toMatchObject({
+  expect(await t.ledger.windows.find(receipts[0]?.dispatchKey ?? "")).toMatchObject({
     status: "ENQUEUED",
     claimCount: 1,
     duplicateCount: 199,
@@ -86,7 +81,7 @@ test("a failed send is a new try in the same window, and not a duplicate", async
   const failed = await host(inbox).dispatch(tick);
   expect(failed).toMatchObject({ mode: "dispatch-failed", tracking: true, eventIds: [] });
   expect(failed.reason).not.toContain("eyJhbGciOi");
-  expect(await ledger.windows.find(failed.dispatchKey)).toMatchObject({
+  expect(await t.ledger.windows.find(failed.dispatchKey)).toMatchObject({
     status: "ENQUEUE_FAILED",
     failureCount: 1,
   });
@@ -95,7 +90,7 @@ test("a failed send is a new try in the same window, and not a duplicate", async
   const again = await host(inbox, { owner: "host-2" }).dispatch(tick);
   expect(again).toMatchObject({ mode: "dispatch-only", tracking: true });
   expect(again.eventIds).toHaveLength(2);
-  expect(await ledger.windows.find(failed.dispatchKey)).toMatchObject({
+  expect(await t.ledger.windows.find(failed.dispatchKey)).toMatchObject({
     status: "ENQUEUED",
     claimCount: 2,
     lastError: null,
@@ -147,7 +142,7 @@ test("the write of a first owner that comes back late is refused", async () => {
 
   release.resolve(undefined);
   expect(await late).toMatchObject({ mode: "dispatch-failed", tracking: false });
-  expect(await ledger.windows.find(dispatchKey)).toMatchObject({
+  expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({
     status: "ENQUEUED",
     failureCount: 0,
   });
@@ -168,7 +163,7 @@ test("without the ledger it sends all the same, and says that nothing is tracked
 test("a ledger that does not respond in time counts as unavailable", async () => {
   const inbox = new Inbox();
   const silent: Pick<Ledger, "windows"> = {
-    windows: { ...ledger.windows, claim: () => new Promise<never>(() => {}) },
+    windows: { ...t.ledger.windows, claim: () => new Promise<never>(() => {}) },
   };
   const receipt = await host(inbox, { ledger: silent, ledgerTimeoutMs: 20 }).dispatch({
     schedule: scheduleOfItsOwn(),
@@ -195,12 +190,14 @@ test("a send that does not end in time is a failed one, and its signal fires", a
 test("a paused schedule claims nothing and sends nothing", async () => {
   const inbox = new Inbox();
   const schedule = scheduleOfItsOwn();
-  await ledger.asOperator("night-shift").schedules.pause(schedule, { reason: "provider is down" });
+  await t.ledger
+    .asOperator("night-shift")
+    .schedules.pause(schedule, { reason: "provider is down" });
   const tick = { schedule, scheduledAt: at, source: "cron" };
   const receipt = await host(inbox).dispatch(tick);
   expect(receipt).toMatchObject({ mode: "paused", reason: "provider is down" });
-  expect(await ledger.windows.find(receipt.dispatchKey)).toBeUndefined();
-  await ledger.asOperator("ops").schedules.resume(schedule);
+  expect(await t.ledger.windows.find(receipt.dispatchKey)).toBeUndefined();
+  await t.ledger.asOperator("ops").schedules.resume(schedule);
   expect((await host(inbox).dispatch(tick)).mode).toBe("dispatch-only");
 });
 
@@ -232,7 +229,7 @@ test("the emergency switch works inline when a send fails, until it expires", as
     tracking: true,
     inline: { succeeded: 3 },
   });
-  expect(await ledger.windows.find(inline.dispatchKey)).toMatchObject({
+  expect(await t.ledger.windows.find(inline.dispatchKey)).toMatchObject({
     status: "INLINE_EMERGENCY",
   });
   expect((await dispatcher.dispatch({ schedule, source: "cron" })).mode).toBe(
@@ -284,7 +281,7 @@ test("with Inngest off and no switch on, nothing is claimed", async () => {
     config: { useInngest: off, forceInline: false, windowSeconds: 60 },
   }).dispatch({ schedule: scheduleOfItsOwn(), scheduledAt: at, source: "cron" });
   expect(receipt).toMatchObject({ mode: "not-configured", tracking: false });
-  expect(await ledger.windows.find(receipt.dispatchKey)).toBeUndefined();
+  expect(await t.ledger.windows.find(receipt.dispatchKey)).toBeUndefined();
   expect(inbox.sent).toEqual([]);
 });
 
@@ -303,7 +300,7 @@ test("bad input is refused before anything is claimed", async () => {
   ] as const) {
     await expect(dispatcher.dispatch({ ...tick, ...change })).rejects.toMatchObject({ code });
   }
-  const { rows } = await database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT FROM "evenkeel"."background_dispatch_window" WHERE "schedule" = $1`,
     [schedule],
   );
@@ -312,7 +309,7 @@ test("bad input is refused before anything is claimed", async () => {
 });
 
 async function expire(dispatchKey: string): Promise<void> {
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_dispatch_window" SET "lease_expires_at" = now() - interval '1 second'
      WHERE "dispatch_key" = $1`,
     [dispatchKey],

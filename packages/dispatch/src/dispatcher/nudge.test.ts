@@ -1,32 +1,27 @@
 import { randomUUID } from "node:crypto";
 
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { createDispatcher, type DispatcherOptions } from "./dispatcher.ts";
 import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import { createNudge, type Nudge } from "./nudge.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 let sent: OutgoingEvent[][];
 let failure: Error | undefined;
 let schedule: string;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup(createLedger);
 });
 beforeEach(async () => {
   sent = [];
   failure = undefined;
   schedule = `schedule-${randomUUID()}`;
-  await database.pool.query(`DELETE FROM evenkeel.background_job_poller`);
+  await t.database.pool.query(`DELETE FROM evenkeel.background_job_poller`);
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 const config: DispatcherOptions["config"] = {
   useInngest: { enabled: true, because: "test" },
@@ -36,7 +31,7 @@ const config: DispatcherOptions["config"] = {
 
 function open(change: Partial<DispatcherOptions> = {}): Nudge {
   const dispatcher = createDispatcher({
-    ledger,
+    ledger: t.ledger,
     send: async (events) => {
       if (failure !== undefined) throw failure;
       sent.push([...events]);
@@ -47,11 +42,11 @@ function open(change: Partial<DispatcherOptions> = {}): Nudge {
     runInline: () => Promise.reject(new Error("A nudge never works inline.")),
     ...change,
   });
-  return createNudge({ dispatcher, ledger, schedule });
+  return createNudge({ dispatcher, ledger: t.ledger, schedule });
 }
 
 async function windowsOf(): Promise<{ window_seconds: number; status: string }[]> {
-  const { rows } = await database.pool.query<{ window_seconds: number; status: string }>(
+  const { rows } = await t.database.pool.query<{ window_seconds: number; status: string }>(
     `SELECT window_seconds, status FROM evenkeel.background_dispatch_window WHERE schedule = $1`,
     [schedule],
   );
@@ -65,7 +60,7 @@ test("a nudge sends the process event of its second, and nothing while the lane 
     ["background/process.requested"],
   ]);
   expect(sent[0]?.[0]?.data.dispatchKey).toMatch(/\|v1\|global\|1\|.*\.000Z$/u);
-  await ledger.jobs.acquirePoller({ lane: "stable", pollerId: randomUUID(), forMs: 60_000 });
+  await t.ledger.jobs.acquirePoller({ lane: "stable", pollerId: randomUUID(), forMs: 60_000 });
   expect(await nudge()).toEqual({ outcome: "polled" });
   expect(sent).toHaveLength(1);
 });
@@ -91,7 +86,7 @@ test("calls while a look is under way share the one that follows it", async () =
     dispatcher: { nudge: () => Promise.reject(new Error("not asked")) },
     ledger: {
       jobs: {
-        ...ledger.jobs,
+        ...t.ledger.jobs,
         hasPoller: async () => {
           looks += 1;
           return true;
@@ -108,9 +103,9 @@ test("calls while a look is under way share the one that follows it", async () =
 });
 
 test("a paused schedule, a switched-off Inngest and forced inline send nothing and run nothing", async () => {
-  await ledger.asOperator("night").schedules.pause(schedule);
+  await t.ledger.asOperator("night").schedules.pause(schedule);
   expect(await open()()).toMatchObject({ outcome: "not-dispatched", receipt: { mode: "paused" } });
-  await ledger.asOperator("night").schedules.resume(schedule);
+  await t.ledger.asOperator("night").schedules.resume(schedule);
   const off = { ...config, useInngest: { enabled: false, because: "test" } };
   const until = new Date(Date.now() + 60_000);
   for (const changed of [
@@ -137,7 +132,7 @@ test("a failed send is on record, backs its host off, and never becomes inline w
 });
 
 test("a ledger that fails is no error of the caller's", async () => {
-  const jobs = { ...ledger.jobs, hasPoller: () => Promise.reject(new Error("postgres://u:p@h")) };
+  const jobs = { ...t.ledger.jobs, hasPoller: () => Promise.reject(new Error("postgres://u:p@h")) };
   const nudge = createNudge({
     dispatcher: { nudge: () => Promise.reject(new Error("not asked")) },
     ledger: { jobs },
@@ -153,7 +148,7 @@ test("a look that the ledger never ends fails in time, and the nudges after it a
   const hasPoller = (): Promise<boolean> => looks.shift() ?? Promise.resolve(true);
   const nudge = createNudge({
     dispatcher: { nudge: () => Promise.reject(new Error("not asked")) },
-    ledger: { jobs: { ...ledger.jobs, hasPoller } },
+    ledger: { jobs: { ...t.ledger.jobs, hasPoller } },
     schedule,
     ledgerTimeoutMs: 20,
   });

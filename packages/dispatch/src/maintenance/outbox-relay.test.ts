@@ -1,38 +1,33 @@
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { createOutboxRelay, type OutboxRelay, type RelayedEvent } from "./outbox-relay.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup(createLedger);
 });
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterEach(() => t.close());
 
 type Send = (events: readonly RelayedEvent[]) => Promise<unknown>;
 
-function relayWith(send: Send, known: Pick<Ledger, "outbox"> = ledger): OutboxRelay {
+function relayWith(send: Send, known: Pick<Ledger, "outbox"> = t.ledger): OutboxRelay {
   return createOutboxRelay({ ledger: known, send, owner: "host", maxPerSecond: 1e6 });
 }
 
 async function add(...ids: readonly string[]): Promise<void> {
-  await ledger.outbox.add(
-    database.pool,
+  await t.ledger.outbox.add(
+    t.database.pool,
     ids.map((id) => ({ id, name: "order/placed", data: { id } })),
   );
 }
 
 /** What time does to a lease and to a backoff. */
 async function letTimePass(): Promise<void> {
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_outbox_relay"
      SET "lease_expires_at" = now() - interval '1 second', "not_before" = now() - interval '1 second'`,
   );
@@ -72,12 +67,12 @@ test("one event that is refused delays no other", async () => {
   }).run();
   expect(report).toEqual({ sent: 3, refused: 2, outcome: "drained" });
   expect(taken).toEqual(["a", "b", "c"]);
-  expect(await ledger.outbox.backlog()).toMatchObject({ pending: 0, refused: 2 });
+  expect(await t.ledger.outbox.backlog()).toMatchObject({ pending: 0, refused: 2 });
 });
 
 test("a request stays below the server's limit", async () => {
-  await ledger.outbox.add(
-    database.pool,
+  await t.ledger.outbox.add(
+    t.database.pool,
     [1, 2, 3].map(() => ({ name: "big", data: { text: "x".repeat(200_000) } })),
   );
   const sizes: number[] = [];
@@ -88,7 +83,7 @@ test("a request stays below the server's limit", async () => {
 test("a started relay sends what is added, and stops", async () => {
   const taken = new Set<string>();
   const relay = createOutboxRelay({
-    ledger,
+    ledger: t.ledger,
     send: async (events) => events.forEach(({ id }) => taken.add(id)),
     owner: "host",
     pollMs: 5,
@@ -100,7 +95,7 @@ test("a started relay sends what is added, and stops", async () => {
   await expect.poll(() => [...taken]).toEqual(["a", "b"]);
   await started.stop();
   await add("c");
-  expect(await ledger.outbox.backlog()).toMatchObject({ pending: 1 });
+  expect(await t.ledger.outbox.backlog()).toMatchObject({ pending: 1 });
 });
 
 /** Where a host dies in a run: before it reads, before the send arrives, or before it is recorded. */
@@ -118,7 +113,7 @@ const command = fc.oneof(
 test("whatever dies when: what was committed arrives, in order, and nothing else", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(command, { maxLength: 20 }), async (commands) => {
-      await database.pool.query(
+      await t.database.pool.query(
         `TRUNCATE "evenkeel"."background_outbox_event", "evenkeel"."background_outbox_relay"`,
       );
       const expected: string[] = [];
@@ -129,9 +124,9 @@ test("whatever dies when: what was committed arrives, in order, and nothing else
         if (step.kind === "time") await letTimePass();
         else if (step.kind === "add") {
           const ids = Array.from({ length: step.events }, () => `event-${(next += 1)}`);
-          const client = await database.pool.connect();
+          const client = await t.database.pool.connect();
           await client.query("BEGIN");
-          await ledger.outbox.add(
+          await t.ledger.outbox.add(
             client,
             ids.map((id) => ({ id, name: "a", data: {} })),
           );
@@ -145,7 +140,7 @@ test("whatever dies when: what was committed arrives, in order, and nothing else
       await letTimePass();
       await relayWith(arrive).run();
       expect([...arrived]).toEqual(expected);
-      expect(await ledger.outbox.backlog()).toMatchObject({ pending: 0 });
+      expect(await t.ledger.outbox.backlog()).toMatchObject({ pending: 0 });
     }),
     { numRuns: 60 },
   );
@@ -171,8 +166,8 @@ function sendThat(
 /** A ledger whose host dies at a point: from then on it says nothing more. */
 function dyingLedger(crash: (typeof crashPoints)[number]): Pick<Ledger, "outbox"> {
   const die = (): Promise<never> => Promise.reject(new Death());
-  const { outbox } = ledger;
-  if (crash === "none") return ledger;
+  const { outbox } = t.ledger;
+  if (crash === "none") return t.ledger;
   return {
     outbox: { ...outbox, settle: die, ...(crash === "after-lease" ? { read: die } : {}) },
   };

@@ -2,33 +2,28 @@ import { randomUUID } from "node:crypto";
 
 import type { LogFields } from "@evenkeel/core";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
 import type { OutgoingEvent } from "../dispatcher/prepared-dispatch.ts";
 import { createReconciler, type Reconciler } from "./reconciler.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 let sent: OutgoingEvent[];
 let isUnavailable: boolean;
 let breaches: LogFields[];
 beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup(createLedger);
   sent = [];
   isUnavailable = false;
   breaches = [];
 });
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterEach(() => t.close());
 
 function host(owner = "host-1"): { dispatcher: Dispatcher; reconciler: Reconciler } {
   const dispatcher = createDispatcher({
-    ledger,
+    ledger: t.ledger,
     send: async (events) => {
       if (isUnavailable) throw new Error("unreachable");
       sent.push(...events);
@@ -45,17 +40,20 @@ function host(owner = "host-1"): { dispatcher: Dispatcher; reconciler: Reconcile
     if (event === "reconcile.window_ran_twice") breaches.push(fields ?? {});
   };
   const logger = { debug() {}, info() {}, warn() {}, error };
-  return { dispatcher, reconciler: createReconciler({ ledger, dispatcher, owner, logger }) };
+  return {
+    dispatcher,
+    reconciler: createReconciler({ ledger: t.ledger, dispatcher, owner, logger }),
+  };
 }
 
 const request = { schedule: "background-jobs", source: "cron" };
 
 async function setWindow(assignment: string): Promise<void> {
-  await database.pool.query(`UPDATE "evenkeel"."background_dispatch_window" SET ${assignment}`);
+  await t.database.pool.query(`UPDATE "evenkeel"."background_dispatch_window" SET ${assignment}`);
 }
 
 async function beginRun(dispatchKey: string, runId: string = randomUUID()): Promise<string> {
-  await ledger.runs.begin({
+  await t.ledger.runs.begin({
     runId,
     functionId: "app-process-background-jobs",
     eventName: "background/process.requested",
@@ -74,7 +72,7 @@ test("a window whose sends failed is sent again without a tick", async () => {
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1 });
   isUnavailable = false;
   expect(await reconciler.run()).toMatchObject({ repaired: 1, failed: 0 });
-  expect(await ledger.windows.find(dispatchKey)).toMatchObject({
+  expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({
     status: "ENQUEUED",
     claimCount: 3,
   });
@@ -118,18 +116,18 @@ test("a run that fell silent is replaced: its window is sent under new ids, and 
   const { dispatchKey, eventIds } = await dispatcher.dispatch(request);
   const silent = await beginRun(dispatchKey);
   const guard = { functionId: "app-process-background-jobs", dispatchKey, continuation: 0 };
-  await ledger.guards.take({ ...guard, runId: silent });
+  await t.ledger.guards.take({ ...guard, runId: silent });
   await setWindow(`"enqueued_at" = now() - interval '30 minutes'`);
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_function_run" SET "heartbeat_at" = now() - interval '21 minutes'`,
   );
   sent = [];
   expect(await reconciler.run()).toMatchObject({ repaired: 1, staleRuns: 1 });
   expect(sent.map(({ id }) => id)).toEqual(eventIds.map((id) => `${id}:r1`));
-  expect(await ledger.guards.take({ ...guard, runId: "replacement" })).toEqual({
+  expect(await t.ledger.guards.take({ ...guard, runId: "replacement" })).toEqual({
     outcome: "taken",
   });
-  expect(await ledger.guards.take({ ...guard, runId: silent })).toEqual({
+  expect(await t.ledger.guards.take({ ...guard, runId: silent })).toEqual({
     outcome: "held",
     runId: "replacement",
   });
@@ -142,11 +140,11 @@ test("two runs for one window are reported, and stay on record", async () => {
   expect(await reconciler.run()).toMatchObject({ breaches: 0, repaired: 0 });
   // One that has begun and then finds the guard taken is no breach; one that worked all the same is.
   const functionId = "app-process-background-jobs";
-  await ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId: runIds[0]! });
-  await ledger.runs.finish({ runId: runIds[1]!, functionId, status: "SUCCEEDED" });
+  await t.ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId: runIds[0]! });
+  await t.ledger.runs.finish({ runId: runIds[1]!, functionId, status: "SUCCEEDED" });
   expect(await reconciler.run()).toMatchObject({ breaches: 1, repaired: 0 });
   expect(breaches).toMatchObject([{ dispatchKey, runIds: expect.arrayContaining(runIds) }]);
-  expect((await ledger.report()).runs.duplicateForWindow).toBe(1);
+  expect((await t.ledger.report()).runs.duplicateForWindow).toBe(1);
 });
 
 test("many hosts at once repair each window once, within the limit", async () => {
@@ -168,9 +166,9 @@ test("a paused schedule is left alone", async () => {
   isUnavailable = true;
   await dispatcher.dispatch(request);
   isUnavailable = false;
-  await ledger.asOperator("night-shift").schedules.pause(request.schedule);
+  await t.ledger.asOperator("night-shift").schedules.pause(request.schedule);
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 0 });
-  await ledger.asOperator("ops").schedules.resume(request.schedule);
+  await t.ledger.asOperator("ops").schedules.resume(request.schedule);
   expect(await reconciler.run()).toMatchObject({ repaired: 1 });
 });
 
@@ -189,17 +187,17 @@ test("with overlap ruled out, a window is left out while an earlier one's run is
     dispatchKey: `s|${minute}`,
     windowStart: new Date(Date.UTC(2026, 0, 1, 0, minute)),
   });
-  expect((await ledger.windows.claim({ ...claim, ...at(1) })).outcome).toBe("claimed");
+  expect((await t.ledger.windows.claim({ ...claim, ...at(1) })).outcome).toBe("claimed");
   const runId = await beginRun("s|1");
-  expect((await ledger.windows.claim({ ...claim, ...at(2) })).outcome).toBe("overlap");
-  expect(await ledger.windows.find("s|2")).toMatchObject({ status: "SKIPPED_OVERLAP" });
-  await ledger.runs.finish({
+  expect((await t.ledger.windows.claim({ ...claim, ...at(2) })).outcome).toBe("overlap");
+  expect(await t.ledger.windows.find("s|2")).toMatchObject({ status: "SKIPPED_OVERLAP" });
+  await t.ledger.runs.finish({
     runId,
     functionId: "app-process-background-jobs",
     status: "SUCCEEDED",
   });
-  expect((await ledger.windows.claim({ ...claim, ...at(2) })).outcome).toBe("duplicate");
-  expect((await ledger.windows.claim({ ...claim, ...at(3) })).outcome).toBe("claimed");
+  expect((await t.ledger.windows.claim({ ...claim, ...at(2) })).outcome).toBe("duplicate");
+  expect((await t.ledger.windows.claim({ ...claim, ...at(3) })).outcome).toBe("claimed");
 });
 
 const old = { scheduledAt: new Date(Date.now() - 25 * 60 * 60_000) };
@@ -211,7 +209,7 @@ test("a window too old to be repaired gets a dead letter, and an operator can pu
   isUnavailable = false;
   expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 1 });
   expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 0 });
-  const operator = ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   const [letter] = await operator.deadLetters.list();
   expect(letter).toMatchObject({
     kind: "DISPATCH",
@@ -225,7 +223,7 @@ test("a window too old to be repaired gets a dead letter, and an operator can pu
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1, givenUp: 0 });
   isUnavailable = false;
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
-  expect(await ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
+  expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
 });
 
 test("a window that was requeued and failed for another day has a second letter", async () => {
@@ -233,10 +231,10 @@ test("a window that was requeued and failed for another day has a second letter"
   isUnavailable = true;
   await dispatcher.dispatch({ ...request, ...old });
   await reconciler.run();
-  const operator = ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   const [first] = await operator.deadLetters.list();
   await operator.deadLetters.requeue([{ id: first?.id ?? "" }]);
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_dead_letter" SET "resolved_at" = now() - interval '25 hours'`,
   );
   expect(await reconciler.run()).toMatchObject({ givenUp: 1 });
@@ -255,7 +253,7 @@ test("a window sent again and again whose run never starts gets a dead letter in
   );
   expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 1 });
   expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 0 });
-  const operator = ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   const [letter] = await operator.deadLetters.list();
   expect(letter).toMatchObject({
     kind: "DISPATCH",
@@ -274,7 +272,7 @@ test("a window whose run started late after all is not requeued", async () => {
   );
   expect(await reconciler.run()).toMatchObject({ givenUp: 1 });
   await beginRun(dispatchKey);
-  const operator = ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   const [letter] = await operator.deadLetters.list();
   expect(await operator.deadLetters.requeue([{ id: letter?.id ?? "" }])).toEqual([]);
 });

@@ -7,27 +7,22 @@ import {
   TerminalError,
 } from "@evenkeel/jobs";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { z } from "zod";
 
 import { createOutboxRelay, type RelayedEvent } from "./outbox-relay.ts";
 import { createRedriver, type Redriver } from "./redriver.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 let isBroken: boolean;
 let redriver: Redriver;
 beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup(createLedger);
   isBroken = true;
-  redriver = createRedriver({ ledger, handlers: [handler] });
+  redriver = createRedriver({ ledger: t.ledger, handlers: [handler] });
 });
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterEach(() => t.close());
 
 const invoice = defineJob({
   type: "invoice.send",
@@ -41,11 +36,11 @@ const handler = handleJob(invoice, async () => {
 });
 
 async function enqueueInvoice(invoiceId: string, tenantId = "acme"): Promise<string> {
-  return (await enqueue(database.pool, invoice, { tenantId, payload: { invoiceId } })).id;
+  return (await enqueue(t.database.pool, invoice, { tenantId, payload: { invoiceId } })).id;
 }
 
 async function drain(): Promise<void> {
-  const runner = createRunner({ ledger, handlers: [handler], owner: "worker" });
+  const runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: "worker" });
   await runner.drain({ budgetMs: 60_000 });
 }
 
@@ -54,7 +49,7 @@ async function die(count: number): Promise<void> {
   await drain();
 }
 
-const operator = (): ReturnType<Ledger["asOperator"]> => ledger.asOperator("ada");
+const operator = (): ReturnType<Ledger["asOperator"]> => t.ledger.asOperator("ada");
 
 test("a job comes back with fresh attempts, and what dies again has a letter that names the first", async () => {
   await die(1);
@@ -74,7 +69,7 @@ test("a job comes back with fresh attempts, and what dies again has a letter tha
   isBroken = false;
   await redriver.redrive({ actor: "ada", filter: { ids: [second?.id ?? ""] } });
   await drain();
-  expect(await ledger.jobs.counts()).toMatchObject({ due: 0, succeeded: 1, dead: 2 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 0, succeeded: 1, dead: 2 });
   expect(await operator().audit({ action: "dead_letter.requeue" })).toMatchObject([
     { actor: "ada", subjectId: second?.id, reason: null },
     {
@@ -90,7 +85,7 @@ test("a job comes back with fresh attempts, and what dies again has a letter tha
 
 test("a letter of an older version is taken to today's before it is judged and requeued", async () => {
   await die(2);
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_dead_letter" SET "payload" = '{}' WHERE "payload"->>'invoiceId' = 'i-2'`,
   );
   const payload = z.object({ invoice: z.object({ id: z.string() }) });
@@ -100,7 +95,10 @@ test("a letter of an older version is taken to today's before it is judged and r
   const newer = defineJob({ type: "invoice.send", version: 3, payload, upcast });
   const seen: unknown[] = [];
   const handlers = [handleJob(newer, async (job) => seen.push(job.payload))];
-  const report = await createRedriver({ ledger, handlers }).redrive({ actor: "ada", filter: {} });
+  const report = await createRedriver({ ledger: t.ledger, handlers }).redrive({
+    actor: "ada",
+    filter: {},
+  });
   expect(report).toMatchObject({
     requeued: 1,
     refused: [{ reason: expect.stringContaining("the upcast from version 2 failed") }],
@@ -108,7 +106,7 @@ test("a letter of an older version is taken to today's before it is judged and r
   expect(await operator().jobs.list({ status: "PENDING" })).toMatchObject([
     { version: 3, payload: { invoice: { id: "i-1" } } },
   ]);
-  await createRunner({ ledger, handlers, owner: "worker" }).drain({ budgetMs: 60_000 });
+  await createRunner({ ledger: t.ledger, handlers, owner: "worker" }).drain({ budgetMs: 60_000 });
   expect(seen).toEqual([{ invoice: { id: "i-1" } }]);
 });
 
@@ -118,19 +116,19 @@ test("many operators at once requeue each letter once", async () => {
     ["ada", "bob", "cleo"].map((actor) => redriver.redrive({ actor, filter: {} })),
   );
   expect(reports.reduce((sum, { requeued }) => sum + requeued, 0)).toBe(30);
-  expect(await ledger.jobs.counts()).toMatchObject({ due: 30 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 30 });
   expect(await operator().audit({ action: "dead_letter.requeue", limit: 200 })).toHaveLength(30);
 });
 
 test("a dry run says what would be done, and does nothing", async () => {
   await die(3);
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_dead_letter" SET "payload" = '{"no":"invoice"}'
      WHERE "payload"->>'invoiceId' = 'i-2'`,
   );
   const dry = await redriver.redrive({ actor: "ada", filter: {}, dryRun: true });
   expect(dry).toMatchObject({ selected: 3, requeued: 2, cancelled: false });
-  expect(await ledger.jobs.counts()).toMatchObject({ due: 0 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 0 });
   expect(await operator().audit()).toEqual([]);
   const real = await redriver.redrive({ actor: "ada", filter: {} });
   expect(real).toEqual(dry);
@@ -143,7 +141,7 @@ test("work of a type that this build does not know, or that is queued already, s
   await die(2);
   isBroken = false;
   await enqueueInvoice("i-1");
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_dead_letter" SET "name" = 'gone' WHERE "payload"->>'invoiceId' = 'i-2'`,
   );
   const { refused, requeued } = await redriver.redrive({ actor: "ada", filter: {} });
@@ -157,11 +155,11 @@ test("work of a type that this build does not know, or that is queued already, s
 
 test("a payload that a newer build wrote is left to that build, and one letter is one job", async () => {
   await die(2);
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE "evenkeel"."background_job_history" SET "version" = 3 WHERE "payload"->>'invoiceId' = 'i-1'`,
   );
   expect(await redriver.redrive({ actor: "ada", filter: {} })).toMatchObject({ requeued: 1 });
-  await ledger.deadLetters.file({
+  await t.ledger.deadLetters.file({
     kind: "JOB",
     sourceId: "999",
     name: "invoice.send",
@@ -173,11 +171,11 @@ test("a payload that a newer build wrote is left to that build, and one letter i
   const [letter] = await operator().deadLetters.list({ status: "OPEN" });
   const item = { id: letter?.id ?? "", job: { payload: "{}", version: 2, maxAttempts: 1 } };
   expect(await operator().deadLetters.requeue([item, item])).toEqual([letter?.id]);
-  expect(await ledger.jobs.counts()).toMatchObject({ due: 2 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 2 });
 });
 
 test("a rate of 0 is refused, and so is an event that is the server's own", async () => {
-  await ledger.deadLetters.file({
+  await t.ledger.deadLetters.file({
     kind: "RUN",
     sourceId: "run-1",
     name: "f",
@@ -200,7 +198,7 @@ test("a redrive that is cancelled leaves the rest open, at the rate it was given
   const { ledger: watched } = {
     ledger: {
       asOperator: (actor: string) => {
-        const real = ledger.asOperator(actor);
+        const real = t.ledger.asOperator(actor);
         const requeue: typeof real.deadLetters.requeue = async (items, reason) => {
           expect(items.length).toBeLessThanOrEqual(2);
           cancelling.abort();
@@ -238,7 +236,7 @@ test("filters choose, and a discard is on record with its reason", async () => {
 
 test("a run's event is sent again by the relay, under an id that Inngest does not remember", async () => {
   const event = { id: "event-1", name: "background/process.requested", data: { dispatchKey: "k" } };
-  const { id } = await ledger.deadLetters.file({
+  const { id } = await t.ledger.deadLetters.file({
     kind: "RUN",
     sourceId: "run-1",
     name: "app-process-background-jobs",
@@ -251,7 +249,7 @@ test("a run's event is sent again by the relay, under an id that Inngest does no
   });
   const sent: RelayedEvent[] = [];
   const send = async (events: readonly RelayedEvent[]): Promise<void> => void sent.push(...events);
-  await createOutboxRelay({ ledger, send, owner: "host" }).run();
+  await createOutboxRelay({ ledger: t.ledger, send, owner: "host" }).run();
   expect(sent).toMatchObject([{ id: `event-1:d:${id}`, name: event.name, data: event.data }]);
   // Inngest tells of the old run's failure once more: it has its letter.
   const again = {
@@ -261,22 +259,22 @@ test("a run's event is sent again by the relay, under an id that Inngest does no
     reason: "exhausted",
     error: "no",
   } as const;
-  expect(await ledger.deadLetters.file(again)).toEqual({ id, created: false });
+  expect(await t.ledger.deadLetters.file(again)).toEqual({ id, created: false });
 });
 
 test("an event that the server refused waits to be sent again, and a second refusal is linked", async () => {
-  await ledger.outbox.add(database.pool, { id: "e-1", name: "a", data: {} });
+  await t.ledger.outbox.add(t.database.pool, { id: "e-1", name: "a", data: {} });
   const refuse = async (): Promise<void> => {
     const fence = crypto.randomUUID();
-    await ledger.outbox.lease({ fence, owner: "h", leaseMs: 1_000 });
-    const [event] = await ledger.outbox.read({ fence, leaseMs: 1_000, limit: 1 });
+    await t.ledger.outbox.lease({ fence, owner: "h", leaseMs: 1_000 });
+    const [event] = await t.ledger.outbox.read({ fence, leaseMs: 1_000, limit: 1 });
     const refused = [{ place: event?.place ?? "", error: "400" }];
-    await ledger.outbox.settle({ fence, sent: [], refused, release: true });
+    await t.ledger.outbox.settle({ fence, sent: [], refused, release: true });
   };
   await refuse();
   const [first] = await operator().deadLetters.list({ kind: "EVENT" });
   await redriver.redrive({ actor: "ada", filter: {} });
-  expect(await ledger.outbox.backlog()).toMatchObject({ pending: 1, refused: 0 });
+  expect(await t.ledger.outbox.backlog()).toMatchObject({ pending: 1, refused: 0 });
   await refuse();
   expect(await operator().deadLetters.list({ status: "OPEN" })).toMatchObject([
     { kind: "EVENT", sourceId: "e-1", previousId: first?.id },

@@ -1,5 +1,5 @@
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
@@ -7,16 +7,11 @@ import { createReceiptHandler } from "../http/receipt-handler.ts";
 import { defineSchedule, type Schedule, type ScheduleOptions } from "../schedule/schedule.ts";
 import { createWatchdog, type Watchdog } from "./watchdog.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup<Ledger>;
 beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup(createLedger);
 });
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterEach(() => t.close());
 
 const minute = 60_000;
 
@@ -33,7 +28,7 @@ function host(settings: Partial<ScheduleOptions>): {
   let now = start;
   const clock = { now: () => now };
   const dispatcher = createDispatcher({
-    ledger,
+    ledger: t.ledger,
     send: () => Promise.resolve(),
     config: {
       useInngest: { enabled: true, because: "test" },
@@ -47,7 +42,7 @@ function host(settings: Partial<ScheduleOptions>): {
   });
   const watchdog = createWatchdog({
     schedules: [schedule],
-    ledger,
+    ledger: t.ledger,
     dispatcher,
     owner: "host-1",
     clock,
@@ -60,7 +55,7 @@ function host(settings: Partial<ScheduleOptions>): {
       declare: async () => {
         await watchdog.declare();
         // The database keeps its own time; the first declaration was at the host's.
-        await database.pool.query(
+        await t.database.pool.query(
           `UPDATE "evenkeel"."background_schedule" SET "updated_at" = $1 WHERE "updated_at" < $1`,
           [start],
         );
@@ -74,7 +69,7 @@ function host(settings: Partial<ScheduleOptions>): {
 }
 
 async function statuses(): Promise<string[]> {
-  const { rows } = await database.pool.query<{ status: string }>(
+  const { rows } = await t.database.pool.query<{ status: string }>(
     `SELECT "status" FROM "evenkeel"."background_dispatch_window" ORDER BY "window_start"`,
   );
   return rows.map(({ status }) => status);
@@ -141,10 +136,13 @@ test("windows of a pause are not missed, and a deploy resumes nothing", async ()
   const { dispatcher, watchdog, moveTo } = host({});
   await watchdog.declare();
   await dispatcher.dispatch({ schedule: "s", source: "cron" });
-  await ledger.asOperator("night-shift").schedules.pause("s");
+  await t.ledger.asOperator("night-shift").schedules.pause("s");
   moveTo(5 * minute);
   await watchdog.declare();
-  expect(await ledger.schedules.find("s")).toMatchObject({ paused: true, pausedBy: "night-shift" });
+  expect(await t.ledger.schedules.find("s")).toMatchObject({
+    paused: true,
+    pausedBy: "night-shift",
+  });
   expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
   expect(await statuses()).toEqual(["ENQUEUED"]);
 });
@@ -152,10 +150,10 @@ test("windows of a pause are not missed, and a deploy resumes nothing", async ()
 test("a schedule may start out paused, once", async () => {
   const { watchdog } = host({ paused: true });
   await watchdog.declare();
-  expect(await ledger.schedules.find("s")).toMatchObject({ paused: true });
-  await ledger.asOperator("ops").schedules.resume("s");
+  expect(await t.ledger.schedules.find("s")).toMatchObject({ paused: true });
+  await t.ledger.asOperator("ops").schedules.resume("s");
   await watchdog.declare();
-  expect(await ledger.schedules.find("s")).toMatchObject({ paused: false });
+  expect(await t.ledger.schedules.find("s")).toMatchObject({ paused: false });
 });
 
 test("a tenant's schedule is watched for every tenant that it was dispatched for", async () => {
@@ -171,7 +169,7 @@ test("a tenant's schedule is watched for every tenant that it was dispatched for
 test("the sender of a tick can ask later what became of it", async () => {
   const { dispatcher } = host({});
   const { dispatchKey } = await dispatcher.dispatch({ schedule: "s", source: "cron" });
-  const handler = createReceiptHandler({ ledger, cronSecrets: ["secret"] });
+  const handler = createReceiptHandler({ ledger: t.ledger, cronSecrets: ["secret"] });
   const ask = async (key: string, secret = "secret"): Promise<Response> =>
     handler(
       new Request(`http://127.0.0.1/api/cron/receipts/${encodeURIComponent(key)}`, {
@@ -181,9 +179,9 @@ test("the sender of a tick can ask later what became of it", async () => {
   expect(await (await ask(dispatchKey)).json()).toMatchObject({ progress: "dispatched", runs: [] });
   const run = { runId: "r-1", functionId: "app-process-background-jobs" };
   const eventName = "background/process.requested";
-  await ledger.runs.begin({ ...run, eventName, dispatchKey, owner: "w", attempt: 0 });
+  await t.ledger.runs.begin({ ...run, eventName, dispatchKey, owner: "w", attempt: 0 });
   expect(await (await ask(dispatchKey)).json()).toMatchObject({ progress: "started" });
-  await ledger.runs.finish({ ...run, status: "SUCCEEDED" });
+  await t.ledger.runs.finish({ ...run, status: "SUCCEEDED" });
   const response = await ask(dispatchKey);
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({
@@ -194,6 +192,7 @@ test("the sender of a tick can ask later what became of it", async () => {
   expect((await ask("no|such|key")).status).toBe(404);
   expect((await ask(dispatchKey, "wrong")).status).toBe(401);
   expect(
-    (await createReceiptHandler({ ledger, cronSecrets: [] })(new Request("http://x/k"))).status,
+    (await createReceiptHandler({ ledger: t.ledger, cronSecrets: [] })(new Request("http://x/k")))
+      .status,
   ).toBe(503);
 });

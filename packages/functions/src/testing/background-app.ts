@@ -21,7 +21,8 @@ import {
   type Runner,
 } from "@evenkeel/jobs";
 import { createLedger, type Ledger, type Pruner } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { installMovableClock, type MovableClock } from "@evenkeel/test-postgres/movable-clock";
+import { setup, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import type { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
@@ -42,11 +43,16 @@ const noteJob: JobDefinition<typeof notePayload> = defineJob({
   payload: notePayload,
 });
 
-/** An app with the background functions on an engine in virtual time, over a Postgres of its own. */
+/**
+ * An app with the background functions on an engine in virtual time, over a Postgres of its own whose time is the
+ * engine's: each request to the app moves the database's clock to the engine's present.
+ */
 export interface BackgroundApp {
   readonly database: TestDatabase;
   readonly ledger: Ledger;
   readonly engine: Engine;
+  /** The database's time, and the runner's with {@link BackgroundAppOptions.runnerTime} `moved`. */
+  readonly clock: MovableClock;
   readonly client: Inngest;
   readonly dispatcher: Dispatcher;
   /** The notes that jobs wrote, in order. */
@@ -54,18 +60,23 @@ export interface BackgroundApp {
   /** Events of the log, by name. */
   readonly logged: { readonly event: string; readonly fields: unknown }[];
   enqueueNotes(count: number): Promise<void>;
+  /** Moves the engine and the database on together, in milliseconds, doing all that falls due on the way. */
+  advance(byMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Changes to the app's parts. */
+/** Changes to the app's parts. A drain waits for no new jobs unless `idleTimeoutMs` says so. */
 export interface BackgroundAppOptions extends Partial<
   Pick<
     BackgroundFunctionsOptions,
     "stepBudgetMs" | "hostTimeoutMs" | "runBudgetMs" | "maxContinuations" | "idleTimeoutMs"
   >
 > {
-  /** The engine's clock runs by itself. */
-  readonly isRealTime?: boolean;
+  /**
+   * `real`, the default: the runner's timers are the process's. `moved`: they wait for the app's clock, and so do
+   * drains until `clock.advance` moves it.
+   */
+  readonly runnerTime?: "real" | "moved";
   readonly wrapRunner?: (runner: Runner) => Pick<Runner, "drain">;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
@@ -76,8 +87,9 @@ export interface BackgroundAppOptions extends Partial<
 export async function createBackgroundApp(
   options: BackgroundAppOptions = {},
 ): Promise<BackgroundApp> {
-  const database = await createTestDatabase();
-  const real = createLedger({ pool: database.pool });
+  const background = await setup(createLedger);
+  const { database, ledger: real } = background;
+  const clock = await installMovableClock(database, { start: Date.parse("2026-01-01T00:00:00Z") });
   const ledger = options.wrapLedger?.(real) ?? real;
   const notes: string[] = [];
   const logged: BackgroundApp["logged"] = [];
@@ -91,10 +103,16 @@ export async function createBackgroundApp(
       }),
     ],
     owner: "worker-1",
+    ...(options.runnerTime === "moved" ? { clock } : {}),
   });
   const engine = createEngine({
-    handler: (request) => handler(request),
-    ...(options.isRealTime === true ? {} : { clock: virtualClock() }),
+    handler: async (request) => {
+      await clock.moveTo(engine.now());
+      return handler(request);
+    },
+    clock: virtualClock({ start: clock.now() }),
+    // How long a call takes in real time depends on what else the machine does.
+    stallMs: 100_000,
   });
   const client = createBackgroundClient({
     appId: "app",
@@ -114,11 +132,12 @@ export async function createBackgroundApp(
     },
     environment: "test",
     owner: "worker-1",
-    clock: { now: () => new Date(engine.now()) },
+    clock: { now: () => new Date(Math.max(engine.now(), clock.now())) },
     logger,
   });
-  const { pruner: createAppPruner, isRealTime: _isRealTime, ...settings } = options;
+  const { pruner: createAppPruner, runnerTime: _runnerTime, ...settings } = options;
   const functions = createBackgroundFunctions({
+    idleTimeoutMs: 0,
     ...settings,
     ...(createAppPruner === undefined ? {} : { pruner: createAppPruner(real, logger) }),
     client,
@@ -134,6 +153,7 @@ export async function createBackgroundApp(
     database,
     ledger: real,
     engine,
+    clock,
     client,
     dispatcher,
     notes,
@@ -145,10 +165,14 @@ export async function createBackgroundApp(
       }));
       await enqueueMany(database.pool, noteJob, inputs);
     },
+    advance: async (byMs) => {
+      const untilMs = Math.max(engine.now(), clock.now()) + byMs;
+      await engine.advanceTo(untilMs);
+      await clock.moveTo(untilMs);
+    },
     close: async () => {
       await engine.close();
-      await real.close();
-      await database.drop();
+      await background.close();
     },
   };
 }

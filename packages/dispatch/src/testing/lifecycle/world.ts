@@ -1,5 +1,7 @@
 import { defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
 import { createPruner, type Ledger } from "@evenkeel/ledger";
+import type { MovableClock } from "@evenkeel/test-postgres/movable-clock";
+import type { TestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect } from "vitest";
 import { z } from "zod";
 
@@ -12,7 +14,6 @@ import { Host, type FrozenHost } from "./host.ts";
 import { InngestDouble, type ArrivedEvent } from "./inngest-double.ts";
 import { LedgerModel } from "./ledger-model.ts";
 import { count, mirrorLedger, type MirroredLedger, type MirrorState } from "./mirrored-ledger.ts";
-import type { MovableClock } from "./movable-clock.ts";
 import { checkChanges } from "./observed-changes.ts";
 import { settings } from "./settings.ts";
 import { readState, stateOf } from "./state.ts";
@@ -37,9 +38,11 @@ export class World {
   #hosts = 0;
   #jobs = 0;
   readonly #firstMinute: number;
+  readonly #pool: TestDatabase["pool"];
 
-  constructor(ledger: Ledger, clock: MovableClock) {
+  constructor(ledger: Ledger, clock: MovableClock, pool: TestDatabase["pool"]) {
     this.clock = clock;
+    this.#pool = pool;
     const now = (): number => clock.now();
     this.inngest = new InngestDouble(now);
     this.state = {
@@ -110,7 +113,7 @@ export class World {
 
   async enqueue(manner: JobManner, isCommitted: boolean): Promise<void> {
     const job = this.#jobs++;
-    const client = await this.clock.pool.connect();
+    const client = await this.#pool.connect();
     try {
       await client.query("BEGIN");
       await enqueue(client, modelJob, {
@@ -189,8 +192,8 @@ export class World {
 
   /** The ledger's tables hold what the model does, and came to it as the transition tables say. */
   async compare(): Promise<void> {
-    await checkChanges(this.clock.pool);
-    expect(await readState(this.clock.pool)).toEqual(stateOf(this.model));
+    await checkChanges(this.#pool);
+    expect(await readState(this.#pool)).toEqual(stateOf(this.model));
   }
 
   async #onHost(
