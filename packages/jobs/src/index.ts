@@ -13,7 +13,7 @@ export type {
   JobEffects,
 } from "./definition/job-effects.ts";
 export { defineJob, type JobDefinition, type JobOptions } from "./definition/job-definition.ts";
-export type { RequestRuns, IsolatedJob } from "./runner/isolate.ts";
+export type { RequestRuns, IsolatedJob } from "./runner/isolated-jobs.ts";
 export { JobError, type JobErrorCode } from "./job-error.ts";
 export {
   handleJob,

@@ -12,14 +12,14 @@ import { Attempt } from "./attempt.ts";
 import { averageDuration, prefetchTarget } from "./prefetch.ts";
 import { readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
 import { describeError } from "./error-description.ts";
-import { delegate } from "./isolated-jobs.ts";
-import type { RequestRuns } from "./isolate.ts";
+import { delegate, type RequestRuns } from "./isolated-jobs.ts";
 import { JobError } from "../job-error.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 import { JobSettler } from "./job-settler.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";
 import { ProgressWriter } from "./progress-writer.ts";
-import { LocalQueue, type SuspectGate } from "./local-queue.ts";
+import { LocalQueue } from "./local-queue.ts";
+import type { SuspectGate } from "./suspect-gate.ts";
 
 /** What every drain of a runner shares. */
 export interface DrainDeps {

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { z } from "zod";
 
 import { enqueue } from "../enqueue.ts";
-import type { RequestRuns, IsolatedJob } from "./isolate.ts";
+import type { RequestRuns, IsolatedJob } from "./isolated-jobs.ts";
 import { defineJob, type JobDefinition } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
 import { createRunner, type Runner } from "./runner.ts";

@@ -2,8 +2,16 @@ import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core
 import type { ClaimedJob } from "@evenkeel/ledger";
 
 import { describeError } from "./error-description.ts";
-import type { RequestRuns } from "./isolate.ts";
 import type { SettlementQueue } from "./settlement-queue.ts";
+
+/** A job that is handed over. */
+export type IsolatedJob = Pick<
+  ClaimedJob,
+  "id" | "fence" | "tenantId" | "type" | "correlationId"
+> & { readonly lane: Lane };
+
+/** Asks for a run of each job. Rejects when not all may have been asked for. */
+export type RequestRuns = (jobs: readonly IsolatedJob[]) => Promise<unknown>;
 
 /** How long a run has to take over a job that was handed over for the first time, in milliseconds. */
 const delegateMs = 5 * 60_000;

@@ -6,15 +6,11 @@ import {
   type TransactionClient,
 } from "@evenkeel/ledger";
 
+import { abortReasons } from "./abort-reasons.ts";
 import { countedAs, type DrainCounts } from "./drain-report.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 import type { LeaseRenewer } from "./lease-renewer.ts";
-import {
-  abortReasons,
-  decideSettlement,
-  type AttemptOutcome,
-  type Decision,
-} from "./settlement-decision.ts";
+import { decideSettlement, type AttemptOutcome, type Decision } from "./settlement-decision.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
 
 /** What a drain's jobs are settled with. */

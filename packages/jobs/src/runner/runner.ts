@@ -10,9 +10,9 @@ import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
 import { Drain } from "./drain.ts";
 import type { DrainReport } from "./drain-report.ts";
-import type { RequestRuns } from "./isolate.ts";
+import type { RequestRuns } from "./isolated-jobs.ts";
 import { JobError } from "../job-error.ts";
-import { SuspectGate } from "./local-queue.ts";
+import { SuspectGate } from "./suspect-gate.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 
 /** What {@link createRunner} needs. */
