@@ -38,9 +38,5 @@ export {
   type DrainCounts,
   type DrainReport,
 } from "./runner/drain-report.ts";
-export {
-  createRunner,
-  type DrainOptions,
-  type Runner,
-  type RunnerOptions,
-} from "./runner/runner.ts";
+export type { DrainOptions } from "./runner/drain-options.ts";
+export { createRunner, type Runner, type RunnerOptions } from "./runner/runner.ts";

@@ -189,3 +189,26 @@ test("a drain whose slots are all taken leaves the lane to others, and waits for
   stop.abort();
   expect(await draining).toMatchObject({ succeeded: 2, remaining: false });
 });
+
+test("a drain whose deadline has no room for some types polls no more, and ends when nothing is due", async () => {
+  const clock = createManualClock();
+  const { jobs } = queue.ledger;
+  const handlers = [
+    handleJob({ ...countJob, timeoutMs: 1_000 }, async () => {}),
+    handleJob({ ...countJob, type: "long", timeoutMs: 9_000 }, async () => {}),
+  ];
+  const claimed = Promise.withResolvers<undefined>();
+  const claim: typeof jobs.claim = (request) =>
+    jobs.claim(request).finally(() => claimed.resolve(undefined));
+  const draining = open({ ledger: { jobs: { ...jobs, claim } }, handlers, clock }).drain({
+    budgetMs: 60_000,
+    idleTimeoutMs: 60_000,
+    deadlineMs: 9_400,
+  });
+  await claimed.promise;
+  await vi.waitFor(async () => expect(await hasPoller()).toBe(true));
+  // The lease is renewed every 500 ms, by a drain that would pick up any job.
+  clock.advance(500);
+  expect(await draining).toMatchObject({ claimed: 0, stopped: false });
+  expect(await hasPoller()).toBe(false);
+});

@@ -72,9 +72,14 @@ export class PollerLease {
     return this.#hasPolled;
   }
 
-  /** Whether it is not known yet who attends. */
+  /** Whether it is not known yet who polls. */
   get isAsking(): boolean {
     return this.#asked !== undefined && !this.isHeld;
+  }
+
+  /** Whether it was released for as long as the drain picks up no jobs. */
+  get isBackingOff(): boolean {
+    return this.#isBackingOff;
   }
 
   /** Asks for the attendance, and goes on asking or renewing it, until {@link leave}. */
@@ -84,15 +89,14 @@ export class PollerLease {
     this.#turn();
   }
 
-  /** Asks again at once if it was given back for want of attention. Answers whether it was. */
-  resume(): boolean {
-    if (!this.#isBackingOff) return false;
+  /** Asks again at once, if it was released because the drain picked up no jobs. */
+  resume(): void {
+    if (!this.#isBackingOff) return;
     this.#isBackingOff = false;
-    if (this.#asked === undefined) {
-      this.#cancelTimer?.();
-      this.#turn();
-    }
-    return true;
+    // A release that is under way is not overtaken.
+    if (this.#asked !== undefined) return;
+    this.#cancelTimer?.();
+    this.#turn();
   }
 
   /** Gives the attendance back. */

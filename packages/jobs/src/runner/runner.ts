@@ -9,8 +9,8 @@ import {
 import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
 import { Drain } from "./drain.ts";
+import type { DrainOptions } from "./drain-options.ts";
 import type { DrainReport } from "./drain-report.ts";
-import type { RequestRuns } from "./isolated-jobs.ts";
 import { JobError } from "../job-error.ts";
 import { SuspectGate } from "./suspect-gate.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
@@ -43,42 +43,6 @@ export interface RunnerOptions {
   /** For the jitter of retries; `Math.random` by default. */
   readonly random?: () => number;
   readonly logger?: Logger;
-}
-
-/** How far a drain goes. */
-export interface DrainOptions {
-  /**
-   * No job starts after so many milliseconds; those running may end, each within its own time-out. Jobs
-   * claimed and not started are given back at once.
-   */
-  readonly budgetMs: number;
-  /**
-   * When every attempt is over, in milliseconds: for a host that ends what takes longer. What runs then has timed
-   * out. The first claim takes any job; later ones only jobs whose `timeoutMs` fits into what is left, so that a job
-   * is cut short only where its time-out is longer than the limit. No limit by default.
-   */
-  readonly deadlineMs?: number;
-  /**
-   * How long it waits for new jobs after the last one that it saw, in milliseconds; 0 by default. Of the drains of
-   * a lane one waits, asking every 20 ms at first and every 250 ms after a while; others end when nothing is due.
-   * While caps or rates hold due work back, it waits on.
-   */
-  readonly idleTimeoutMs?: number;
-  /** Most jobs claimed; no limit by default. */
-  readonly maxJobs?: number;
-  /**
-   * Asks for runs of isolated jobs, each of which calls {@link Runner.runOne}. Absent: the drain runs them itself.
-   */
-  readonly requestRuns?: RequestRuns;
-  /** Ends the drain early and gently: nothing starts any more, and what runs may end. */
-  readonly stopSignal?: AbortSignal;
-  /**
-   * Ends the drain early: nothing starts any more, the signals of running jobs fire, and what does not
-   * stop within `abortGraceMs` is settled as a failed attempt.
-   */
-  readonly signal?: AbortSignal;
-  /** 5,000 ms by default. */
-  readonly abortGraceMs?: number;
 }
 
 /** Runs due jobs. */
