@@ -14,7 +14,12 @@ import {
 } from "./claim-policy.ts";
 import { requestJobs } from "./claim-request.ts";
 import type { DrainDeps, DrainLimits } from "./drain-options.ts";
-import { readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
+import {
+  emptyDrainCounts,
+  readRemains,
+  type DrainCounts,
+  type DrainReport,
+} from "./drain-report.ts";
 import { describeError } from "./error-description.ts";
 import { delegate, type RequestRuns } from "./isolated-jobs.ts";
 import { JobSettler } from "./job-settler.ts";
@@ -88,16 +93,7 @@ export class Drain {
     /** Some claim left out types for which the deadline had no room. */
     hasPassedOver: false,
   };
-  readonly #counts: DrainCounts = {
-    claimed: 0,
-    succeeded: 0,
-    retried: 0,
-    snoozed: 0,
-    dead: 0,
-    lost: 0,
-    released: 0,
-    delegated: 0,
-  };
+  readonly #counts: DrainCounts = emptyDrainCounts();
 
   constructor(deps: DrainDeps, limits: DrainLimits) {
     this.#deps = deps;
