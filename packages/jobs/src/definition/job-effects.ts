@@ -8,14 +8,14 @@ export interface EffectCall {
   readonly signal: AbortSignal;
 }
 
-/** What a call may answer: JSON, or nothing. */
-// oxlint-disable-next-line typescript/no-invalid-void-type -- what an async function without a return answers
+/** What a call may return: JSON, or nothing. */
+// oxlint-disable-next-line typescript/no-invalid-void-type -- what an async function without a return resolves to
 export type EffectResult = JsonValue | undefined | void;
 
 /** Settings of {@link JobEffects.once}. */
 export interface EffectOptions {
   /**
-   * What to do when an earlier try was begun and nobody knows whether it happened. `retry`, the default: call
+   * What to do when an earlier try was begun and it is not known whether it happened. `retry`, the default: call
    * again under the same key, for a service that honours such keys. `park`: do not call; the job goes to the dead
    * letters (`in_doubt`) at once, for an operator to decide.
    */
@@ -27,10 +27,10 @@ export interface EffectOptions {
   readonly didNotHappen?: (error: unknown) => boolean;
 }
 
-/** Calls to the outside world, each on record before it is made and after it has answered. */
+/** Calls to the outside world, each on record before it is made and after it has returned. */
 export interface JobEffects {
   /**
-   * Makes a call unless it is on record as done, and then answers what is on record: what the call returned
+   * Makes a call unless it is on record as done, and then returns what is on record: what the call returned
    * after a trip through Postgres' JSON, or `undefined` when it returned nothing or what cannot be kept (at most
    * 64 KiB). The record uses a connection of the ledger, never the handler's transaction; not to be used between
    * `completeIn` and the end of its transaction, which holds the job's row.

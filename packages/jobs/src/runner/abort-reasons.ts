@@ -47,7 +47,7 @@ export const abortReasons: {
   effectInDoubt: (id, effect) =>
     new JobError(
       "effect_in_doubt",
-      `Effect ${effect} of job ${id} was begun by an earlier try, and nobody knows whether it happened. Find out, resolve the effect, and requeue the job.`,
+      `Effect ${effect} of job ${id} was begun by an earlier try, and it is not known whether it happened. Find out, resolve the effect, and requeue the job.`,
       { id, effect },
     ),
 };

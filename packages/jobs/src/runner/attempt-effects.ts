@@ -65,7 +65,7 @@ export class AttemptEffects implements JobEffects {
     }
   }
 
-  /** Answers the recorded result's JSON. */
+  /** Returns the recorded result's JSON. */
   async #recordOnce(
     name: string,
     call: (effect: EffectCall) => Promise<EffectResult>,
@@ -103,7 +103,7 @@ export class AttemptEffects implements JobEffects {
     return finished.result;
   }
 
-  /** It has happened: a database that is away for a moment must not leave it in doubt. */
+  /** It has happened: a database that is unavailable for a moment must not leave it in doubt. */
   async #finish(name: string, result: EffectResult): ReturnType<JobEffectStore["finish"]> {
     for (let delayMs = firstRetryMs; ; delayMs = Math.min(delayMs * 2, longestRetryMs)) {
       try {
@@ -133,7 +133,7 @@ function describe(error: unknown): { readonly code: string; readonly error: stri
   return { code, error: message };
 }
 
-/** The product's own answer; what throws while it looks at an error has not said that nothing happened. */
+/** What the product says; a function that throws while it looks at an error has not said that nothing happened. */
 function isSafe(didNotHappen: EffectOptions["didNotHappen"], error: unknown): boolean {
   try {
     return didNotHappen?.(error) === true;
@@ -142,7 +142,7 @@ function isSafe(didNotHappen: EffectOptions["didNotHappen"], error: unknown): bo
   }
 }
 
-/** What a call answered comes back in the type that the call has, for JSON is all that it may answer. */
+/** What a call returned comes back in the type that the call has, for JSON is all that it may return. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the one place where JSON gets that type
 function decode<Result extends EffectResult>(text: string | undefined): Result | undefined {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- recorded under this name by the same call

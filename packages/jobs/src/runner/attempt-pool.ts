@@ -28,7 +28,7 @@ interface AttemptPoolDeps {
 
 /**
  * The attempts that a drain has under way, by job. A job takes a slot from its start until its attempt ends, and
- * then belongs to the settler. A handler that goes on after its attempt has ended takes no slot.
+ * then belongs to the settler. A handler that continues after its attempt has ended takes no slot.
  */
 export class AttemptPool {
   readonly #deps: AttemptPoolDeps;

@@ -66,7 +66,7 @@ export class Attempt {
     this.#controller.abort(abortReasons.drainAborted());
   }
 
-  /** Ends an interrupted attempt whose handler goes on. */
+  /** Ends an interrupted attempt whose handler continues. */
   abandon(): void {
     this.#end({ kind: "grace_exceeded" });
   }

@@ -22,7 +22,7 @@ export interface DrainOptions {
   /**
    * How long the drain waits for new jobs after the last one it saw, in milliseconds: 0 to 86,400,000, 0 by default,
    * which means that it ends when nothing is due. Of the drains of a lane only the one with the poller lease waits. It
-   * asks every 20 ms at first and every 250 ms after a while. While caps or rates hold due work back it waits longer,
+   * asks every 20 ms at first and every 250 ms after a while. While caps or rates throttle due work it waits longer,
    * until `budgetMs` at most.
    */
   readonly idleTimeoutMs?: number;

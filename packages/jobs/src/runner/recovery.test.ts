@@ -177,7 +177,7 @@ test("jobs that may be what workers died of run one at a time in a process, each
   expect(onRecord).toEqual(Array.from({ length: 8 }, () => 3));
 });
 
-test("what is given back without a start keeps its count of crashes", async () => {
+test("what is released without a start keeps its count of crashes", async () => {
   await enqueueSturdy(2);
   await queue.database.pool.query(`UPDATE "evenkeel"."background_job" SET "crashes" = 2`);
   const stop = new AbortController();
@@ -269,7 +269,7 @@ test("one settlement that the database cannot take does not hold up the others",
   expect(await queue.deadLetters()).toMatchObject([{ reason: "poison" }]);
 });
 
-test("settlements that were written and whose answer was lost count as what they are", async () => {
+test("settlements that were written and whose response was lost count as what they are", async () => {
   await enqueueCounts(queue, 3);
   const { jobs } = queue.ledger;
   let losses = 2;

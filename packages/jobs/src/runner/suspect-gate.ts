@@ -8,7 +8,7 @@ export class SuspectGate {
   #inside: ClaimedJob | undefined;
   readonly #waiting = new Set<() => void>();
 
-  /** Answers whether the job may start; if not, calls back once when it may be worth asking again. */
+  /** Returns whether the job may start. If not, calls back once when it may be worth asking again. */
   enter(job: ClaimedJob, onFree: () => void): boolean {
     if (this.#inside !== undefined) {
       this.#waiting.add(onFree);
