@@ -106,19 +106,20 @@ test("the poller lease of a dead host expires", async () => {
  * named by call and side, as `before releasePoller`.
  */
 function stopAtPoints(visit: (point: string) => Promise<void>): JobStore {
-  const around =
-    <Request, Response>(name: string, call: (request: Request) => Promise<Response>) =>
-    async (request: Request): Promise<Response> => {
-      await visit(`before ${name}`);
-      const response = await call(request);
-      await visit(`after ${name}`);
-      return response;
-    };
+  const around = async <Response>(
+    name: string,
+    call: () => Promise<Response>,
+  ): Promise<Response> => {
+    await visit(`before ${name}`);
+    const response = await call();
+    await visit(`after ${name}`);
+    return response;
+  };
   return {
     ...jobs,
-    claim: around("claim", jobs.claim),
-    acquirePoller: around("acquirePoller", jobs.acquirePoller),
-    releasePoller: around("releasePoller", jobs.releasePoller),
+    claim: (request) => around("claim", () => jobs.claim(request)),
+    acquirePoller: (request) => around("acquirePoller", () => jobs.acquirePoller(request)),
+    releasePoller: (request) => around("releasePoller", () => jobs.releasePoller(request)),
   };
 }
 
@@ -146,7 +147,8 @@ test("whoever enqueues and finds a poller on the lane has its job run by that dr
     await advanceUntil(() => hasEnded);
     await draining;
     // No other drain has begun: whoever relied on this one's lease has only this one.
-    if (hasRelied) expect(ran - ranBefore).toBe(1);
+    const isLeft = ran === ranBefore;
+    expect(hasRelied && isLeft).toBe(false);
     await open().drain({ budgetMs: 3_600_000 });
     expect(ran - ranBefore).toBe(isReached ? 1 : 0);
   }
