@@ -2,7 +2,7 @@ import type { Clock, Logger } from "@evenkeel/core";
 import { isUnreachable, type ClaimedJob, type JobEffectStore } from "@evenkeel/ledger";
 
 import { abortReasons } from "./abort-reasons.ts";
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import type {
   EffectCall,
   EffectOptions,

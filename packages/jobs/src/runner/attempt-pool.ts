@@ -2,7 +2,7 @@ import { withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import type { ClaimedJob, JobStore } from "@evenkeel/ledger";
 
 import { Attempt } from "./attempt.ts";
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import type { JobSettler } from "./job-settler.ts";
 import { averageDuration } from "./prefetch.ts";
 import type { ProgressWriter } from "./progress-writer.ts";

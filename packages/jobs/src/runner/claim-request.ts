@@ -1,7 +1,7 @@
 import { DeadlineExceededError, withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import type { ClaimRequest, ClaimResult, JobStore } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import { JobError } from "../job-error.ts";
 
 interface ClaimDeps {

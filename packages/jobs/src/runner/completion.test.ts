@@ -134,7 +134,7 @@ test("a transaction that hangs after its settlement holds up no other job's", as
   const handlers = [handleJob({ ...countJob, timeoutMs: 200 }, run)];
   const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o" });
   const draining = runner.drain({ budgetMs: 60_000 });
-  await vi.waitFor(async () => expect(await queue.history()).toHaveLength(1), { timeout: 10_000 });
+  await vi.waitFor(async () => expect(await queue.history()).toHaveLength(1), { timeout: 60_000 });
   release.resolve(undefined);
   expect(await draining).toMatchObject({ claimed: 2, succeeded: 2, retried: 0, lost: 0 });
 });

@@ -1,7 +1,7 @@
 import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core";
 import type { JobStore, Settlement, TypeCount } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /**
  * What a drain did. Only settlements that the ledger accepted count as such, so `claimed` is the sum of the

@@ -20,7 +20,7 @@ import {
   type DrainCounts,
   type DrainReport,
 } from "./drain-report.ts";
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import { delegate, type RequestRuns } from "./isolated-jobs.ts";
 import { JobSettler } from "./job-settler.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";
@@ -36,7 +36,7 @@ import { ProgressWriter } from "./progress-writer.ts";
  * - this class, while a claim is under way, and until a batch of isolated jobs is delegated;
  * - `LocalQueue`, until the job has a slot, and its turn if it is a suspect;
  * - `AttemptPool`, until its attempt ends;
- * - `JobSettler`, until the ledger has accepted or refused its settlement.
+ * - `JobSettler`, until the ledger has answered its settlement.
  *
  * Beside them, `LeaseRenewer` holds the leases of all jobs in the queue and in the pool, `PollerLease` the lane's
  * poller lease, `ProgressWriter` the progress that is not written yet. They report changes by `#wake` and nothing

@@ -1,7 +1,7 @@
 import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core";
 import type { ClaimedJob } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import type { SettlementQueue } from "./settlement-queue.ts";
 
 /** A job that is delegated to a run of its own. */

@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
 import { silentLogger } from "@evenkeel/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -228,7 +226,10 @@ test("while the database takes no settlements, no more jobs are run that would h
   let ran = 0;
   const ranAtSettlement: number[] = [];
   const settle: typeof jobs.settle = async (...request) => {
-    if (ranAtSettlement.length === 0) await sleep(500);
+    // Time enough for a drain to claim and run all that it would.
+    for (let turn = 0; ranAtSettlement.length === 0 && turn < 100; turn += 1) {
+      await jobs.hasPoller("stable");
+    }
     ranAtSettlement.push(ran);
     return jobs.settle(...request);
   };
@@ -238,11 +239,16 @@ test("while the database takes no settlements, no more jobs are run that would h
   });
   const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
   const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
+  let hasEnded = false;
+  const draining = runner.drain({ budgetMs: 24 * 3_600_000 }).finally(() => {
+    hasEnded = true;
+  });
   // What waits for more to be settled with it waits by this clock.
-  const ticking = setInterval(() => clock.advance(20), 5);
-  const report = await runner.drain({ budgetMs: 24 * 3_600_000 });
-  clearInterval(ticking);
-  expect(report).toMatchObject({ claimed: 60, succeeded: 60, lost: 0 });
+  while (!hasEnded) {
+    await jobs.hasPoller("stable");
+    clock.advance(20);
+  }
+  expect(await draining).toMatchObject({ claimed: 60, succeeded: 60, lost: 0 });
   expect(ranAtSettlement[0]).toBeLessThan(12);
 });
 

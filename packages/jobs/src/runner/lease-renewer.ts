@@ -1,7 +1,7 @@
 import { withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import type { JobStore } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /** How long a renewal is awaited even if leases have run out: after a blocked event loop they are seldom taken. */
 const leastPatienceMs = 1_000;

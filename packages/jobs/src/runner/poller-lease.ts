@@ -9,7 +9,7 @@ import {
 } from "@evenkeel/core";
 import type { JobStore } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /** How long a poller lease outlives its host, in milliseconds. */
 const pollerLeaseMs = 2_000;

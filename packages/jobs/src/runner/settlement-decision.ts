@@ -1,7 +1,7 @@
 import type { Settlement } from "@evenkeel/ledger";
 
 import { maxDelayMs, readVerdict } from "../definition/attempt-error.ts";
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import { exponential, type RetryPolicy } from "../definition/retry-policy.ts";
 
 /** How an attempt ended, before anything is written about it. */

@@ -1,7 +1,7 @@
 import { DeadlineExceededError, withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /** Most settlements in one statement. */
 const maxBatch = 5_000;
