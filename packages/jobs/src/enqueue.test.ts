@@ -62,12 +62,12 @@ test("in a Prisma transaction: jobs exist when it commits, and none is left when
   await expect(failed).rejects.toThrow("changed its mind");
   expect(await countPending("prisma")).toBe(0);
 
-  const answers = await prisma.$transaction(async (tx) => {
+  const inserted = await prisma.$transaction(async (tx) => {
     await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
     return enqueueMany(tx, countJob, [...inputs, { ...inputs[0]!, uniqueKey: "k" }]);
   });
   expect(await countPending("prisma")).toBe(201);
-  expect(answers.at(-1)).toMatchObject({ created: false });
+  expect(inserted.at(-1)).toMatchObject({ created: false });
   await prisma.$disconnect();
 });
 
@@ -156,13 +156,13 @@ test.each([
 });
 
 test("a unique key admits one unsettled job per tenant, also under concurrency", async () => {
-  const answers = await Promise.all(
+  const inserted = await Promise.all(
     Array.from({ length: 20 }, () =>
       enqueue(queue.database.pool, textJob, { tenantId: "u1", payload: { text: "once" } }),
     ),
   );
-  expect(answers.filter(({ created }) => created)).toHaveLength(1);
-  expect(new Set(answers.map(({ id }) => id)).size).toBe(1);
+  expect(inserted.filter(({ created }) => created)).toHaveLength(1);
+  expect(new Set(inserted.map(({ id }) => id)).size).toBe(1);
   const other = await enqueue(queue.database.pool, textJob, {
     tenantId: "u2",
     payload: { text: "once" },

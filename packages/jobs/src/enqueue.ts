@@ -1,4 +1,5 @@
 import {
+  defined,
   describeIssues,
   encodePayload,
   InputError,
@@ -23,21 +24,25 @@ import { JobError } from "./job-error.ts";
 
 /** One job to be enqueued. */
 export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
+  /** Whose job it is, 1 to 200 characters. Tenants with due work take turns. */
   readonly tenantId: string;
+  /** What the handler gets, at most 512 KiB of JSON. The definition's schema must accept it. */
   readonly payload: z.input<Schema>;
-  /** When it is due; at once if both this and `delayMs` are absent. */
+  /** When it is due, in the years 1 to 9999; at once by default, and when it is in the past. Not beside `delayMs`. */
   readonly runAt?: Date;
-  /** Due this many milliseconds from now, by the database's clock. Not beside `runAt`. */
+  /**
+   * In how many milliseconds it is due, by the database's clock: 0 to 366 days, 0 by default. Not beside `runAt`.
+   */
   readonly delayMs?: number;
-  /** `stable` by default. */
+  /** The lane whose runners claim it; `stable` by default. */
   readonly lane?: Lane;
-  /** In place of the definition's own: a whole number from -10 to 10. */
+  /** Which of the tenant's due jobs go first, a whole number from -10 to 10; the definition's own by default. */
   readonly priority?: number;
-  /** In place of the definition's own key, 1 to 400 characters. */
+  /** At most one job per tenant, type and key, 1 to 400 characters; the key of the definition by default. */
   readonly uniqueKey?: string;
-  /** In place of the definition's own. */
+  /** How long the job holds its unique key; as the definition says by default. Without a key it has no effect. */
   readonly uniqueness?: Uniqueness;
-  /** Handed to the handler, 1 to 200 characters. */
+  /** Passed on to the handler to follow work that belongs together, 1 to 200 characters; none by default. */
   readonly correlationId?: string;
 }
 
@@ -58,13 +63,18 @@ export async function enqueue<Schema extends z.ZodType>(
   input: EnqueueInput<Schema>,
 ): Promise<InsertedJob> {
   const [job] = await enqueueMany(tx, definition, [input]);
-  if (job === undefined) throw new Error("An insert of one job came back without an answer.");
+  if (job === undefined) throw new Error("An insert of one job returned none.");
   return job;
 }
 
 /**
- * Enqueues jobs of one kind in one statement, all or none. Answers in the order given; see {@link enqueue}.
- * Two inputs with one unique key make one job.
+ * Enqueues jobs of one kind inside the caller's transaction, in one statement, all or none. Two inputs with one unique
+ * key make one job.
+ *
+ * @param tx As for {@link enqueue}.
+ * @param inputs Up to 64 Mi characters of payloads in all.
+ * @returns One entry per input, in the order given, as `enqueue` returns.
+ * @throws As `enqueue` does, and InputError `payload_too_large` for all of them together.
  */
 export async function enqueueMany<Schema extends z.ZodType>(
   tx: TransactionClient,
@@ -108,11 +118,13 @@ function prepareJob<Schema extends z.ZodType>(
     lane: input.lane ?? "stable",
     priority,
     maxAttempts: definition.retry.maxAttempts,
-    ...(input.runAt === undefined ? {} : { runAt: input.runAt }),
-    ...(input.delayMs === undefined ? {} : { delayMs: input.delayMs }),
-    ...(uniqueKey === undefined ? {} : { uniqueKey }),
-    ...(uniqueKey === undefined || uniqueness === undefined ? {} : { uniqueness }),
-    ...(input.correlationId === undefined ? {} : { correlationId: input.correlationId }),
+    ...defined({
+      runAt: input.runAt,
+      delayMs: input.delayMs,
+      uniqueKey,
+      uniqueness: uniqueKey === undefined ? undefined : uniqueness,
+      correlationId: input.correlationId,
+    }),
   };
 }
 

@@ -13,7 +13,7 @@ export type {
   JobEffects,
 } from "./definition/job-effects.ts";
 export { defineJob, type JobDefinition, type JobOptions } from "./definition/job-definition.ts";
-export type { RequestRuns, IsolatedJob } from "./runner/isolate.ts";
+export type { RequestRuns, IsolatedJob } from "./runner/isolated-jobs.ts";
 export { JobError, type JobErrorCode } from "./job-error.ts";
 export {
   handleJob,
@@ -38,9 +38,5 @@ export {
   type DrainCounts,
   type DrainReport,
 } from "./runner/drain-report.ts";
-export {
-  createRunner,
-  type DrainOptions,
-  type Runner,
-  type RunnerOptions,
-} from "./runner/runner.ts";
+export type { DrainOptions } from "./runner/drain-options.ts";
+export { createRunner, type Runner, type RunnerOptions } from "./runner/runner.ts";

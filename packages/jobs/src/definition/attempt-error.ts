@@ -28,8 +28,8 @@ export class RetryAfterError extends EvenkeelError<"job_retry_after"> {
 }
 
 /**
- * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt is given
- * back. Below 0 counts as 0, and the longest delay is 366 days.
+ * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt does not
+ * count. Below 0 counts as 0, and the longest delay is 366 days.
  */
 export class SnoozeError extends EvenkeelError<"job_snooze"> {
   readonly delayMs: number;

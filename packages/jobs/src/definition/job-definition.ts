@@ -11,61 +11,74 @@ const maxTimeoutMs = 24 * 60 * 60 * 1_000;
 /** Settings of {@link defineJob}. */
 export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType = z.ZodType> {
   /**
-   * Its name in the queue: up to 100 letters, digits, `.`, `_`, `-`, beginning with a letter. Never renamed
-   * lightly: queued jobs carry it.
+   * Its name in the queue: up to 100 letters, digits, `.`, `_`, `-`, beginning with a letter. Queued jobs carry it: a
+   * handler of another name never claims them.
    */
   readonly type: string;
-  /** The version of the payload's schema, from 1. Raise it when older code could not read a new payload. */
+  /**
+   * The version of the payload's schema: a whole number from 1 to 1,000,000. Raise it when older code could not read a
+   * new payload. A build that does not know a job's version yet postpones the job by 15 s.
+   */
   readonly version: number;
   /**
-   * What the job needs to know. It is stored as JSON, so the schema must accept its own value after a trip
-   * through JSON. Synchronous.
+   * The schema of what the job needs to know. It is stored as JSON, so the schema must accept its own value after a
+   * trip through JSON. It must be synchronous.
    */
   readonly payload: Schema;
   /**
    * How payloads of older versions become newer ones: under n, the pure function that takes version n's JSON to
-   * version n + 1's. A version without one is read as it is. What comes out at the end is parsed by `payload`.
+   * version n + 1's. None by default; a version without one is read as it is. `payload` parses what comes out at the end.
    *
    * @example upcast: { 1: (old) => ({ ...v1.parse(old), currency: "EUR" }) }
    */
   readonly upcast?: Readonly<Record<number, (payload: unknown) => unknown>>;
   /**
-   * What its handler returns, as `parseResult` reads it from the history. A handler's own types are held against
-   * it, its values only when they are read. Whatever JSON there is if absent.
+   * The schema of what its handler returns; any JSON by default. The handler's type is held against it, and
+   * `parseResult` parses stored results with it. No attempt fails because of it.
    */
   readonly result?: Result;
-  /** {@link exponential} with its defaults if absent. */
+  /**
+   * How many attempts a job has and how long it waits in between; {@link exponential} with its defaults by default.
+   * `maxAttempts` is stored with a job when it is enqueued, so that a change holds for new jobs only.
+   */
   readonly retry?: RetryPolicy;
   /**
-   * Whether another attempt could end otherwise, by the error's class or code. `false`: the job is dead at once
-   * (`terminal`). Asked about what a handler throws, unless that is one of this package's errors, which say so
-   * themselves. Always `true` if absent, and when it throws.
+   * Whether another attempt could end otherwise, by what the handler threw. After `false` the job is dead at once
+   * (`terminal`). By default, and when the function throws, every error is worth another attempt. It is not asked about
+   * `TerminalError`, `RetryAfterError` and `SnoozeError`, which say so themselves.
    */
   readonly isRetryable?: (error: unknown) => boolean;
-  /** How long one attempt may take, in milliseconds: 30,000 by default, at most 24 hours. */
+  /**
+   * How long one attempt may take, in milliseconds: 1 to 86,400,000, 30,000 by default. Then its signal fires and the
+   * attempt has failed. A drain's `deadlineMs` can cut an attempt shorter.
+   */
   readonly timeoutMs?: number;
   /**
-   * How often in a row its worker may go away (killed, out of memory, hung for longer than the lease) before
-   * the job counts as the cause and is dead (`poison`), 1 to 1,000; 3 by default. An attempt that ends, however
-   * it ends, starts the count anew. The first time counts for all that the worker held, later ones for what it had
-   * started, and a job whose count the next would fill runs beside no other such job of its process.
+   * How often in a row its worker may die (killed, out of memory, hung for longer than the lease) before the job counts
+   * as the cause and is dead (`poison`): a whole number from 1 to 1,000, 3 by default. An attempt that ends, however it
+   * ends, starts the count anew. The first crash counts for all jobs that the worker had claimed, later ones only for
+   * those it had started. A job that one more crash would make poison runs beside no other such job of its process.
    */
   readonly maxCrashes?: number;
   /**
-   * Which of a tenant's due jobs go first, a whole number from -10 to 10; 0 by default. Each level counts as ten
-   * minutes of waiting: a job of priority 2 goes before what is due up to 20 minutes longer, and nothing waits
-   * for ever. Other tenants' turns are not touched.
+   * Which of a tenant's due jobs go first: a whole number from -10 to 10, 0 by default. Each level counts as ten minutes
+   * of waiting: a job of priority 2 goes before what is due up to 20 minutes longer, and no job waits for ever. It does
+   * not change the turns of tenants.
    */
   readonly priority?: number;
   /**
-   * Runs as an Inngest run of its own, by turns with its tenant's others: for work that is long, or heavy. A drain
-   * hands it over instead of running it, where it can. `false` by default.
+   * Whether each job becomes an Inngest run of its own, one at a time per tenant: for work that is long, or heavy.
+   * `false` by default. A drain without `requestRuns` runs such a job itself.
    */
   readonly isolated?: boolean;
-  /** At most one unsettled job per tenant, type and key. `undefined`: no such limit for this payload. */
+  /**
+   * The key of a payload, 1 to 400 characters: at most one unsettled job per tenant, type and key. None by default, and
+   * `undefined` means that this payload has no such limit. `uniqueness` changes how long a job holds its key.
+   */
   readonly uniqueKey?: (payload: z.output<Schema>) => string | undefined;
   /**
-   * How long a job holds its unique key: while it is unsettled if absent.
+   * How long a job holds its unique key; by default while it is unsettled. `states` are those in which it holds the key,
+   * and after `periodMs` milliseconds, 1 to 366 days, it holds the key no longer. Without a unique key it has no effect.
    *
    * @example uniqueness: { states: ["PENDING"] } // one may wait while another runs
    * @example uniqueness: { states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs: 3_600_000 } // once an hour
@@ -103,7 +116,7 @@ export interface JobDefinition<
  *   payload: z.object({ draftId: z.string() }),
  *   uniqueKey: ({ draftId }) => draftId,
  * });
- * @throws JobError `invalid_definition`.
+ * @throws JobError `invalid_definition` when an option is missing or out of range; `data.field` names it.
  */
 export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z.ZodType>(
   options: JobOptions<Schema, Result>,

@@ -46,7 +46,7 @@ export interface AttemptContext {
 /** What a handler is given. */
 export interface JobContext<Payload, Result = unknown> extends Omit<AttemptContext, "completeIn"> {
   readonly payload: Payload;
-  /** See {@link AttemptContext.completeIn}; the result as the definition has it. */
+  /** Settles the job as succeeded inside the caller's own transaction, with a result as the definition has it. */
   readonly completeIn: (tx: TransactionClient, result?: Result) => Promise<void>;
 }
 

@@ -48,7 +48,7 @@ test("a result comes back in its schema's type", async () => {
   expect(parseResult(countWords, { ...found, result: null })).toBeUndefined();
 });
 
-test("a job that did not succeed, is of another type or answered otherwise has no such result", async () => {
+test("a job that did not succeed, is of another type or returned something else has no such result", async () => {
   const dead = await record("");
   if (dead === undefined) throw new Error("The job is on record.");
   expect(() => parseResult(countWords, dead)).toThrow(/has not succeeded: it is DEAD/u);
@@ -64,7 +64,7 @@ test("a job that did not succeed, is of another type or answered otherwise has n
   expect(() => parseResult(countWords, { ...done, type: "other" })).toThrow(/is of type other/u);
 });
 
-test("a handler must answer what its definition says; without a schema it may answer anything", () => {
+test("a handler must return what its definition says; without a schema it may return anything", () => {
   // @ts-expect-error -- words is missing
   handleJob(countWords, async () => ({ at }));
   // @ts-expect-error -- in the handler's own transaction too

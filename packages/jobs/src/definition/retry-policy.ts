@@ -9,7 +9,7 @@ export interface RetryPolicy {
    * Milliseconds until the next attempt.
    *
    * @param attempt The attempt that failed, 1 for the first.
-   * @param random Answers a number from 0 up to 1.
+   * @param random Returns a number from 0 up to 1.
    */
   delayMs(attempt: number, random: () => number): number;
 }

@@ -1,10 +1,11 @@
 import type { Logger, Clock } from "@evenkeel/core";
 import type { ClaimedJob, JobEffectStore, TransactionClient } from "@evenkeel/ledger";
 
-import { AttemptEffects } from "../definition/job-effects.ts";
+import { abortReasons, isAbort } from "./abort-reasons.ts";
+import { AttemptEffects } from "./attempt-effects.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 import { checkProgress } from "./progress-writer.ts";
-import { abortReasons, isAbort, type AttemptOutcome } from "./settlement-decision.ts";
+import type { AttemptOutcome } from "./settlement-decision.ts";
 
 /** One attempt under way. It ends once, by whichever comes first; what comes later is dropped. */
 export class Attempt {
@@ -65,7 +66,7 @@ export class Attempt {
     this.#controller.abort(abortReasons.drainAborted());
   }
 
-  /** Ends an interrupted attempt whose handler goes on. */
+  /** Ends an interrupted attempt whose handler continues. */
   abandon(): void {
     this.#end({ kind: "grace_exceeded" });
   }

@@ -67,7 +67,7 @@ test("an effect and its job's settlement commit together", async () => {
   );
 });
 
-test("a rollback takes the settlement along, and the job is tried again, whatever the handler answers", async () => {
+test("a rollback takes the settlement along, and the job is tried again, whatever the handler returns", async () => {
   await enqueueCounts(queue, 2);
   const report = await drain(async (job) => {
     const attempt = inTransaction(async (tx) => {
@@ -102,7 +102,7 @@ test("a worker that was taken for dead cannot commit: its effect is rolled back 
       expect(other).toMatchObject({ succeeded: 1 });
       await job.completeIn(tx);
     });
-  // It claims no more than this one, which it would else take over from itself.
+  // It claims no more than this one, which it would else claim from itself.
   expect(await drain(isDead, 1)).toMatchObject({ succeeded: 0, lost: 1 });
   const { rows } = await queue.database.pool.query(`SELECT "job" FROM "effect"`);
   expect(rows).toEqual([{ job: "by the other" }]);
@@ -134,7 +134,7 @@ test("a transaction that hangs after its settlement holds up no other job's", as
   const handlers = [handleJob({ ...countJob, timeoutMs: 200 }, run)];
   const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o" });
   const draining = runner.drain({ budgetMs: 60_000 });
-  await vi.waitFor(async () => expect(await queue.history()).toHaveLength(1), { timeout: 10_000 });
+  await vi.waitFor(async () => expect(await queue.history()).toHaveLength(1), { timeout: 60_000 });
   release.resolve(undefined);
   expect(await draining).toMatchObject({ claimed: 2, succeeded: 2, retried: 0, lost: 0 });
 });

@@ -1,7 +1,7 @@
 import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core";
 import type { JobStore, Settlement, TypeCount } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /**
  * What a drain did. Only settlements that the ledger accepted count as such, so `claimed` is the sum of the
@@ -15,13 +15,13 @@ export interface DrainReport {
   readonly dead: number;
   /** Results dropped because the job was no longer held, or could not be settled while it was. */
   readonly lost: number;
-  /** Claimed and given back without an attempt being counted. */
+  /** Claimed and released without an attempt being counted. */
   readonly released: number;
-  /** Isolated jobs handed over to runs of their own. */
+  /** Isolated jobs delegated to runs of their own. */
   readonly delegated: number;
   /** Due work of known types is left. `true` as well when that could not be found out. */
   readonly remaining: boolean;
-  /** It attended the lane, and due work is left that a cap or a rate holds back: somebody should wait on. */
+  /** It was the poller of its lane, and due work is left that a cap or a rate throttles: another drain should wait for it. */
   readonly throttled: boolean;
   /** One of its signals ended it. */
   readonly stopped: boolean;
@@ -96,7 +96,7 @@ export async function readRemains({
   readonly lane: Lane;
   readonly types: readonly string[];
   readonly clock: Clock;
-  /** How long an answer is awaited. */
+  /** How long a response is awaited, in milliseconds. */
   readonly patienceMs: number;
   readonly logger: Logger;
   /** The drain has just seen that nothing is due. */

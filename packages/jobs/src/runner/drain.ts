@@ -1,197 +1,214 @@
-import {
-  DeadlineExceededError,
-  withDeadline,
-  type Clock,
-  type Lane,
-  type Logger,
-} from "@evenkeel/core";
-import type { ClaimedJob, ClaimResult, JobStore } from "@evenkeel/ledger";
+import { defined } from "@evenkeel/core";
+import type { ClaimedJob } from "@evenkeel/ledger";
 
-import { PollerLease, renewalMs } from "./poller-lease.ts";
-import { Attempt } from "./attempt.ts";
-import { averageDuration, prefetchTarget } from "./prefetch.ts";
-import { readRemains, type DrainCounts, type DrainReport } from "./drain-report.ts";
-import { describeError } from "./error-description.ts";
-import { delegate } from "./isolated-jobs.ts";
-import type { RequestRuns } from "./isolate.ts";
-import { JobError } from "../job-error.ts";
-import type { JobHandler } from "../definition/job-handler.ts";
+import { AttemptPool } from "./attempt-pool.ts";
+import {
+  claimRetryAfterMs,
+  hasNothingRunning,
+  isAttentive,
+  nextStep,
+  pollAfterMs,
+  type DrainPhase,
+  type DrainState,
+  type KnownType,
+} from "./claim-policy.ts";
+import { requestJobs } from "./claim-request.ts";
+import type { DrainDeps, DrainLimits } from "./drain-options.ts";
+import {
+  emptyDrainCounts,
+  readRemains,
+  type DrainCounts,
+  type DrainReport,
+} from "./drain-report.ts";
+import { describeError } from "../definition/error-description.ts";
+import { delegate, type RequestRuns } from "./isolated-jobs.ts";
 import { JobSettler } from "./job-settler.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";
+import { LocalQueue } from "./local-queue.ts";
+import { PollerLease } from "./poller-lease.ts";
 import { ProgressWriter } from "./progress-writer.ts";
-import { LocalQueue, type SuspectGate } from "./local-queue.ts";
-
-/** What every drain of a runner shares. */
-export interface DrainDeps {
-  readonly jobs: JobStore;
-  readonly handlers: ReadonlyMap<string, JobHandler>;
-  readonly owner: string;
-  readonly lane: Lane;
-  readonly concurrency: number;
-  readonly batchSize: number;
-  readonly leaseMs: number;
-  readonly clock: Clock;
-  readonly settleDelayMs: number;
-  readonly suspects: SuspectGate;
-  readonly random: () => number;
-  readonly logger: Logger;
-}
-
-interface DrainLimits {
-  readonly budgetMs: number;
-  readonly deadlineMs: number;
-  readonly idleTimeoutMs: number;
-  readonly maxJobs: number;
-  readonly abortGraceMs: number;
-  readonly signal: AbortSignal | undefined;
-  readonly stopSignal: AbortSignal | undefined;
-  readonly requestRuns: RequestRuns | undefined;
-}
-
-/** While jobs run and none was due, how often the queue is asked again, in milliseconds. */
-const pollMs = 250;
-
-/** The same while it attends the lane and has just seen a job. */
-const attentivePollMs = 20;
-
-const longestClaimRetryMs = 5_000;
 
 /**
- * One drain. Everything happens in `#pump`, which is called whenever something changed: it starts what can
- * start, claims what should be claimed, and ends the drain when nothing is left to wait for.
+ * One drain: a loop that fills its slots, asks {@link nextStep} what to do, does it, and waits until something changes.
+ *
+ * A claimed job has one owner at a time, in this order:
+ *
+ * - this class, while a claim is under way, and until a batch of isolated jobs is delegated;
+ * - `LocalQueue`, until the job has a slot, and its turn if it is a suspect;
+ * - `AttemptPool`, until its attempt ends;
+ * - `JobSettler`, until the ledger has answered its settlement.
+ *
+ * Beside them, `LeaseRenewer` holds the leases of all jobs in the queue and in the pool, `PollerLease` the lane's
+ * poller lease, `ProgressWriter` the progress that is not written yet. They report changes by `#wake` and nothing
+ * else; what to do about a change is decided in one place.
+ *
+ * Invariants:
+ *
+ * 1. At most one claim is under way, and none is sent after a stop.
+ * 2. What a claim brings after a stop is released without a start. So are the jobs of a claim that was given up on.
+ * 3. No more than `maxJobs` are claimed, and no more run than there are slots.
+ * 4. Every claimed job is counted once, under what became of it, before the drain ends.
+ * 5. The drain ends only when no claim, delegation, attempt or settlement is under way.
+ * 6. Whoever enqueues and then finds this drain's poller lease has its job seen: before the drain ends by itself it
+ *    releases the lease and claims once more. A drain that was stopped asks in its report whether work is left.
+ * 7. When not even the first claim succeeds, the drain rejects, and it holds no job and no poller lease then.
  */
 export class Drain {
   readonly #deps: DrainDeps;
   readonly #limits: DrainLimits;
-  readonly #types: readonly string[];
+  readonly #types: readonly KnownType[];
   readonly #leases: LeaseRenewer;
   readonly #progress: ProgressWriter;
   readonly #settler: JobSettler;
   readonly #poller: PollerLease;
-  readonly #attempts = new Map<string, Attempt>();
-  readonly #cancelTimers = new Set<() => void>();
+  readonly #pool: AttemptPool;
   readonly #waiting: LocalQueue;
-  #averageMs: number | undefined;
-  #afterTenant: string | undefined;
-  #isPumping = false;
-  #isClaiming = false;
-  #isStopping = false;
-  #isLeaving = false;
-  /** Batches of isolated jobs that are being handed over. */
-  #delegations = 0;
+  readonly #cancelTimers = new Set<() => void>();
   readonly #startedAtMs: number;
-  #lastSeenMs: number;
-  /** Whether jobs were left that the limit has no room for. */
-  #hasPassedOver = false;
+  #phase: DrainPhase = { kind: "draining" };
+  /** Ends the loop's wait. */
+  #wake: () => void = () => {};
+  /** Batches of isolated jobs that are being delegated. */
+  #delegating = 0;
+  /** The tenant that the last claim ended with; the next continues after it. */
+  #afterTenant: string | undefined;
+  /** Claims that were answered. */
+  #claims = 0;
+  /** Claims that failed since. */
+  #claimFailures = 0;
   /** When the last claim was sent. */
   #claimedAtMs = Number.NEGATIVE_INFINITY;
-  /** Whether a cap or a rate kept the last claim from due work. */
-  #isThrottled = false;
-  /** Whether the last claim found nothing. */
-  #wasEmpty = false;
-  /** Whether a job ended since the last claim was sent: it may have enqueued others, or be due again. */
-  #hasChanged = false;
-  /** While the last claim found nothing, or failed: whether it is time to ask again. */
-  #mayAskAgain = false;
-  #claims = 0;
-  #claimFailures = 0;
-  #end: { resolve(): void; reject(error: unknown): void } | undefined;
-  readonly #counts: DrainCounts = {
-    claimed: 0,
-    succeeded: 0,
-    retried: 0,
-    snoozed: 0,
-    dead: 0,
-    lost: 0,
-    released: 0,
-    delegated: 0,
+  /** When a claim last brought a job, or the drain began. */
+  #lastSeenMs: number;
+  /** Why the first claim failed. */
+  #failure: { readonly error: unknown } | undefined;
+  /** What the claims have told of the queue. */
+  readonly #queue = {
+    /** The last claim was answered, and found nothing. */
+    isEmpty: false,
+    /** A cap or a rate kept it from due work. */
+    isThrottled: false,
+    /** A job ended since it was sent: that job may have enqueued others, or be due again. */
+    hasChanged: false,
+    /** Some claim left out types for which the deadline had no room. */
+    hasPassedOver: false,
   };
+  readonly #counts: DrainCounts = emptyDrainCounts();
 
   constructor(deps: DrainDeps, limits: DrainLimits) {
     this.#deps = deps;
     this.#limits = limits;
-    this.#types = [...deps.handlers.keys()];
+    this.#types = [...deps.handlers].map(([type, { definition }]) => {
+      return { type, timeoutMs: definition.timeoutMs };
+    });
+    const onChange = (): void => this.#wake();
     this.#leases = new LeaseRenewer(deps);
     this.#progress = new ProgressWriter(deps);
     this.#settler = new JobSettler({
       ...deps,
       leases: this.#leases,
       counts: this.#counts,
-      onWritten: () => this.#pump(),
+      onWritten: onChange,
     });
-    this.#waiting = new LocalQueue(deps.suspects, () => this.#pump());
+    this.#waiting = new LocalQueue(deps.suspects, onChange);
+    this.#pool = new AttemptPool({
+      ...deps,
+      settler: this.#settler,
+      progress: this.#progress,
+      leftMs: () => this.#leftMs(),
+      onEnd: () => {
+        this.#queue.hasChanged = true;
+        this.#wake();
+      },
+      onLost: (job) => this.#loseLease(job),
+    });
     this.#poller = new PollerLease({
       ...deps,
-      isAttentive: () => this.#isAttentive(),
-      onChange: () => this.#pump(),
+      isAttentive: () => isAttentive(this.#state()),
+      onChange,
     });
     this.#startedAtMs = deps.clock.now();
     this.#lastSeenMs = this.#startedAtMs;
   }
 
+  /** Runs to its end. To be called once. Rejects with the error of the first claim. */
   async run(): Promise<DrainReport> {
-    const { signal, stopSignal, budgetMs } = this.#limits;
+    const { signal, stopSignal, budgetMs, idleTimeoutMs } = this.#limits;
     const onAbort = (): void => this.#abort();
     const onStop = (): void => this.#stop();
+    signal?.addEventListener("abort", onAbort);
+    stopSignal?.addEventListener("abort", onStop);
     try {
-      await new Promise<void>((resolve, reject) => {
-        this.#end = { resolve, reject };
-        this.#setTimer(() => this.#stop(), budgetMs);
-        signal?.addEventListener("abort", onAbort);
-        stopSignal?.addEventListener("abort", onStop);
-        if (stopSignal?.aborted === true) this.#stop();
-        if (this.#limits.idleTimeoutMs > 0 && !this.#isStopping) this.#poller.start();
-        if (budgetMs === 0 || signal?.aborted === true) this.#abort();
-        this.#pump();
-      });
+      this.#setTimer(() => this.#stop(), budgetMs);
+      if (stopSignal?.aborted === true) this.#stop();
+      else if (idleTimeoutMs > 0) this.#poller.start();
+      if (budgetMs === 0 || signal?.aborted === true) this.#abort();
+      await this.#loop();
     } finally {
+      this.#phase = { kind: "ended" };
       signal?.removeEventListener("abort", onAbort);
       stopSignal?.removeEventListener("abort", onStop);
       for (const cancel of this.#cancelTimers) cancel();
       this.#leases.stop();
       this.#progress.stop();
-      // However it ended: an attendance that goes on keeps nudges away and starts this drain anew.
+      // However it ended: a poller lease that outlives its drain keeps nudges away.
       await this.#poller.releasePoller();
     }
+    if (this.#failure !== undefined) throw this.#failure.error;
     return this.#report(this.#poller.hasPolled);
   }
 
-  #pump(): void {
-    if (this.#isPumping) return;
-    this.#isPumping = true;
-    this.#startWaiting();
-    const isBackingOff =
-      this.#attempts.size === 0 && this.#waiting.size === 0 && this.#delegations === 0;
-    // Nothing runs that could be settled together with what is finished.
-    if (isBackingOff) this.#settler.flush();
-    const isIdle = isBackingOff && this.#settler.isIdle;
-    const limit = this.#claimLimit(isIdle);
-    if (limit > 0) void this.#claim(limit);
-    else if (isIdle && !this.#isClaiming && this.#isThrough()) {
-      if (this.#poller.isMarked && !this.#isStopping) void this.#releasePoller();
-      else this.#end?.resolve();
+  async #loop(): Promise<void> {
+    for (;;) {
+      // Before anything is looked at: what changes from here on is not missed.
+      const change = Promise.withResolvers<void>();
+      this.#wake = change.resolve;
+      this.#fillSlots();
+      const state = this.#state();
+      // What ends later cannot go with it.
+      if (hasNothingRunning(state)) this.#settler.flush();
+      const step = nextStep(state);
+      if (step.kind === "end") return;
+      if (step.kind === "claim") void this.#claim(step.limit, step.types);
+      else if (step.kind === "release-poller") void this.#leave();
+      else if (step.kind === "resume-poller") this.#poller.resume();
+      else {
+        const cancel = this.#setTimer(change.resolve, step.untilMs - state.nowMs);
+        await change.promise;
+        cancel();
+      }
     }
-    this.#isPumping = false;
   }
 
-  #isThrough(): boolean {
-    if (this.#isLeaving) return false;
-    if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return true;
-    if (this.#fittingTypes().length === 0) return true;
-    if (!this.#wasEmpty || this.#hasChanged || this.#claimFailures > 0) return false;
-    if (this.#poller.resume() || this.#poller.isAsking) return false;
-    return (
-      !this.#poller.isHeld || !(this.#isThrottled || this.#idleMs() < this.#limits.idleTimeoutMs)
-    );
-  }
-
-  /** Whether it takes jobs up: while all its slots are taken, or nothing starts any more, others should see to it. */
-  #isAttentive(): boolean {
-    if (this.#isStopping || this.#counts.claimed >= this.#limits.maxJobs) return false;
-    if (this.#claimFailures > 0 || this.#settler.isBehind) return false;
-    if (this.#fittingTypes() !== this.#types) return false;
-    const isFree = this.#attempts.size < this.#deps.concurrency;
-    return isFree || this.#deps.clock.now() - this.#claimedAtMs < renewalMs;
+  /** What the next step is decided on. */
+  #state(): DrainState {
+    const { clock, concurrency, batchSize } = this.#deps;
+    const { deadlineMs, idleTimeoutMs, maxJobs } = this.#limits;
+    const nowMs = clock.now();
+    const hasDeadline = deadlineMs !== Number.POSITIVE_INFINITY && this.#claims > 0;
+    return {
+      phase: this.#phase,
+      nowMs,
+      running: this.#pool.size,
+      waiting: this.#waiting.size,
+      hasReady: this.#waiting.hasReady,
+      delegating: this.#delegating,
+      isSettled: this.#settler.isIdle,
+      isBehind: this.#settler.isBehind,
+      room: maxJobs - this.#counts.claimed,
+      concurrency,
+      batchSize,
+      averageMs: this.#pool.averageMs,
+      types: this.#types,
+      leftMs: hasDeadline ? this.#leftMs() : Number.POSITIVE_INFINITY,
+      claimedAtMs: this.#claimedAtMs,
+      claimFailures: this.#claimFailures,
+      hasChanged: this.#queue.hasChanged,
+      isThrottled: this.#queue.isThrottled,
+      idleMs: nowMs - this.#lastSeenMs,
+      idleTimeoutMs,
+      poller: this.#poller,
+    };
   }
 
   /** How long what starts now may take. */
@@ -199,169 +216,69 @@ export class Drain {
     return this.#limits.deadlineMs - (this.#deps.clock.now() - this.#startedAtMs);
   }
 
-  /** The types whose jobs may be claimed: after the first claim, those whose time-outs the limit leaves room for. */
-  #fittingTypes(): readonly string[] {
-    if (this.#claims === 0 || this.#limits.deadlineMs === Number.POSITIVE_INFINITY)
-      return this.#types;
-    const leftMs = this.#leftMs();
-    const { handlers } = this.#deps;
-    const fits = this.#types.filter((type) => {
-      return (handlers.get(type)?.definition.timeoutMs ?? 0) <= leftMs;
-    });
-    return fits.length === this.#types.length ? this.#types : fits;
-  }
-
-  /** How long ago it saw a job. */
-  #idleMs(): number {
-    return this.#deps.clock.now() - this.#lastSeenMs;
-  }
-
-  /** Gives the attendance back and looks once more: whoever enqueued and found the lane attended relies on it. */
-  async #releasePoller(): Promise<void> {
-    this.#isLeaving = true;
-    await this.#poller.releasePoller();
-    this.#isLeaving = false;
-    this.#mayAskAgain = true;
-    this.#pump();
-  }
-
-  #startWaiting(): void {
-    if (this.#isStopping) return;
-    while (this.#attempts.size < this.#deps.concurrency) {
+  #fillSlots(): void {
+    if (this.#isStopping()) return;
+    while (this.#pool.size < this.#deps.concurrency) {
       const next = this.#waiting.take();
       if (next === undefined) return;
-      this.#start(next.job, next.handler);
+      this.#pool.start(next.job, next.handler);
     }
   }
 
-  #start(job: ClaimedJob, handler: JobHandler): void {
-    const startedAtMs = this.#deps.clock.now();
-    const attempt = new Attempt({
-      job,
-      clock: this.#deps.clock,
-      logger: this.#deps.logger,
-      complete: (tx, result) => this.#settler.completeIn(job, tx, result),
-      effects: this.#deps.jobs.effects,
-      onProgress: (done, total) =>
-        this.#progress.add({ id: job.id, fence: job.fence, done, total }),
-      onEnd: (outcome) => {
-        this.#attempts.delete(job.id);
-        this.#deps.suspects.leave(job);
-        this.#progress.untrack(job.id);
-        this.#averageMs = averageDuration(this.#averageMs, this.#deps.clock.now() - startedAtMs);
-        this.#hasChanged = true;
-        if (outcome !== undefined) this.#settler.settleOutcome(job, handler, outcome);
-        this.#pump();
-      },
-    });
-    this.#attempts.set(job.id, attempt);
-    if (job.crashes === 0) attempt.start(handler, this.#leftMs());
-    else void this.#startSuspect(attempt, job, handler);
-  }
-
-  /**
-   * Starts a job whose worker went away before. If this one does too, that counts for what it ran and not for what
-   * it only held: so the count is written before.
-   */
-  async #startSuspect(attempt: Attempt, job: ClaimedJob, handler: JobHandler): Promise<void> {
-    const { clock, jobs, leaseMs, logger } = this.#deps;
-    try {
-      const isHeld = await withDeadline(
-        leaseMs / 2,
-        () => jobs.recordCrash(job, job.crashes + 1),
-        clock,
-      );
-      if (!isHeld) {
-        this.#loseLease(job);
-        return;
-      }
-    } catch (error) {
-      logger.warn("job.crash_unrecorded", { jobId: job.id, error: describeError(error).message });
-    }
-    if (this.#attempts.get(job.id) === attempt) attempt.start(handler, this.#leftMs());
-  }
-
-  /** How many jobs to claim now; 0: none. */
-  #claimLimit(isIdle: boolean): number {
-    if (this.#isStopping || this.#isClaiming || this.#isLeaving) return 0;
-    const room = this.#limits.maxJobs - this.#counts.claimed;
-    if (room <= 0) return 0;
-    if (this.#settler.isBehind || this.#fittingTypes().length === 0) return 0;
-    const { concurrency, batchSize } = this.#deps;
-    const target = prefetchTarget({ averageMs: this.#averageMs, concurrency, batchSize });
-    const missing = target - this.#attempts.size - this.#waiting.size;
-    const isHungry = !this.#waiting.hasReady && this.#attempts.size < concurrency;
-    if (!isHungry && missing < target / 2) return 0;
-    if (this.#claimFailures > 0 && !this.#mayAskAgain) return 0;
-    // After an empty claim: when all work has ended and may have left more, or at the poll's pace.
-    if (this.#wasEmpty && !this.#mayAskAgain && !(isIdle && this.#hasChanged)) return 0;
-    return Math.min(missing, batchSize, room);
-  }
-
-  async #claim(limit: number): Promise<void> {
-    const { clock, jobs, lane, leaseMs, owner, logger } = this.#deps;
-    this.#isClaiming = true;
-    this.#hasChanged = false;
-    this.#mayAskAgain = false;
+  async #claim(limit: number, types: readonly string[]): Promise<void> {
+    const { clock, lane, leaseMs, logger, owner } = this.#deps;
+    const request = { lane, types, limit, leaseMs, owner };
     const claimedAtMs = clock.now();
+    this.#phase = { kind: "claiming" };
     this.#claimedAtMs = claimedAtMs;
-    const types = this.#fittingTypes();
-    this.#hasPassedOver ||= types !== this.#types;
-    const request = {
-      lane,
-      types,
-      limit,
-      leaseMs,
-      owner,
-      ...(this.#afterTenant === undefined ? {} : { afterTenant: this.#afterTenant }),
-    };
+    this.#queue.hasChanged = false;
+    this.#queue.hasPassedOver ||= types.length < this.#types.length;
     try {
-      const answer = jobs.claim(request);
-      const result = await withDeadline(leaseMs / 2, () => answer, clock).catch(
-        (error: unknown) => {
-          if (!(error instanceof DeadlineExceededError)) throw error;
-          this.#giveBackLate(answer);
-          throw new JobError(
-            "lease_lost",
-            "The ledger did not answer a claim within half a lease.",
-          );
-        },
+      const result = await requestJobs(
+        { ...request, ...defined({ afterTenant: this.#afterTenant }) },
+        this.#deps,
       );
       this.#claims += 1;
       this.#claimFailures = 0;
       this.#afterTenant = result.lastTenant ?? this.#afterTenant;
       this.#counts.claimed += result.jobs.length;
-      this.#wasEmpty = result.jobs.length === 0;
+      this.#queue.isEmpty = result.jobs.length === 0;
+      this.#queue.isThrottled = result.throttled;
       this.#take(result.jobs, claimedAtMs);
-      this.#isThrottled = result.throttled;
-      if (this.#wasEmpty) this.#askAgainAfter(this.#pollAfterMs());
-      else {
+      if (this.#queue.isEmpty) {
+        const idleMs = clock.now() - this.#lastSeenMs;
+        this.#endClaim(pollAfterMs({ isHeld: this.#poller.isHeld, idleMs }));
+      } else {
         this.#lastSeenMs = clock.now();
-        if (this.#limits.idleTimeoutMs > 0 && !this.#isStopping) this.#poller.start();
+        if (this.#limits.idleTimeoutMs > 0 && !this.#isStopping()) this.#poller.start();
+        this.#endClaim();
       }
     } catch (error) {
       if (this.#claims === 0) {
-        this.#isStopping = true;
-        this.#end?.reject(error);
+        this.#failure = { error };
+        this.#phase = { kind: "stopping", isClaiming: false };
+        this.#wake();
         return;
       }
       this.#claimFailures += 1;
+      this.#queue.isEmpty = false;
       const { code, message } = describeError(error);
       logger.warn("job.claim_failed", { code, error: message, failures: this.#claimFailures });
-      this.#askAgainAfter(Math.min(longestClaimRetryMs, pollMs * 2 ** (this.#claimFailures - 1)));
-    } finally {
-      this.#isClaiming = false;
+      this.#endClaim(claimRetryAfterMs(this.#claimFailures));
     }
-    if (this.#isStopping) this.#releaseWaiting();
-    this.#pump();
   }
 
-  #pollAfterMs(): number {
-    if (!this.#poller.isHeld) return pollMs;
-    return Math.min(pollMs, Math.max(attentivePollMs, this.#idleMs() / 20));
+  /** Continues after a claim; `askAgainMs` if it brought nothing: how long to wait for the next. */
+  #endClaim(askAgainMs?: number): void {
+    if (this.#isStopping()) {
+      this.#phase = { kind: "stopping", isClaiming: false };
+      this.#releaseWaiting();
+    } else if (askAgainMs === undefined) this.#phase = { kind: "draining" };
+    else this.#phase = { kind: "idle", askAgainAtMs: this.#deps.clock.now() + askAgainMs };
+    this.#wake();
   }
 
-  /** What a claim brought: isolated jobs are handed over, if there is anyone to hand them over to. */
+  /** Takes what a claim brought: isolated jobs are delegated if there is anyone to run them, the others queued. */
   #take(jobs: readonly ClaimedJob[], claimedAtMs: number): void {
     const { requestRuns } = this.#limits;
     const isIsolated = ({ type }: ClaimedJob): boolean =>
@@ -380,7 +297,7 @@ export class Drain {
     requestRuns: RequestRuns,
     claimedAtMs: number,
   ): Promise<void> {
-    this.#delegations += 1;
+    this.#delegating += 1;
     await delegate(jobs, claimedAtMs, {
       ...this.#deps,
       requestRuns,
@@ -389,60 +306,53 @@ export class Drain {
         this.#counts[outcome] += 1;
       },
     });
-    this.#delegations -= 1;
-    this.#pump();
+    this.#delegating -= 1;
+    this.#wake();
   }
 
   #accept(job: ClaimedJob, claimedAtMs: number): void {
     const handler = this.#deps.handlers.get(job.type);
     if (handler === undefined) return;
     // Its lease expired unnoticed, and this very drain claimed it again.
-    const older = this.#attempts.get(job.id);
-    if (older !== undefined || this.#waiting.delete(job.id)) this.#counts.lost += 1;
-    older?.lose();
+    if (this.#pool.lose(job.id) || this.#waiting.delete(job.id)) this.#counts.lost += 1;
     this.#waiting.add(job, handler);
     this.#leases.track(job.id, job.fence, claimedAtMs, () => this.#loseLease(job));
   }
 
-  /** A job is no longer this drain's. */
+  /** Drops a job that is no longer this drain's. */
   #loseLease(job: ClaimedJob): void {
     this.#counts.lost += 1;
     const { id: jobId, type, tenantId, attempt } = job;
     this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
     this.#leases.untrack(job.id);
     this.#waiting.delete(job.id);
-    this.#attempts.get(job.id)?.lose();
-    this.#pump();
+    this.#pool.lose(job.id);
+    this.#wake();
   }
 
-  /** Jobs of a claim that was given up on: nobody here will run them. */
-  #giveBackLate(answer: Promise<ClaimResult>): void {
-    const { jobs, logger } = this.#deps;
-    answer
-      .then((result) =>
-        jobs.settle(
-          result.jobs.map(({ id, fence }) => ({ id, fence, kind: "released", hasRun: false })),
-        ),
-      )
-      .catch((error: unknown) => {
-        // Their leases expire.
-        logger.warn("job.late_claim_kept", { error: describeError(error).message });
-      });
+  /** Releases the poller lease and claims once more: whoever enqueued and found it relies on that. */
+  async #leave(): Promise<void> {
+    this.#phase = { kind: "leaving" };
+    await this.#poller.releasePoller();
+    if (!this.#isStopping()) {
+      this.#phase = { kind: "idle", askAgainAtMs: Number.NEGATIVE_INFINITY };
+    }
+    this.#wake();
   }
 
-  #askAgainAfter(delayMs: number): void {
-    this.#setTimer(() => {
-      this.#mayAskAgain = true;
-      this.#pump();
-    }, delayMs);
+  #isStopping(): boolean {
+    return this.#phase.kind === "stopping" || this.#phase.kind === "ended";
   }
 
   #stop(): void {
-    this.#isStopping = true;
-    // What runs may go on for long, and nobody should rely on this drain meanwhile.
+    const isClaiming =
+      this.#phase.kind === "claiming" ||
+      (this.#phase.kind === "stopping" && this.#phase.isClaiming);
+    this.#phase = { kind: "stopping", isClaiming };
+    // What runs may go on for long, and others must not rely on this drain meanwhile.
     void this.#poller.releasePoller();
     this.#releaseWaiting();
-    this.#pump();
+    this.#wake();
   }
 
   #releaseWaiting(): void {
@@ -450,33 +360,36 @@ export class Drain {
   }
 
   #abort(): void {
-    for (const attempt of this.#attempts.values()) attempt.interrupt();
-    this.#setTimer(() => {
-      for (const attempt of this.#attempts.values()) attempt.abandon();
-    }, this.#limits.abortGraceMs);
+    this.#pool.interrupt();
+    this.#setTimer(() => this.#pool.abandon(), this.#limits.abortGraceMs);
     this.#stop();
   }
 
-  /** A timer that ends with the drain. */
-  #setTimer(callback: () => void, delayMs: number): void {
+  /** Sets a timer that ends with the drain. Returns a function that ends it before; none is set for ever. */
+  #setTimer(callback: () => void, delayMs: number): () => void {
+    if (delayMs === Number.POSITIVE_INFINITY) return () => {};
     const cancel = this.#deps.clock.setTimer(() => {
       this.#cancelTimers.delete(cancel);
       callback();
     }, delayMs);
     this.#cancelTimers.add(cancel);
+    return () => {
+      this.#cancelTimers.delete(cancel);
+      cancel();
+    };
   }
 
   /** `wasPolling`: somebody may rely on a look at the queue that comes only now. */
   async #report(wasPolling: boolean): Promise<DrainReport> {
     const { signal, stopSignal } = this.#limits;
+    const { isEmpty, isThrottled, hasChanged, hasPassedOver } = this.#queue;
     const remains = await readRemains({
       ...this.#deps,
-      types: this.#types,
+      types: this.#types.map(({ type }) => type),
       patienceMs: this.#deps.leaseMs / 2,
-      isThrough: this.#wasEmpty && !this.#hasChanged && !wasPolling && !this.#hasPassedOver,
+      isThrough: isEmpty && !hasChanged && !wasPolling && !hasPassedOver,
     });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
-    const throttled = wasPolling && this.#isThrottled;
-    return { ...this.#counts, ...remains, throttled, stopped };
+    return { ...this.#counts, ...remains, throttled: wasPolling && isThrottled, stopped };
   }
 }

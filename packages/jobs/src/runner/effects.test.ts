@@ -51,7 +51,7 @@ async function effects(): Promise<unknown[]> {
   return rows;
 }
 
-test("an attempt after the call answers from the record, with the same value", async () => {
+test("an attempt after the call returns what is on record, with the same value", async () => {
   await enqueueCounts(queue, 1);
   const seen: unknown[] = [];
   await drain(async (job) => {
@@ -205,7 +205,7 @@ test("a call that outlasts its attempt is in doubt", async () => {
   expect(await effects()).toMatchObject([{ state: "STARTED" }]);
 });
 
-test("an end is recorded even if the database is away when the call answers", async () => {
+test("an end is recorded even if the database is unavailable when the call returns", async () => {
   await enqueueCounts(queue, 1);
   const { jobs } = queue.ledger;
   let outages = 2;
@@ -216,7 +216,7 @@ test("an end is recorded even if the database is away when the call answers", as
         ...jobs.effects,
         finish: async (...given: Parameters<typeof jobs.effects.finish>) => {
           const answer = await jobs.effects.finish(...given);
-          // Once it was written and the answer was lost.
+          // Once it was written and the response was lost.
           if ((outages -= 1) >= 0) throw Object.assign(new Error("gone"), { code: "57P01" });
           return answer;
         },

@@ -134,7 +134,7 @@ test("a waiting job can be due at another time, on record; one that runs cannot"
   expect(await jobs.reschedule("999999", new Date())).toBe(false);
 });
 
-test("what holds a due job back is named: a pause, a cap, a rate", async () => {
+test("what throttles a due job is named: a pause, a cap, a rate", async () => {
   const { jobs } = queue.ledger.forTenant("t");
   const operator = queue.ledger.asOperator("night").queue;
   const running = await add(1);

@@ -1,53 +1,84 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { handleJob } from "../definition/job-handler.ts";
 import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 import { countJob } from "../testing/count-job.ts";
-import { createManualClock } from "../testing/manual-clock.ts";
+import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
 
+type JobStore = RunnerOptions["ledger"]["jobs"];
+
 let queue: Queue;
+let clock: ManualClock;
 let ran: number;
+/** The ledger's store, with poller leases that no pause of a slow machine outlasts: only a test ends them. */
+let jobs: JobStore;
 beforeEach(async () => {
   queue = await openQueue();
+  clock = createManualClock();
   ran = 0;
+  const store = queue.ledger.jobs;
+  jobs = {
+    ...store,
+    acquirePoller: (request) => store.acquirePoller({ ...request, forMs: 3_600_000 }),
+  };
 });
 afterEach(() => queue.close());
 
+/** A runner on the test's clock, with a lease that no claim of a slow machine outlasts. */
 function open(change: Partial<RunnerOptions> = {}): Runner {
   const handler = handleJob(countJob, async () => {
     ran += 1;
   });
-  return createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o", ...change });
+  const options = { ledger: { jobs }, handlers: [handler], owner: "o", leaseMs: 3_600_000, clock };
+  return createRunner({ ...options, ...change });
 }
+
+const limits = { budgetMs: 3_600_000, idleTimeoutMs: 60_000 };
 
 const hasPoller = (): Promise<boolean> => queue.ledger.jobs.hasPoller("stable");
 
-test("a drain that lingers runs what is enqueued after its queue was empty, then ends by itself", async () => {
-  const draining = open().drain({ budgetMs: 60_000, idleTimeoutMs: 1_500 });
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(true));
+/** Lets the drains' time pass, a poll's pause for every question to the database, until something is so. */
+async function advanceUntil(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  for (;;) {
+    await hasPoller();
+    if (await isSo()) return;
+    clock.advance(20);
+  }
+}
+
+/** Waits until something is so, while the drains' time stands still. */
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo()));
+}
+
+test("a drain with an idle timeout runs what is enqueued after its queue was empty, then ends by itself", async () => {
+  let hasEnded = false;
+  const draining = open()
+    .drain({ ...limits, idleTimeoutMs: 1_500 })
+    .finally(() => {
+      hasEnded = true;
+    });
+  await until(hasPoller);
   for (const n of [1, 2, 3]) {
     await enqueueCounts(queue, 1);
-    await vi.waitFor(() => expect(ran).toBe(n));
+    await advanceUntil(() => ran === n);
   }
+  const seenAtMs = clock.now();
+  await advanceUntil(() => hasEnded);
+  expect(clock.now() - seenAtMs).toBeGreaterThanOrEqual(1_500);
   expect(await draining).toMatchObject({ claimed: 3, succeeded: 3, remaining: false });
   expect(await hasPoller()).toBe(false);
 });
 
-test("one drain of a lane lingers; the others end when nothing is due", async () => {
+test("one drain of a lane polls; the others end when nothing is due", async () => {
   const stop = new AbortController();
-  const first = open().drain({ budgetMs: 60_000, idleTimeoutMs: 60_000, stopSignal: stop.signal });
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(true));
-  const second = await open().drain({ budgetMs: 60_000, idleTimeoutMs: 60_000 });
+  const first = open().drain({ ...limits, stopSignal: stop.signal });
+  await until(hasPoller);
+  const second = await open().drain(limits);
   expect(second).toMatchObject({ claimed: 0, remaining: false, stopped: false });
-  const canary = open({ lane: "canary" }).drain({
-    budgetMs: 60_000,
-    idleTimeoutMs: 60_000,
-    stopSignal: stop.signal,
-  });
-  await vi.waitFor(async () => expect(await queue.ledger.jobs.hasPoller("canary")).toBe(true));
+  const canary = open({ lane: "canary" }).drain({ ...limits, stopSignal: stop.signal });
+  await until(() => queue.ledger.jobs.hasPoller("canary"));
   stop.abort();
   expect(await canary).toMatchObject({ claimed: 0 });
   expect(await first).toMatchObject({ stopped: true, remaining: false });
@@ -56,136 +87,175 @@ test("one drain of a lane lingers; the others end when nothing is due", async ()
 
 test("the poller lease of a dead host expires", async () => {
   const pollerId = "00000000-0000-4000-8000-000000000000";
-  await queue.ledger.jobs.acquirePoller({ lane: "stable", pollerId, forMs: 300 });
-  expect(await open().drain({ budgetMs: 60_000, idleTimeoutMs: 60_000 })).toMatchObject({
-    claimed: 0,
-  });
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(false));
+  await jobs.acquirePoller({ lane: "stable", pollerId, forMs: 1 });
+  expect(await open().drain(limits)).toMatchObject({ claimed: 0 });
+  expect(await hasPoller()).toBe(true);
+  await queue.database.pool.query(
+    `UPDATE evenkeel.background_job_poller SET lease_expires_at = now() - interval '1 second'`,
+  );
+  expect(await hasPoller()).toBe(false);
   const stop = new AbortController();
-  const draining = open().drain({
-    budgetMs: 60_000,
-    idleTimeoutMs: 60_000,
-    stopSignal: stop.signal,
-  });
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(true));
+  const draining = open().drain({ ...limits, stopSignal: stop.signal });
+  await until(hasPoller);
   stop.abort();
   await draining;
 });
 
-test("whoever enqueues and finds a poller on the lane has its job run, however the drains end", async () => {
-  const runner = open();
-  const over = new AbortController();
-  let mayStart = true;
-  const drains = (async () => {
-    while (!over.signal.aborted) {
-      if (mayStart) await runner.drain({ budgetMs: 60_000, idleTimeoutMs: Math.random() * 12 });
-      await sleep(1);
-    }
-  })();
-  let relied = 0;
-  for (let n = 1; n <= 300; n += 1) {
-    await sleep(Math.random() * 20);
-    // From here on no other drain begins: the job is that one's which polls, at any point of its end.
-    mayStart = false;
-    await enqueueCounts(queue, 1);
-    if (await hasPoller()) relied += 1;
-    else mayStart = true;
-    await vi.waitUntil(() => ran === n, { timeout: 60_000, interval: 1 });
-    mayStart = true;
+/**
+ * A store that stops at each call of a drain and at each response, and lets `visit` do something there. Points are
+ * named by call and side, as `before releasePoller`.
+ */
+function stopAtPoints(visit: (point: string) => Promise<void>): JobStore {
+  const around = async <Response>(
+    name: string,
+    call: () => Promise<Response>,
+  ): Promise<Response> => {
+    await visit(`before ${name}`);
+    const response = await call();
+    await visit(`after ${name}`);
+    return response;
+  };
+  return {
+    ...jobs,
+    claim: (request) => around("claim", () => jobs.claim(request)),
+    acquirePoller: (request) => around("acquirePoller", () => jobs.acquirePoller(request)),
+    releasePoller: (request) => around("releasePoller", () => jobs.releasePoller(request)),
+  };
+}
+
+test("whoever enqueues and finds a poller on the lane has its job run by that drain, at any point of its life", async () => {
+  const relied = new Set<string>();
+  for (let chosen = 1, isReached = true; isReached; chosen += 1) {
+    isReached = false;
+    let points = 0;
+    let hasRelied = false;
+    let hasEnded = false;
+    const store = stopAtPoints(async (point) => {
+      points += 1;
+      if (points !== chosen) return;
+      isReached = true;
+      await enqueueCounts(queue, 1);
+      hasRelied = await hasPoller();
+      if (hasRelied) relied.add(point);
+    });
+    const ranBefore = ran;
+    const draining = open({ ledger: { jobs: store } })
+      .drain({ ...limits, idleTimeoutMs: 30 })
+      .finally(() => {
+        hasEnded = true;
+      });
+    await advanceUntil(() => hasEnded);
+    await draining;
+    // No other drain has begun: whoever relied on this one's lease has only this one.
+    const isLeft = ran === ranBefore;
+    expect(hasRelied && isLeft).toBe(false);
+    await open().drain({ budgetMs: 3_600_000 });
+    expect(ran - ranBefore).toBe(isReached ? 1 : 0);
   }
-  over.abort();
-  await drains;
-  expect(relied).toBeGreaterThan(10);
+  // While it polls, after a claim that found nothing, and at the last moment before the lease is gone.
+  expect([...relied]).toEqual(
+    expect.arrayContaining(["after acquirePoller", "after claim", "before releasePoller"]),
+  );
 });
 
 test("trouble with the poller lease costs no job and ends no drain", async () => {
-  const { jobs } = queue.ledger;
   const acquirePoller = (): Promise<boolean> => Promise.reject(new Error("no table"));
   const runner = open({ ledger: { jobs: { ...jobs, acquirePoller } } });
   await enqueueCounts(queue, 3);
-  expect(await runner.drain({ budgetMs: 60_000, idleTimeoutMs: 60_000 })).toMatchObject({
-    succeeded: 3,
-    remaining: false,
-  });
+  expect(await runner.drain(limits)).toMatchObject({ succeeded: 3, remaining: false });
 });
 
 test("while a rate holds due work back, the poller waits for it", async () => {
   await queue.ledger
     .asOperator("night")
-    .queue.limit({ tenantId: "t" }, { rate: { jobs: 2, periodMs: 1_000 } });
+    .queue.limit({ tenantId: "t" }, { rate: { jobs: 4, periodMs: 1_000 } });
   await enqueueCounts(queue, 5);
-  expect(await open().drain({ budgetMs: 60_000, idleTimeoutMs: 1 })).toMatchObject({
-    succeeded: 5,
-  });
+  let hasEnded = false;
+  const draining = open()
+    .drain({ ...limits, idleTimeoutMs: 1 })
+    .finally(() => {
+      hasEnded = true;
+    });
+  await advanceUntil(() => hasEnded);
+  expect(await draining).toMatchObject({ succeeded: 5 });
 });
 
 test("a drain whose first claim fails holds no poller lease afterwards, and claims nothing any more", async () => {
-  const { jobs } = queue.ledger;
-  const clock = createManualClock();
   let claims = 0;
   let acquired = 0;
-  const claim: typeof jobs.claim = async (request) => {
+  const claim: JobStore["claim"] = async (request) => {
     claims += 1;
-    if (claims === 1) throw new Error("The database is away for a moment.");
+    if (claims === 1) throw new Error("The database is unavailable for a moment.");
     return jobs.claim(request);
   };
-  const acquirePoller: typeof jobs.acquirePoller = async (request) => {
+  const acquirePoller: JobStore["acquirePoller"] = async (request) => {
     acquired += 1;
     return jobs.acquirePoller(request);
   };
-  const runner = open({ ledger: { jobs: { ...jobs, claim, acquirePoller } }, clock });
-  const draining = runner.drain({ budgetMs: 60_000, idleTimeoutMs: 60_000 });
-  await expect(draining).rejects.toThrow("away for a moment");
+  const draining = open({ ledger: { jobs: { ...jobs, claim, acquirePoller } } }).drain(limits);
+  await expect(draining).rejects.toThrow("unavailable for a moment");
   expect(await hasPoller()).toBe(false);
   await enqueueCounts(queue, 1);
   clock.advance(60_000);
-  await sleep(50);
+  expect(await hasPoller()).toBe(false);
   expect({ claims, acquired, ran }).toEqual({ claims: 1, acquired: 1, ran: 0 });
 });
 
-/** A runner whose jobs run until they are let go. */
-function openHeld(): { readonly runner: Runner; readonly untrack: () => void } {
+/** A runner with two slots, whose jobs run until they are let end. */
+function openHeld(): { readonly runner: Runner; readonly letEnd: () => void } {
   const gate = Promise.withResolvers<undefined>();
-  const handler = handleJob(countJob, async () => {
+  const handler = handleJob({ ...countJob, timeoutMs: 3_600_000 }, async () => {
     ran += 1;
     await gate.promise;
   });
-  const handlers = [handler];
-  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o", concurrency: 2 });
-  return { runner, untrack: () => gate.resolve(undefined) };
+  const runner = open({ handlers: [handler], concurrency: 2 });
+  return { runner, letEnd: () => gate.resolve(undefined) };
 }
 
 test("a drain that starts nothing any more polls no more, while its last jobs run", async () => {
-  const { runner, untrack } = openHeld();
+  const { runner, letEnd } = openHeld();
   const stop = new AbortController();
-  const draining = runner.drain({
-    budgetMs: 60_000,
-    idleTimeoutMs: 60_000,
-    stopSignal: stop.signal,
-  });
+  const draining = runner.drain({ ...limits, stopSignal: stop.signal });
   await enqueueCounts(queue, 1);
-  await vi.waitFor(() => expect(ran).toBe(1));
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(true));
+  await advanceUntil(() => ran === 1);
+  await advanceUntil(hasPoller);
   stop.abort();
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(false));
+  await until(async () => !(await hasPoller()));
   await enqueueCounts(queue, 1);
-  untrack();
+  letEnd();
   expect(await draining).toMatchObject({ succeeded: 1, stopped: true, remaining: true });
 });
 
 test("a drain whose slots are all taken leaves the lane to others, and waits for new jobs afterwards", async () => {
-  const { runner, untrack } = openHeld();
+  const { runner, letEnd } = openHeld();
   const stop = new AbortController();
-  const limits = { budgetMs: 60_000, idleTimeoutMs: 60_000 };
   const draining = runner.drain({ ...limits, stopSignal: stop.signal });
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(true));
+  await until(hasPoller);
   await enqueueCounts(queue, 2);
-  await vi.waitFor(() => expect(ran).toBe(2));
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(false), { timeout: 10_000 });
+  await advanceUntil(() => ran === 2);
+  await advanceUntil(async () => !(await hasPoller()));
   await enqueueCounts(queue, 1);
-  expect(await open().drain({ ...limits, idleTimeoutMs: 1 })).toMatchObject({ succeeded: 1 });
-  untrack();
-  await vi.waitFor(async () => expect(await hasPoller()).toBe(true), { timeout: 10_000 });
+  expect(await open().drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1 });
+  letEnd();
+  await advanceUntil(hasPoller);
   stop.abort();
   expect(await draining).toMatchObject({ succeeded: 2, remaining: false });
+});
+
+test("a drain whose deadline has no room for some types polls no more, and ends when nothing is due", async () => {
+  const handlers = [
+    handleJob({ ...countJob, timeoutMs: 1_000 }, async () => {}),
+    handleJob({ ...countJob, type: "long", timeoutMs: 9_000 }, async () => {}),
+  ];
+  const claimed = Promise.withResolvers<undefined>();
+  const claim: JobStore["claim"] = (request) =>
+    jobs.claim(request).finally(() => claimed.resolve(undefined));
+  const runner = open({ ledger: { jobs: { ...jobs, claim } }, handlers });
+  const draining = runner.drain({ ...limits, deadlineMs: 9_400 });
+  await claimed.promise;
+  await until(hasPoller);
+  // The lease is renewed every 500 ms, by a drain that would pick up any job.
+  clock.advance(500);
+  expect(await draining).toMatchObject({ claimed: 0, stopped: false });
+  expect(await hasPoller()).toBe(false);
 });

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { z } from "zod";
 
 import { enqueue } from "../enqueue.ts";
-import type { RequestRuns, IsolatedJob } from "./isolate.ts";
+import type { RequestRuns, IsolatedJob } from "./isolated-jobs.ts";
 import { defineJob, type JobDefinition } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
 import { createRunner, type Runner } from "./runner.ts";
@@ -47,7 +47,7 @@ async function dueInMinutes(id: string): Promise<number> {
   return Math.round((explained?.dueInMs ?? 0) / 60_000);
 }
 
-test("a drain hands an isolated job over; its run takes it by its fence, once", async () => {
+test("a drain delegates an isolated job; its run claims it by its fence, once", async () => {
   const id = await add();
   const report = await runner.drain({ budgetMs: 60_000, requestRuns });
   expect(report).toMatchObject({ claimed: 1, delegated: 1, succeeded: 0, remaining: false });
@@ -60,7 +60,7 @@ test("a drain hands an isolated job over; its run takes it by its fence, once", 
   expect(await queue.history()).toMatchObject([{ id, outcome: "SUCCEEDED", attempt: 1 }]);
 });
 
-test("a run that begins before its hand-over is written has the job, in the same attempt", async () => {
+test("a run that begins before its delegation is written has the job, in the same attempt", async () => {
   const id = await add();
   const report = await runner.drain({
     budgetMs: 60_000,
@@ -72,9 +72,9 @@ test("a run that begins before its hand-over is written has the job, in the same
   expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 1 }]);
 });
 
-test("what cannot be handed over waits a moment; what never starts is handed over again, later each time", async () => {
+test("what cannot be delegated waits a moment; what never starts is delegated again, later each time", async () => {
   const id = await add();
-  const fails: RequestRuns = () => Promise.reject(new Error("Inngest is away."));
+  const fails: RequestRuns = () => Promise.reject(new Error("Inngest is unavailable."));
   expect(await runner.drain({ budgetMs: 60_000, requestRuns: fails })).toMatchObject({
     claimed: 1,
     snoozed: 1,
@@ -92,14 +92,14 @@ test("what cannot be handed over waits a moment; what never starts is handed ove
   expect(await queue.history()).toMatchObject([{ attempt: 1, errors: [] }]);
 });
 
-test("a failed attempt and a dead worker of a run are followed by another hand-over", async () => {
+test("a failed attempt and a dead worker of a run are followed by another delegation", async () => {
   failures = 1;
   const id = await add();
   await runner.drain({ budgetMs: 60_000, requestRuns });
   expect(await runner.runOne({ id, fence: "1" })).toMatchObject({ retried: 1 });
   await runner.drain({ budgetMs: 60_000, requestRuns });
   const { fence = "" } = asked.at(-1) ?? {};
-  // A worker that took it over and died.
+  // A worker that claimed it and died.
   const request = { lane: "stable", types: ["export"], leaseMs: 60_000, owner: "dead" } as const;
   expect(await queue.ledger.jobs.claimById({ id, fence, ...request })).toMatchObject({
     attempt: 2,
@@ -111,7 +111,7 @@ test("a failed attempt and a dead worker of a run are followed by another hand-o
   expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 3 }]);
 });
 
-test("without anyone to hand over to, a drain runs an isolated job itself; what is paused is not taken over", async () => {
+test("without anyone to delegate to, a drain runs an isolated job itself; what is paused is not claimed", async () => {
   const id = await add();
   await runner.drain({ budgetMs: 60_000, requestRuns });
   const operator = queue.ledger.asOperator("night").queue;

@@ -1,19 +1,27 @@
 import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core";
 import type { ClaimedJob } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
-import type { RequestRuns } from "./isolate.ts";
+import { describeError } from "../definition/error-description.ts";
 import type { SettlementQueue } from "./settlement-queue.ts";
 
-/** How long a run has to take over a job that was handed over for the first time, in milliseconds. */
+/** A job that is delegated to a run of its own. */
+export type IsolatedJob = Pick<
+  ClaimedJob,
+  "id" | "fence" | "tenantId" | "type" | "correlationId"
+> & { readonly lane: Lane };
+
+/** Asks for a run of each job. Rejects when not all may have been asked for. */
+export type RequestRuns = (jobs: readonly IsolatedJob[]) => Promise<unknown>;
+
+/** How long a run has to claim a job that was delegated for the first time, in milliseconds. */
 const delegateMs = 5 * 60_000;
 
-/** How long a job waits that could not be handed over, in milliseconds. */
+/** How long a job waits that could not be delegated, in milliseconds. */
 const failedDelegateMs = 5_000;
 
 /**
- * Asks for runs of isolated jobs and puts the jobs off: to be handed over again if their runs never start, each
- * time after twice as long. A run may take its job over before that is written, which is then refused.
+ * Asks for runs of isolated jobs and snoozes the jobs: they are delegated again if their runs never start, each time
+ * after twice as long. A run may claim its job before the snooze is written, which is then refused.
  */
 export async function delegate(
   jobs: readonly ClaimedJob[],

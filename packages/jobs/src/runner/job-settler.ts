@@ -6,15 +6,11 @@ import {
   type TransactionClient,
 } from "@evenkeel/ledger";
 
+import { abortReasons } from "./abort-reasons.ts";
 import { countedAs, type DrainCounts } from "./drain-report.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 import type { LeaseRenewer } from "./lease-renewer.ts";
-import {
-  abortReasons,
-  decideSettlement,
-  type AttemptOutcome,
-  type Decision,
-} from "./settlement-decision.ts";
+import { decideSettlement, type AttemptOutcome, type Decision } from "./settlement-decision.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
 
 /** What a drain's jobs are settled with. */
@@ -69,7 +65,11 @@ export class JobSettler {
     this.#completions.flush();
   }
 
-  /** Settles a job inside its handler's transaction; see `completeIn` of the handler's context. */
+  /**
+   * Settles a job as succeeded inside its handler's transaction.
+   *
+   * @throws JobError `lease_lost` when the job is no longer held.
+   */
   async completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
     const { jobs, leases } = this.#deps;
     const { id, fence } = job;
@@ -104,7 +104,7 @@ export class JobSettler {
     );
   }
 
-  /** Gives a job back that was not started. */
+  /** Releases a job that was not started. */
   release(job: ClaimedJob): void {
     this.#settle(job, { kind: "released", hasRun: false });
   }

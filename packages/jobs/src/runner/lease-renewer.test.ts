@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
 import { silentLogger } from "@evenkeel/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -24,7 +22,7 @@ const budget = { budgetMs: 3_600_000 };
 /** Longer than any pause of a slow machine: only the tests end a lease. */
 const leaseMs = 600_000;
 
-/** A handler that says when it began, and goes on until it is released or told to stop. */
+/** A handler that says when it began, and continues until it is released or told to stop. */
 function openGate(timeoutMs = 3_600_000): {
   readonly handler: JobHandler;
   readonly begun: Promise<AbortSignal>;
@@ -42,7 +40,7 @@ function openGate(timeoutMs = 3_600_000): {
   };
 }
 
-/** A runner on the manual clock, and what its next heartbeat answers. */
+/** A runner on the manual clock, and what its next heartbeat returns. */
 function createBeatingRunner(handler: JobHandler): {
   readonly runner: Runner;
   readonly beaten: Promise<Set<string>>;
@@ -147,7 +145,7 @@ test("a job that takes too long is told to stop, tried again, and dead after its
   expect(await queue.history()).toMatchObject([{ outcome: "DEAD", attempt: 3 }]);
 });
 
-test("when the budget ends nothing starts any more, what runs may end, and the rest is given back", async () => {
+test("when the budget ends nothing starts any more, what runs may end, and the rest is released", async () => {
   await enqueueCounts(queue, 5);
   const gate = openGate();
   const { runner } = createBeatingRunner(gate.handler);
@@ -191,10 +189,10 @@ test("a drain without a budget claims nothing and says whether work is due", asy
   });
 });
 
-test("jobs of a claim that the ledger answered too late are given back", async () => {
+test("jobs of a claim that the ledger answered too late are released", async () => {
   await enqueueCounts(queue, 3);
   const asked = Promise.withResolvers<undefined>();
-  const answer = Promise.withResolvers<undefined>();
+  const response = Promise.withResolvers<undefined>();
   const settled = Promise.withResolvers<Set<string>>();
   const { jobs } = queue.ledger;
   const late: typeof jobs = {
@@ -202,7 +200,7 @@ test("jobs of a claim that the ledger answered too late are given back", async (
     claim: async (request) => {
       const result = await jobs.claim(request);
       asked.resolve(undefined);
-      await answer.promise;
+      await response.promise;
       return result;
     },
     settle: async (settlements) => {
@@ -217,7 +215,7 @@ test("jobs of a claim that the ledger answered too late are given back", async (
   await asked.promise;
   clock.advance(leaseMs / 2);
   await expect(drain).rejects.toMatchObject({ code: "lease_lost" });
-  answer.resolve(undefined);
+  response.resolve(undefined);
   expect((await settled.promise).size).toBe(3);
   expect(await jobs.counts()).toMatchObject({ due: 3, running: 0 });
 });
@@ -228,7 +226,10 @@ test("while the database takes no settlements, no more jobs are run that would h
   let ran = 0;
   const ranAtSettlement: number[] = [];
   const settle: typeof jobs.settle = async (...request) => {
-    if (ranAtSettlement.length === 0) await sleep(500);
+    // Time enough for a drain to claim and run all that it would.
+    for (let turn = 0; ranAtSettlement.length === 0 && turn < 100; turn += 1) {
+      await jobs.hasPoller("stable");
+    }
     ranAtSettlement.push(ran);
     return jobs.settle(...request);
   };
@@ -238,31 +239,36 @@ test("while the database takes no settlements, no more jobs are run that would h
   });
   const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
   const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
+  let hasEnded = false;
+  const draining = runner.drain({ budgetMs: 24 * 3_600_000 }).finally(() => {
+    hasEnded = true;
+  });
   // What waits for more to be settled with it waits by this clock.
-  const ticking = setInterval(() => clock.advance(20), 5);
-  const report = await runner.drain({ budgetMs: 24 * 3_600_000 });
-  clearInterval(ticking);
-  expect(report).toMatchObject({ claimed: 60, succeeded: 60, lost: 0 });
+  while (!hasEnded) {
+    await jobs.hasPoller("stable");
+    clock.advance(20);
+  }
+  expect(await draining).toMatchObject({ claimed: 60, succeeded: 60, lost: 0 });
   expect(ranAtSettlement[0]).toBeLessThan(12);
 });
 
-test("a lease that ran out while the event loop was blocked is kept, if nobody has taken the job", async () => {
+test("a lease that ran out while the event loop was blocked is kept, if no other has claimed the job", async () => {
   let blockedMs = 0;
-  const answer = Promise.withResolvers<Set<string>>();
-  const keeper = new LeaseRenewer({
-    jobs: { heartbeat: () => answer.promise },
+  const response = Promise.withResolvers<Set<string>>();
+  const renewer = new LeaseRenewer({
+    jobs: { heartbeat: () => response.promise },
     leaseMs,
     clock: { ...clock, now: () => clock.now() + blockedMs },
     logger: silentLogger,
   });
   const lost: string[] = [];
-  keeper.track("1", "1", 0, () => void lost.push("1"));
-  keeper.track("2", "1", 0, () => void lost.push("2"));
+  renewer.track("1", "1", 0, () => void lost.push("1"));
+  renewer.track("2", "1", 0, () => void lost.push("2"));
   blockedMs = leaseMs;
   clock.advance(leaseMs / 3);
   // As long as a database takes.
   clock.advance(100);
-  answer.resolve(new Set(["1"]));
+  response.resolve(new Set(["1"]));
   for (let tick = 0; tick < 20; tick += 1) await Promise.resolve();
   expect(lost).toEqual(["2"]);
 });

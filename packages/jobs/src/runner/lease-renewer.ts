@@ -1,7 +1,7 @@
 import { withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import type { JobStore } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /** How long a renewal is awaited even if leases have run out: after a blocked event loop they are seldom taken. */
 const leastPatienceMs = 1_000;
@@ -56,7 +56,7 @@ export class LeaseRenewer {
     if (lease?.fence === fence) lease.isExempt = isExempt;
   }
 
-  /** Ends the renewal of a lease. Answers until when it is good, or `undefined` when it was lost. */
+  /** Ends the renewal of a lease. Returns until when it is good, or `undefined` when it was lost. */
   untrack(id: string): number | undefined {
     const lease = this.#leases.get(id);
     this.#leases.delete(id);
@@ -82,7 +82,7 @@ export class LeaseRenewer {
     }, delayMs);
   }
 
-  /** Renews every lease. Answers how long to wait for the next round. */
+  /** Renews every lease. Returns how long to wait for the next round. */
   async #renew(): Promise<number> {
     const asked = [...this.#leases].filter(([, { isExempt }]) => !isExempt);
     if (asked.length === 0) return this.#leaseMs / 3;
@@ -106,7 +106,7 @@ export class LeaseRenewer {
       this.#logger.warn("job.heartbeat_failed", { jobs: asked.length, code, error: message });
     }
     for (const [id, lease] of asked) {
-      // Let go meanwhile: its settlement decides.
+      // Untracked meanwhile: its settlement decides.
       if (this.#leases.get(id) !== lease) continue;
       if (held?.has(id) === true) lease.expiresAtMs = sentAtMs + this.#leaseMs;
       else if (held !== undefined || this.#clock.now() >= lease.expiresAtMs) {

@@ -1,6 +1,12 @@
 import { randomUUID } from "node:crypto";
 
-import { jobTransitions, type ClaimedJob, type JobStatus, type Settlement } from "@evenkeel/ledger";
+import {
+  createLedger,
+  jobTransitions,
+  type ClaimedJob,
+  type JobStatus,
+  type Settlement,
+} from "@evenkeel/ledger";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
@@ -127,7 +133,9 @@ class Scenario {
     ).length;
     const due = open.filter(({ status, isDue }) => status === "PENDING" && isDue).length;
     const request = { types: [this.type], limit, leaseMs: 3_600_000, owner: "o" };
-    const { jobs } = await queue.ledger.jobs.claim({ lane: "stable", ...request });
+    // Of a host that claimed nothing before: what it remembers of an earlier claim makes no difference then.
+    const { jobs: store } = createLedger({ pool: queue.database.pool });
+    const { jobs } = await store.claim({ lane: "stable", ...request });
     const expiredTaken = Math.min(expired, Math.ceil(limit / 2));
     expect(jobs).toHaveLength(expiredTaken + Math.min(due, limit - expiredTaken));
     for (const claimed of jobs) {

@@ -1,6 +1,7 @@
 import type { ClaimedJob } from "@evenkeel/ledger";
 
 import type { JobHandler } from "../definition/job-handler.ts";
+import type { SuspectGate } from "./suspect-gate.ts";
 
 /** A claimed job that waits for a slot. */
 export interface WaitingJob {
@@ -73,38 +74,5 @@ export class LocalQueue {
     }
     if (value !== undefined) this.#ready.delete(value.job.id);
     return value;
-  }
-}
-
-/**
- * Lets suspects start one at a time in a process: whichever it dies of next, those that only ran beside it do not end
- * as `poison` with it.
- */
-export class SuspectGate {
-  #inside: ClaimedJob | undefined;
-  readonly #waiting = new Set<() => void>();
-
-  /** Answers whether the job may start; if not, calls back once when it may be worth asking again. */
-  enter(job: ClaimedJob, onFree: () => void): boolean {
-    if (this.#inside !== undefined) {
-      this.#waiting.add(onFree);
-      return false;
-    }
-    this.#inside = job;
-    return true;
-  }
-
-  /** The job's attempt has ended. Of any other job than the one inside this changes nothing. */
-  leave(job: ClaimedJob): void {
-    if (this.#inside !== job) return;
-    this.#inside = undefined;
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const onFree of waiting) onFree();
-  }
-
-  /** Calls back no more. */
-  forget(onFree: () => void): void {
-    this.#waiting.delete(onFree);
   }
 }

@@ -9,18 +9,18 @@ import {
 } from "@evenkeel/core";
 import type { JobStore } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
-/** How long an attendance outlives its host, in milliseconds. */
+/** How long a poller lease outlives its host, in milliseconds. */
 const pollerLeaseMs = 2_000;
 
-/** How often it is renewed, in milliseconds, or given back by a drain that has not claimed meanwhile. */
+/** How often it is renewed, in milliseconds, or released by a drain that has not claimed meanwhile. */
 export const renewalMs: number = 500;
 
 /**
- * A drain's attendance of its lane: while it is held, others may rely on this drain to see new jobs, and no other
- * waits for them. A drain that takes no jobs for a while gives it back meanwhile. Trouble with it is logged and
- * costs no job: nobody attends then.
+ * A drain's poller lease on its lane. While it is held, others rely on this drain to see new jobs, and no other drain
+ * waits for them. A drain that picks up no jobs releases it meanwhile. Trouble with it is logged and costs no job: the
+ * drain then does without.
  */
 export class PollerLease {
   readonly #jobs: Pick<JobStore, "acquirePoller" | "releasePoller">;
@@ -32,7 +32,7 @@ export class PollerLease {
   readonly #pollerId: string = randomUUID();
   #cancelTimer: (() => void) | undefined;
   #isRunning = false;
-  /** What is under way: a question, or the giving back. */
+  /** What is under way: a request, or the release. */
   #asked: Promise<void> | undefined;
   #isMarked = false;
   #hasPolled = false;
@@ -45,9 +45,9 @@ export class PollerLease {
     readonly lane: Lane;
     readonly clock: Clock;
     readonly logger: Logger;
-    /** Whether the drain would take a job up now. */
+    /** Whether the drain would pick up a job now. */
     readonly isAttentive: () => boolean;
-    /** Called after every answer. */
+    /** Called after every response. */
     readonly onChange: () => void;
   }) {
     this.#jobs = deps.jobs;
@@ -72,42 +72,46 @@ export class PollerLease {
     return this.#hasPolled;
   }
 
-  /** Whether it is not known yet who attends. */
+  /** Whether it is not known yet who polls. */
   get isAsking(): boolean {
     return this.#asked !== undefined && !this.isHeld;
   }
 
-  /** Asks for the attendance, and goes on asking or renewing it, until {@link leave}. */
+  /** Whether it was released for as long as the drain picks up no jobs. */
+  get isBackingOff(): boolean {
+    return this.#isBackingOff;
+  }
+
+  /** Asks for the lease, and keeps asking for it or renewing it until {@link PollerLease.releasePoller}. */
   start(): void {
     if (this.#isRunning) return;
     this.#isRunning = true;
     this.#turn();
   }
 
-  /** Asks again at once if it was given back for want of attention. Answers whether it was. */
-  resume(): boolean {
-    if (!this.#isBackingOff) return false;
+  /** Asks again at once, if it was released because the drain picked up no jobs. */
+  resume(): void {
+    if (!this.#isBackingOff) return;
     this.#isBackingOff = false;
-    if (this.#asked === undefined) {
-      this.#cancelTimer?.();
-      this.#turn();
-    }
-    return true;
+    // A release that is under way is not overtaken.
+    if (this.#asked !== undefined) return;
+    this.#cancelTimer?.();
+    this.#turn();
   }
 
-  /** Gives the attendance back. */
+  /** Releases the lease, and asks for it no more. */
   async releasePoller(): Promise<void> {
     this.#isRunning = false;
     this.#isBackingOff = false;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     while (this.#asked !== undefined) await this.#asked;
-    if (this.#isMarked) await this.#track(this.#giveBack());
+    if (this.#isMarked) await this.#track(this.#release());
   }
 
   #turn(): void {
     this.#isBackingOff = !this.#isAttentive();
-    const turn = this.#isBackingOff ? this.#giveBack() : this.#ask();
+    const turn = this.#isBackingOff ? this.#release() : this.#ask();
     void this.#track(turn).then(() => {
       if (!this.#isRunning) return;
       this.#cancelTimer = this.#clock.setTimer(() => this.#turn(), renewalMs);
@@ -127,7 +131,7 @@ export class PollerLease {
     const sentAtMs = this.#clock.now();
     const request = { lane: this.#lane, pollerId: this.#pollerId, forMs: pollerLeaseMs };
     try {
-      const isHeld = await this.#answerTo(() => this.#jobs.acquirePoller(request));
+      const isHeld = await this.#withinLease(() => this.#jobs.acquirePoller(request));
       this.#isMarked ||= isHeld;
       this.#hasPolled ||= this.#isMarked;
       this.#heldUntilMs = isHeld ? sentAtMs + pollerLeaseMs : Number.NEGATIVE_INFINITY;
@@ -143,20 +147,20 @@ export class PollerLease {
     }
   }
 
-  async #giveBack(): Promise<void> {
+  async #release(): Promise<void> {
     if (!this.#isMarked) return;
     this.#isMarked = false;
     this.#heldUntilMs = Number.NEGATIVE_INFINITY;
     const request = { lane: this.#lane, pollerId: this.#pollerId };
     try {
-      await this.#answerTo(() => this.#jobs.releasePoller(request));
+      await this.#withinLease(() => this.#jobs.releasePoller(request));
     } catch (error) {
       // It expires.
       this.#logger.warn("job.poller_release_failed", { error: describeError(error).message });
     }
   }
 
-  #answerTo<Value>(call: () => Promise<Value>): Promise<Value> {
+  #withinLease<Value>(call: () => Promise<Value>): Promise<Value> {
     return withDeadline(pollerLeaseMs, call, this.#clock);
   }
 }

@@ -1,7 +1,7 @@
 import type { Logger, Clock } from "@evenkeel/core";
 import type { JobStore, ProgressReport } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 import { JobError } from "../job-error.ts";
 
 /** The least time between two writes, in milliseconds. */

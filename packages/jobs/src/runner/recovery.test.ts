@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 import { createLedger } from "@evenkeel/ledger";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 
 import type { DrainReport } from "./drain-report.ts";
 import { enqueueMany } from "../enqueue.ts";
@@ -33,14 +33,13 @@ function startWorker(mode: "hold" | "die" | "poison"): ChildProcess {
 /** Resolves when the worker has ended, and Postgres is done with what it still asked. */
 async function awaitEnd(worker: ChildProcess): Promise<unknown> {
   const [, signal] = await once(worker, "exit");
-  await vi.waitFor(async () => {
+  for (;;) {
     const { rows } = await queue.database.pool.query(
       `SELECT FROM "pg_stat_activity"
        WHERE "datname" = current_database() AND "application_name" = 'evenkeel'`,
     );
-    expect(rows).toEqual([]);
-  });
-  return signal;
+    if (rows.length === 0) return signal;
+  }
 }
 
 /** Resolves when the worker has begun so many jobs. */
@@ -177,7 +176,7 @@ test("jobs that may be what workers died of run one at a time in a process, each
   expect(onRecord).toEqual(Array.from({ length: 8 }, () => 3));
 });
 
-test("what is given back without a start keeps its count of crashes", async () => {
+test("what is released without a start keeps its count of crashes", async () => {
   await enqueueSturdy(2);
   await queue.database.pool.query(`UPDATE "evenkeel"."background_job" SET "crashes" = 2`);
   const stop = new AbortController();
@@ -269,7 +268,7 @@ test("one settlement that the database cannot take does not hold up the others",
   expect(await queue.deadLetters()).toMatchObject([{ reason: "poison" }]);
 });
 
-test("settlements that were written and whose answer was lost count as what they are", async () => {
+test("settlements that were written and whose response was lost count as what they are", async () => {
   await enqueueCounts(queue, 3);
   const { jobs } = queue.ledger;
   let losses = 2;

@@ -111,7 +111,7 @@ test("unknown types stay pending, untouched, and are reported", async () => {
   expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 1 });
 });
 
-test("a job of a newer version is put off and not killed", async () => {
+test("a job of a newer version is postponed and not killed", async () => {
   await enqueue(
     queue.database.pool,
     { ...countJob, version: 2 },
@@ -140,7 +140,7 @@ test("never more jobs at once than the concurrency", async () => {
   expect(most).toBe(7);
 });
 
-/** A handler that says when it was entered and waits to be let go. */
+/** A handler that says when it was entered and waits until it is released. */
 function heldHandler(): {
   readonly handler: JobHandler;
   readonly entered: Promise<undefined>;
@@ -166,8 +166,8 @@ function heldHandler(): {
 test("an expired lease is claimed by another, and the first owner's settlement is refused", async () => {
   await enqueueCounts(queue, 1);
   const first = heldHandler();
-  const refusals: string[] = [];
-  const warn = (event: string): void => void refusals.push(event);
+  const warnings: string[] = [];
+  const warn = (event: string): void => void warnings.push(event);
   const logger: Logger = { debug() {}, info() {}, error() {}, warn };
   const slow = runnerOf(first.handler, { logger }).drain({ ...budget, maxJobs: 1 });
   await first.entered;
@@ -176,7 +176,7 @@ test("an expired lease is claimed by another, and the first owner's settlement i
   expect(await second.drain(budget)).toMatchObject({ claimed: 1, succeeded: 1 });
   first.release();
   expect(await slow).toMatchObject({ succeeded: 0, lost: 1 });
-  expect(refusals).toContain("job.lost");
+  expect(warnings).toContain("job.lost");
   expect(await queue.history()).toMatchObject([
     { outcome: "SUCCEEDED", attempt: 2, result: "in time", errors: [{ code: "lease_expired" }] },
   ]);
@@ -204,7 +204,7 @@ test("a drain that claims its own expired job again runs it once more, and drops
   ]);
 });
 
-test("a gentle stop lets what runs end; an abort gives back what stops for it", async () => {
+test("a gentle stop lets what runs end; an abort releases what stops for it", async () => {
   await enqueueCounts(queue, 5);
   const held = heldHandler();
   const stop = new AbortController();
@@ -230,7 +230,7 @@ test("a gentle stop lets what runs end; an abort gives back what stops for it", 
   abort.abort();
   const report = await aborted;
   expect(report).toMatchObject({ succeeded: 0, retried: 0, lost: 0, stopped: true });
-  // A claim under way may take a job up once more that was just given back, and gives it back too.
+  // A claim under way may bring a job once more that was just released, and it is released again.
   expect(report.released).toBe(report.claimed);
   expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, succeeded: 1 });
 });

@@ -9,91 +9,66 @@ import {
 import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
 import { Drain } from "./drain.ts";
+import type { DrainOptions } from "./drain-options.ts";
 import type { DrainReport } from "./drain-report.ts";
-import type { RequestRuns } from "./isolate.ts";
 import { JobError } from "../job-error.ts";
-import { SuspectGate } from "./local-queue.ts";
+import { SuspectGate } from "./suspect-gate.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 
 /** What {@link createRunner} needs. */
 export interface RunnerOptions {
   /** The ledger, of which only the job store is used. */
   readonly ledger: { readonly jobs: JobStore };
-  /** One handler per type. Jobs of other types are never touched. */
+  /** One handler per type. Jobs of other types are never claimed; the report counts them as `unknownTypes`. */
   readonly handlers: readonly JobHandler[];
-  /** Names this host for people, in the ledger and the logs, 1 to 200 characters; it is no fence. */
+  /** Names this host for people, in the ledger and the logs: 1 to 200 characters without NUL. It is no fence. */
   readonly owner: string;
-  /** The lane whose jobs it runs, `stable` by default. */
+  /** The lane whose jobs it runs; `stable` by default. Jobs of other lanes are never claimed. */
   readonly lane?: Lane;
-  /** Jobs running at a time in one drain, 1 to 1,000; 10 by default. */
+  /**
+   * How many jobs run at a time in one drain: 1 to 1,000, 10 by default. Drains that overlap have slots of their own,
+   * so that a process runs as many jobs as all its drains together.
+   */
   readonly concurrency?: number;
   /**
-   * Most jobs claimed at once, 1 to 10,000; 5,000 by default. The runner begins with `concurrency` and grows
-   * towards this only while jobs pass quickly.
+   * The most jobs of one claim: 1 to 10,000, 5,000 by default. A drain claims `concurrency` jobs first, and more up to
+   * this number only while jobs end quickly.
    */
   readonly batchSize?: number;
-  /** How long a dead runner's jobs wait for another, in milliseconds; 30,000 by default, at least 1,000. */
+  /**
+   * How long a claim holds a job, in milliseconds: 1,000 to 3,600,000, 30,000 by default. A drain renews its leases
+   * every third of it, whatever a job's `timeoutMs`. The jobs of a dead process wait this long for another.
+   */
   readonly leaseMs?: number;
   /**
    * How long a finished job waits for others to be settled with it, in milliseconds: 0 to 1,000, 20 by default. What
-   * ends while a batch is being written goes with the next one at once.
+   * ends while a batch is being written goes with the next batch at once, and so does what ends last.
    */
   readonly settleDelayMs?: number;
+  /** Measures budgets, time-outs and leases; the process's monotonic clock by default. */
   readonly clock?: Clock;
-  /** For the jitter of retries; `Math.random` by default. */
+  /** Returns a number from 0 up to 1, for the jitter of retries; `Math.random` by default. */
   readonly random?: () => number;
+  /** Gets an event for each failed attempt, dead job and lost lease; nothing is logged by default. */
   readonly logger?: Logger;
-}
-
-/** How far a drain goes. */
-export interface DrainOptions {
-  /**
-   * No job starts after so many milliseconds; those running may end, each within its own time-out. Jobs
-   * claimed and not started are given back at once.
-   */
-  readonly budgetMs: number;
-  /**
-   * When every attempt is over, in milliseconds: for a host that ends what takes longer. What runs then has timed
-   * out. The first claim takes any job; later ones only jobs whose `timeoutMs` fits into what is left, so that a job
-   * is cut short only where its time-out is longer than the limit. No limit by default.
-   */
-  readonly deadlineMs?: number;
-  /**
-   * How long it waits for new jobs after the last one that it saw, in milliseconds; 0 by default. Of the drains of
-   * a lane one waits, asking every 20 ms at first and every 250 ms after a while; others end when nothing is due.
-   * While caps or rates hold due work back, it waits on.
-   */
-  readonly idleTimeoutMs?: number;
-  /** Most jobs claimed; no limit by default. */
-  readonly maxJobs?: number;
-  /**
-   * Asks for runs of isolated jobs, each of which calls {@link Runner.runOne}. Absent: the drain runs them itself.
-   */
-  readonly requestRuns?: RequestRuns;
-  /** Ends the drain early and gently: nothing starts any more, and what runs may end. */
-  readonly stopSignal?: AbortSignal;
-  /**
-   * Ends the drain early: nothing starts any more, the signals of running jobs fire, and what does not
-   * stop within `abortGraceMs` is settled as a failed attempt.
-   */
-  readonly signal?: AbortSignal;
-  /** 5,000 ms by default. */
-  readonly abortGraceMs?: number;
 }
 
 /** Runs due jobs. */
 export interface Runner {
   /**
-   * Claims and runs due jobs until none is left or the budget ends. Drains may overlap, in one process or
-   * in many.
+   * Claims and runs due jobs until none is left, a limit of `options` is reached, or a signal stops it. Drains may
+   * overlap, in one process or in many.
    *
-   * Rejects with whatever the ledger threw when not even the first claim succeeded, and nothing is held
-   * then; with a JobError `invalid_options` when an option is out of range.
+   * @returns What it did, when all that it claimed is settled.
+   * @throws JobError `invalid_options` when an option is out of range; whatever the ledger threw when not even the first
+   * claim succeeded, and then nothing is held.
    */
   drain(options: DrainOptions): Promise<DrainReport>;
   /**
-   * Runs one job that a drain handed over under this fence, as a drain would. `claimed: 0`: it was claimed since,
-   * has ended, or is paused.
+   * Runs one job that a drain delegated under this fence, as a drain would, and tries for up to a minute to claim it.
+   *
+   * @returns A report with `claimed: 0` when the job was claimed since, has ended, or is paused.
+   * @throws As `drain` does.
    */
   runOne(
     job: JobClaim,
@@ -102,7 +77,7 @@ export interface Runner {
 }
 
 /**
- * Creates a runner.
+ * Creates a runner of jobs. It holds no connection and no timer of its own; only its drains do.
  *
  * @throws JobError `duplicate_definition` when two handlers have one type; `invalid_options`.
  */
@@ -157,7 +132,7 @@ export function createRunner(options: RunnerOptions): Runner {
       checkWhole("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
       checkRange("idleTimeoutMs", idleTimeoutMs, 0, 86_400_000);
       checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
-      checkLimit(deadlineMs);
+      checkDeadline(deadlineMs);
       return new Drain(deps, {
         budgetMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
@@ -171,13 +146,13 @@ export function createRunner(options: RunnerOptions): Runner {
     },
     runOne: async (job, { abortGraceMs = 5_000, deadlineMs, signal, stopSignal } = {}) => {
       checkRange("abortGraceMs", abortGraceMs, 0, 3_600_000);
-      checkLimit(deadlineMs);
+      checkDeadline(deadlineMs);
       const claimById: JobStore["claim"] = async (request) => {
         const claimed = await deps.jobs.claimById({ ...job, ...request });
         return { jobs: claimed === undefined ? [] : [claimed], throttled: false };
       };
       const limits = {
-        budgetMs: longestWaitMs,
+        budgetMs: claimOneForMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
         idleTimeoutMs: 0,
         maxJobs: 1,
@@ -190,9 +165,9 @@ export function createRunner(options: RunnerOptions): Runner {
 }
 
 /** How long a claim of one job is tried, in milliseconds. */
-const longestWaitMs = 60_000;
+const claimOneForMs = 60_000;
 
-function checkLimit(deadlineMs: number | undefined): void {
+function checkDeadline(deadlineMs: number | undefined): void {
   if (deadlineMs !== undefined) checkRange("deadlineMs", deadlineMs, 1, 86_400_000);
 }
 

@@ -8,12 +8,8 @@ import {
   TerminalError,
 } from "../definition/attempt-error.ts";
 import { exponential, type RetryPolicy } from "../definition/retry-policy.ts";
-import {
-  abortReasons,
-  decideSettlement,
-  isAbort,
-  type AttemptOutcome,
-} from "./settlement-decision.ts";
+import { abortReasons, isAbort } from "./abort-reasons.ts";
+import { decideSettlement, type AttemptOutcome } from "./settlement-decision.ts";
 
 const retry = exponential({ maxAttempts: 3, baseMs: 1_000 });
 

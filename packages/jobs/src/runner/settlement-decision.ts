@@ -1,8 +1,7 @@
 import type { Settlement } from "@evenkeel/ledger";
 
 import { maxDelayMs, readVerdict } from "../definition/attempt-error.ts";
-import { describeError } from "./error-description.ts";
-import { JobError } from "../job-error.ts";
+import { describeError } from "../definition/error-description.ts";
 import { exponential, type RetryPolicy } from "../definition/retry-policy.ts";
 
 /** How an attempt ended, before anything is written about it. */
@@ -22,9 +21,9 @@ export type AttemptOutcome =
   | { readonly kind: "interrupted" }
   /** The payload does not match the schema. */
   | { readonly kind: "invalid_payload"; readonly issues: readonly string[] }
-  /** Its workers went away until no attempt was left; it was not started again. */
+  /** Its workers died until no attempt was left; it was not started again. */
   | { readonly kind: "attempts_exhausted" }
-  /** Its worker went away so often in a row that the job counts as the cause. */
+  /** Its worker died so often in a row that the job counts as the cause. */
   | { readonly kind: "poison"; readonly crashes: number }
   /** An effect of an earlier attempt may have happened, and its handler will not have it made again. */
   | { readonly kind: "in_doubt"; readonly message: string }
@@ -36,7 +35,7 @@ type WithoutClaim<T> = T extends unknown ? Omit<T, "id" | "fence"> : never;
 /** A settlement, before it is addressed to a job. */
 export type Decision = WithoutClaim<Settlement>;
 
-/** How long a job of a newer version is put off, in milliseconds: time for the newer build to take it. */
+/** How long a job of a newer version is postponed, in milliseconds: time for the newer build to claim it. */
 const newerVersionDelayMs = 15_000;
 
 /** Decides what becomes of a job. Pure. */
@@ -69,11 +68,11 @@ export function decideSettlement({
       return { kind: "dead", reason: "schema", error: { code: "invalid_payload", message } };
     }
     case "attempts_exhausted": {
-      const message = `Its workers went away in ${maxAttempts} attempts; none is left.`;
+      const message = `Its workers died in ${maxAttempts} attempts; none is left.`;
       return { kind: "dead", reason: "exhausted", error: { code: "lease_expired", message } };
     }
     case "poison": {
-      const message = `Its worker went away ${outcome.crashes} times in a row while it ran.`;
+      const message = `Its worker died ${outcome.crashes} times in a row while it ran.`;
       return { kind: "dead", reason: "poison", error: { code: "poison", message } };
     }
     case "in_doubt": {
@@ -110,7 +109,7 @@ export function decideSettlement({
   }
 }
 
-/** The product's own answer; what throws while it looks at an error cannot condemn the job. */
+/** What the product says; a function that throws while it looks at an error does not condemn the job. */
 function couldEndOtherwise(isRetryable: (error: unknown) => boolean, error: unknown): boolean {
   try {
     return isRetryable(error);
@@ -120,8 +119,8 @@ function couldEndOtherwise(isRetryable: (error: unknown) => boolean, error: unkn
 }
 
 /**
- * The policy's delay. It may be the product's own: what it answers is brought into range, and the default
- * policy stands in for one that throws or answers no number.
+ * The policy's delay. It may be the product's own: what it returns is brought into range, and the default
+ * policy stands in for one that throws or returns no number.
  */
 function backOff(retry: RetryPolicy, attempt: number, random: () => number): number {
   let delayMs = Number.NaN;
@@ -135,55 +134,3 @@ function backOff(retry: RetryPolicy, attempt: number, random: () => number): num
   }
   return Math.min(Math.max(0, delayMs), maxDelayMs);
 }
-
-/** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. Never throws. */
-export function isAbort(error: unknown, reason: unknown): boolean {
-  try {
-    return isCausedBy(error, reason);
-  } catch {
-    return false;
-  }
-}
-
-function isCausedBy(error: unknown, reason: unknown): boolean {
-  let current = error;
-  for (let depth = 0; depth < 5 && current !== undefined && current !== null; depth += 1) {
-    if (current === reason || (current instanceof Error && current.name === "AbortError"))
-      return true;
-    current = current instanceof Error ? current.cause : undefined;
-  }
-  return false;
-}
-
-/** The reasons that a job's signal fires with. */
-export const abortReasons: {
-  timedOut(timeoutMs: number): JobError;
-  leaseLost(id: string): JobError;
-  completionRolledBack(id: string): JobError;
-  drainAborted(): JobError;
-  effectInDoubt(id: string, effect: string): JobError;
-} = {
-  timedOut: (timeoutMs) =>
-    new JobError("timed_out", `The attempt did not end within ${timeoutMs} ms.`, { timeoutMs }),
-  leaseLost: (id) =>
-    new JobError(
-      "lease_lost",
-      `Job ${id} is no longer held by this runner; its result is dropped.`,
-      {
-        id,
-      },
-    ),
-  completionRolledBack: (id) =>
-    new JobError(
-      "completion_rolled_back",
-      `The handler of job ${id} returned, and the transaction that completes it did not commit.`,
-      { id },
-    ),
-  drainAborted: () => new JobError("drain_aborted", "The drain was aborted."),
-  effectInDoubt: (id, effect) =>
-    new JobError(
-      "effect_in_doubt",
-      `Effect ${effect} of job ${id} was begun by an earlier try, and nobody knows whether it happened. Find out, resolve the effect, and requeue the job.`,
-      { id, effect },
-    ),
-};

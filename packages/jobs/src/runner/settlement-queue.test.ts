@@ -54,7 +54,7 @@ test("a finished job waits for others as long as it was told, and they are writt
   timers[0]?.fire();
   ended.slice(3).forEach(add);
   gate.resolve(undefined);
-  await vi.waitFor(() => expect(settled).toHaveLength(5));
+  await vi.waitFor(() => expect(settled).toHaveLength(5), { timeout: 60_000 });
   const ids = ended.map(({ id }) => id);
   // What ended during the write waited for that, and for no time of its own.
   expect(batches).toEqual([ids.slice(0, 3), ids.slice(3)]);

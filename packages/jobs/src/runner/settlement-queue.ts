@@ -1,12 +1,12 @@
 import { DeadlineExceededError, withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
 
-import { describeError } from "./error-description.ts";
+import { describeError } from "../definition/error-description.ts";
 
 /** Most settlements in one statement. */
 const maxBatch = 5_000;
 
-/** How long an answer is awaited even if the leases have run out: nobody may have taken the jobs over. */
+/** How long a response is awaited even if the leases have run out: the jobs may not have been claimed again. */
 const leastPatienceMs = 1_000;
 
 const firstRetryMs = 50;
@@ -56,7 +56,7 @@ export class SettlementQueue {
     return !this.#isWriting && this.#pending.size === 0;
   }
 
-  /** How many wait for an answer. */
+  /** How many wait for a response. */
   get size(): number {
     return this.#writingCount + this.#pending.size;
   }
@@ -106,7 +106,7 @@ export class SettlementQueue {
           () => this.#jobs.settle(open.map(({ settlement }) => settlement)),
           this.#clock,
         );
-        // Nobody takes a job over while its lease holds: what is gone by then was settled by a try without an answer.
+        // No other claims a job while its lease holds: what is gone by then was settled by a try without a response.
         const nowMs = this.#clock.now();
         for (const { settlement, deadlineMs, onSettled } of open) {
           onSettled(accepted.has(settlement.id) || (mayBeWritten && nowMs < deadlineMs));
