@@ -6,7 +6,7 @@ import {
 } from "@evenkeel/dispatch";
 import { createBackgroundClient, createEventSender } from "@evenkeel/functions";
 
-import type { System } from "./system.ts";
+import type { System } from "./system/system.ts";
 import type { CronService } from "./ticks.ts";
 
 /**

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { askForFault, type EngineFault } from "./engine-faults.ts";
+import { askForFault, type EngineFault } from "./faults/engine-faults.ts";
 import { Observer, type Observation } from "./observer.ts";
 import type { Progress } from "./progress.ts";
-import { readMails, startSystem } from "./system.ts";
+import { readMails, startSystem } from "./system/system.ts";
 import type { CronService } from "./ticks.ts";
-import type { Teardown } from "./teardown.ts";
+import type { Teardown } from "./system/teardown.ts";
 
 /** What the demo has run and seen, for the checks. */
 export interface DemoRun {

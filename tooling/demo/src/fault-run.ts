@@ -1,11 +1,11 @@
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { buildEverything } from "./build.ts";
-import { drawFaults, inject, size } from "./faults.ts";
+import { buildEverything } from "./system/build.ts";
+import { drawFaults, inject, size } from "./faults/faults.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import { Teardown } from "./teardown.ts";
+import { Teardown } from "./system/teardown.ts";
 
 /*
  * Breaks things at random for a while, under load, and then lets an observer that shares no code with the
@@ -29,7 +29,7 @@ const settleDelayMs = 150_000;
 async function run(teardown: Teardown, progress: Progress, signal: AbortSignal): Promise<boolean> {
   progress.say("Building");
   await buildEverything(teardown, signal);
-  const { readMails, startSystem } = await import("./system.ts");
+  const { readMails, startSystem } = await import("./system/system.ts");
   const { Observer } = await import("./observer.ts");
   const { createCronWatchdog } = await import("./cron-watchdog.ts");
   const { seededRandom } = await import("@evenkeel/engine");

@@ -1,4 +1,4 @@
-import { findStarters, isRunning } from "./ancestors.ts";
+import { findStarters, isRunning } from "./system/ancestors.ts";
 
 /** A signal that fires at Ctrl-C, and at the end of the shell or the package manager that started this. */
 export function listenForTheEnd(): AbortSignal {

@@ -6,7 +6,7 @@ import { enqueueMany } from "@evenkeel/jobs";
 import { createLedger } from "@evenkeel/ledger";
 import { Pool } from "pg";
 
-import { openDatabase } from "./database.ts";
+import { openDatabase } from "./system/database.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { conclude } from "./kill/conclusion.ts";
 import { Fleet } from "./kill/fleet.ts";
@@ -14,7 +14,7 @@ import { definitions, kinds } from "./kill/jobs.ts";
 import { createLogTables } from "./kill/log-tables.ts";
 import { startRecorder } from "./kill/recorder.ts";
 import { createProgress, type Progress } from "./progress.ts";
-import { Teardown } from "./teardown.ts";
+import { Teardown } from "./system/teardown.ts";
 
 /*
  * Kills workers at random while they work off a queue, replaces each, stops others until their leases are gone, and

@@ -1,11 +1,11 @@
 import { once } from "node:events";
 
-import { buildEverything } from "./build.ts";
+import { buildEverything } from "./system/build.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { readOptions, usage } from "./options.ts";
 import { createProgress } from "./progress.ts";
 import { conclude, formatResult } from "./result.ts";
-import { Teardown } from "./teardown.ts";
+import { Teardown } from "./system/teardown.ts";
 
 const teardown = new Teardown();
 const signal = listenForTheEnd();

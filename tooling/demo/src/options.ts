@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 
-import { engineFaults, isEngineFault, type EngineFault } from "./engine-faults.ts";
+import { engineFaults, isEngineFault, type EngineFault } from "./faults/engine-faults.ts";
 
 /** What the demo was asked for. */
 export interface DemoOptions {

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Pool } from "pg";
 
-import { startChild, type Child } from "../child.ts";
-import type { Teardown } from "../teardown.ts";
+import { startChild, type Child } from "../system/child.ts";
+import type { Teardown } from "../system/teardown.ts";
 
 /** What workers are started with. */
 export interface FleetOptions {

@@ -8,10 +8,10 @@ import { Pool } from "pg";
 
 import { haltAtWork, startChild, waitUntilUp, type Child } from "./child.ts";
 import { openDatabase } from "./database.ts";
-import { createGate, freePort, type Gate } from "./gate.ts";
+import { createGate, freePort, type Gate } from "../faults/gate.ts";
 import { startInngestServer, type InngestServer } from "./inngest-server.ts";
-import { root } from "./paths.ts";
-import { CronService } from "./ticks.ts";
+import { root } from "../paths.ts";
+import { CronService } from "../ticks.ts";
 import type { Teardown } from "./teardown.ts";
 
 /** The length of the demo's windows, in seconds: the shortest that the configuration takes. */

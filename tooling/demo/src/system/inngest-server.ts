@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 import { startChild, waitUntilUp, type Child } from "./child.ts";
-import { root } from "./paths.ts";
+import { root } from "../paths.ts";
 
 /** The Inngest server that the demo runs on. */
 export interface InngestServer {

@@ -1,4 +1,4 @@
-import type { System } from "./system.ts";
+import type { System } from "../system/system.ts";
 
 /** The name of one of the embedded server's faults. */
 export type EngineFault =
