@@ -239,12 +239,10 @@ test("while the database takes no settlements, no more jobs are run that would h
   });
   const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
   const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
-  let hasEnded = false;
-  const draining = runner.drain({ budgetMs: 24 * 3_600_000 }).finally(() => {
-    hasEnded = true;
-  });
+  const end = new AbortController();
+  const draining = runner.drain({ budgetMs: 24 * 3_600_000 }).finally(() => end.abort());
   // What waits for more to be settled with it waits by this clock.
-  while (!hasEnded) {
+  while (!end.signal.aborted) {
     await jobs.hasPoller("stable");
     clock.advance(20);
   }

@@ -152,7 +152,7 @@ export function createRunner(options: RunnerOptions): Runner {
         return { jobs: claimed === undefined ? [] : [claimed], throttled: false };
       };
       const limits = {
-        budgetMs: claimOneForMs,
+        budgetMs: claimByIdForMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
         idleTimeoutMs: 0,
         maxJobs: 1,
@@ -165,7 +165,7 @@ export function createRunner(options: RunnerOptions): Runner {
 }
 
 /** How long a claim of one job is tried, in milliseconds. */
-const claimOneForMs = 60_000;
+const claimByIdForMs = 60_000;
 
 function checkDeadline(deadlineMs: number | undefined): void {
   if (deadlineMs !== undefined) checkRange("deadlineMs", deadlineMs, 1, 86_400_000);
