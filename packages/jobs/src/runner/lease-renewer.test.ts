@@ -239,10 +239,10 @@ test("while the database takes no settlements, no more jobs are run that would h
   });
   const options = { handlers: [handler], owner: "r", concurrency: 1, leaseMs, clock };
   const runner = createRunner({ ledger: { jobs: { ...jobs, settle } }, ...options });
-  const ended = new AbortController();
-  const draining = runner.drain({ budgetMs: 24 * 3_600_000 }).finally(() => ended.abort());
+  const end = new AbortController();
+  const draining = runner.drain({ budgetMs: 24 * 3_600_000 }).finally(() => end.abort());
   // What waits for more to be settled with it waits by this clock.
-  while (!ended.signal.aborted) {
+  while (!end.signal.aborted) {
     await jobs.hasPoller("stable");
     clock.advance(20);
   }
