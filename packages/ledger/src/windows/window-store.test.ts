@@ -118,3 +118,34 @@ test("an error's credentials never reach the row", async () => {
   expect(window?.lastError).toContain("postgresql://[redacted]@db/app");
   expect(window?.lastError).not.toMatch(/hunter2|abc\.def/u);
 });
+
+test("a failed window of a schedule that skips overlaps is taken over under a lease while an earlier run is under way", async () => {
+  const schedule = randomUUID();
+  const skipping = { schedule, skipOnOverlap: true };
+  const earlier = claimFor(randomUUID(), skipping);
+  await ledger.windows.claim(earlier);
+  const late = { ...skipping, windowStart: new Date("2026-01-01T00:01:00Z") };
+  const failed = claimFor(randomUUID(), late);
+  await ledger.windows.markFailed(
+    failed.dispatchKey,
+    fenceOf(await ledger.windows.claim(failed)),
+    "no response",
+  );
+  await ledger.runs.begin({
+    runId: randomUUID(),
+    functionId: "process",
+    eventName: "background/process.requested",
+    dispatchKey: earlier.dispatchKey,
+    owner: "worker-1",
+    attempt: 0,
+  });
+  expect(await ledger.windows.claim(failed)).toMatchObject({ outcome: "claimed" });
+  // Its host dies: without a lease nobody would ever see the claim as expired.
+  const { rows } = await database.pool.query(
+    `SELECT lease_expires_at > now() AS is_leased FROM evenkeel.background_dispatch_window WHERE dispatch_key = $1`,
+    [failed.dispatchKey],
+  );
+  expect(rows).toEqual([{ is_leased: true }]);
+  await expire(failed.dispatchKey);
+  expect(await ledger.windows.claim(failed)).toMatchObject({ outcome: "claimed", claimCount: 3 });
+});

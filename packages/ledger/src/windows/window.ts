@@ -1,5 +1,7 @@
 import type { JsonValue, Lane } from "@evenkeel/core";
 
+import type { SqlValue } from "../database/database.ts";
+
 /** Where a dispatch window stands. */
 export type WindowStatus =
   | "DISPATCHING"
@@ -139,5 +141,34 @@ export function toRecord(row: WindowRow): WindowRecord {
     enqueuedAt: row.enqueued_at,
     params: row.params,
     repairCount: row.repair_count,
+  };
+}
+
+/** The parameters that describe a window. */
+export type WindowParameter =
+  | "dispatchKey"
+  | "schedule"
+  | "scope"
+  | "tenantId"
+  | "windowStart"
+  | "windowSeconds"
+  | "lane"
+  | "owner"
+  | "correlationId"
+  | "params";
+
+/** Returns a window's parameters as its statements take them. */
+export function describeWindow(window: StartedWindow): Record<WindowParameter, SqlValue> {
+  return {
+    dispatchKey: window.dispatchKey,
+    schedule: window.schedule,
+    scope: window.scope,
+    tenantId: window.tenantId ?? null,
+    windowStart: window.windowStart.toISOString(),
+    windowSeconds: window.windowSeconds,
+    lane: window.lane,
+    owner: window.owner,
+    correlationId: window.correlationId,
+    params: window.params === undefined ? null : JSON.stringify(window.params),
   };
 }
