@@ -3,6 +3,11 @@ import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 import type { SqlClient } from "../database/database.ts";
 import type { Settlement } from "./job.ts";
 
+/*
+ * Who may settle a job: whoever shows the fence of its last claim, while the job is RUNNING. A claim gives a new fence,
+ * so a worker that lost its lease settles nothing once another has claimed the job. As long as nobody has, it may.
+ */
+
 /**
  * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats do, so that
  * the two cannot deadlock. A row whose fence or state changed since is left out of `held`, hence of everything else and

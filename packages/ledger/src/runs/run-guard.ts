@@ -1,5 +1,15 @@
 import type { SqlClient } from "../database/database.ts";
 
+/*
+ * The guard between runs and windows. A run that begins takes its window's guard; while it holds it, every other
+ * run of that window ends as a duplicate. What a run's end does to its window:
+ *
+ * - It succeeded: the guard stays with it, so the window is done and no later run repeats its work.
+ * - It failed, was cancelled, or went silent (`STALE`): the guard gives way. The window itself stays `ENQUEUED`;
+ *   a run that Inngest, the reconciler or a redrive starts later takes the guard and does the work.
+ * - It was a duplicate: nothing.
+ */
+
 /** The right to execute one window for one function. */
 export interface GuardRequest {
   readonly functionId: string;

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { checkFileLengths } from "./file-lengths.ts";
 import { checkFileNames } from "./file-names.ts";
 import { checkFolders } from "./folders.ts";
+import { checkMarkdownLinks } from "./markdown-links.ts";
 
 const numbered = (count: number, name: (n: number) => string): string[] =>
   Array.from({ length: count }, (_, n) => `packages/a/src/b/${name(n)}.ts`);
@@ -39,4 +40,12 @@ test("refuses a file of 401 lines", async () => {
     return (await checkFileLengths({ root: "/", files: ["a.ts"], read })).length;
   };
   expect([await check(400), await check(401)]).toEqual([0, 1]);
+});
+
+test("refuses a link of Markdown to a file that is not there", async () => {
+  const text =
+    "[a](src/a.ts) [folder](src)\n[gone](src/b.ts#x) [web](https://a.example) [here](#here)";
+  const files = ["packages/p/README.md", "packages/p/src/a.ts"];
+  const found = await checkMarkdownLinks({ root: "/", files, read: async () => text });
+  expect(found).toMatchObject([{ file: "packages/p/README.md", line: 2 }]);
 });

@@ -1,0 +1,102 @@
+import { randomUUID } from "node:crypto";
+
+import type { SqlClient } from "../database/database.ts";
+import { defineStatement } from "../database/statement.ts";
+import {
+  describeWindow,
+  toRecord,
+  type ClaimOutcome,
+  type WindowClaim,
+  type WindowParameter,
+  type WindowRow,
+} from "./window.ts";
+
+/*
+ * Who may dispatch a window. A tick meets one of these:
+ *
+ * - The window is not on record: the tick claims it, or records that it is skipped, as an earlier run is under way.
+ * - Its send failed (`ENQUEUE_FAILED`), or no tick came in its time (`MISSED`): the tick claims it again at once.
+ * - Its host is dispatching it (`DISPATCHING`): the tick is a duplicate, until the claim's lease has expired. Then
+ *   the tick claims it again.
+ * - Anything else: the tick is a duplicate.
+ *
+ * Each claim has a fence of its own, so that what an earlier claimant still writes is refused.
+ */
+
+// A tick that finds the window claimable takes it under its own fence; any other counts as a duplicate.
+// The conflicting row is locked by the update, so of many concurrent ticks one sees it claimable.
+const claimStatement = defineStatement<WindowParameter | "fence" | "leaseMs" | "skipOnOverlap">(`
+WITH paused AS (
+  SELECT pause_reason FROM evenkeel.background_schedule WHERE id = :schedule AND paused
+), overlapping AS (
+  SELECT FROM evenkeel.background_function_run AS run
+  JOIN evenkeel.background_dispatch_window AS earlier ON earlier.dispatch_key = run.dispatch_key
+  WHERE :skipOnOverlap::boolean AND run.status = 'RUNNING' AND run.event_name = 'background/process.requested'
+    AND earlier.schedule = :schedule AND earlier.scope = :scope AND earlier.window_start < :windowStart::timestamptz
+  LIMIT 1
+), claim AS (
+  INSERT INTO evenkeel.background_dispatch_window AS dispatch_window (
+    dispatch_key, schedule, scope, tenant_id, window_start, window_seconds, lane,
+    owner, correlation_id, fence, status, lease_expires_at, params
+  )
+  SELECT :dispatchKey, :schedule, :scope, :tenantId, :windowStart::timestamptz, :windowSeconds::int,
+    :lane::evenkeel.lane, :owner, :correlationId, :fence::uuid,
+    CASE WHEN EXISTS (SELECT FROM overlapping) THEN 'SKIPPED_OVERLAP'::evenkeel.window_status
+      ELSE 'DISPATCHING' END,
+    CASE WHEN NOT EXISTS (SELECT FROM overlapping)
+      THEN clock_timestamp() + :leaseMs::double precision * interval '1 millisecond' END,
+    :params::jsonb
+  WHERE NOT EXISTS (SELECT 1 FROM paused)
+  ON CONFLICT (dispatch_key) DO UPDATE SET
+    (
+      status, fence, owner, correlation_id, lease_expires_at, claim_count, duplicate_count, updated_at
+    ) = (
+      SELECT
+        CASE WHEN free THEN 'DISPATCHING'::evenkeel.window_status ELSE dispatch_window.status END,
+        CASE WHEN free THEN excluded.fence ELSE dispatch_window.fence END,
+        CASE WHEN free THEN excluded.owner ELSE dispatch_window.owner END,
+        CASE WHEN free THEN excluded.correlation_id ELSE dispatch_window.correlation_id END,
+        CASE WHEN free THEN clock_timestamp() + :leaseMs::double precision * interval '1 millisecond' ELSE dispatch_window.lease_expires_at END,
+        dispatch_window.claim_count + free::int,
+        dispatch_window.duplicate_count + (NOT free)::int,
+        clock_timestamp()
+      FROM (
+        SELECT dispatch_window.status IN ('ENQUEUE_FAILED', 'MISSED')
+          OR (dispatch_window.status = 'DISPATCHING' AND dispatch_window.lease_expires_at <= clock_timestamp()) AS free
+      ) AS decision
+    )
+  RETURNING dispatch_window.*
+)
+SELECT claim.*, claim.fence = :fence::uuid AS claimed, paused.pause_reason,
+  claim.dispatch_key IS NULL AS is_paused,
+  -- A count of duplicates is worth no wait for the disk, and they queue behind each other on the row.
+  CASE WHEN claim.fence <> :fence::uuid THEN set_config('synchronous_commit', 'off', true) END AS relaxed
+FROM (SELECT 1) AS one
+LEFT JOIN claim ON true
+LEFT JOIN paused ON true`);
+
+interface ClaimRow extends WindowRow {
+  readonly claimed: boolean;
+  readonly is_paused: boolean;
+  readonly pause_reason: string | null;
+}
+
+/** Claims a window under a new fence, or counts a duplicate and returns what is recorded. */
+export async function claimWindow(sql: SqlClient, claim: WindowClaim): Promise<ClaimOutcome> {
+  const [row] = await sql.query<ClaimRow>(
+    claimStatement.text,
+    claimStatement.values({
+      ...describeWindow(claim),
+      fence: randomUUID(),
+      leaseMs: claim.leaseMs,
+      skipOnOverlap: claim.skipOnOverlap ?? false,
+    }),
+  );
+  if (row === undefined || row.is_paused) {
+    return { outcome: "paused", reason: row?.pause_reason ?? null };
+  }
+  if (!row.claimed) return { outcome: "duplicate", window: toRecord(row) };
+  return row.status === "SKIPPED_OVERLAP"
+    ? { outcome: "overlap", window: toRecord(row) }
+    : { outcome: "claimed", fence: row.fence, claimCount: row.claim_count };
+}
