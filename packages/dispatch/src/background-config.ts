@@ -1,6 +1,5 @@
-import { z } from "zod";
-
 import { defined } from "@evenkeel/core";
+import { z } from "zod";
 
 import { DispatchError } from "./dispatch-error.ts";
 

@@ -1,7 +1,7 @@
-import type { Journal } from "./journal.ts";
-import type { Json } from "./json.ts";
 import { type Opcode, readOpcode } from "./call/call-response.ts";
 import type { Executor } from "./executor.ts";
+import type { Journal } from "./journal.ts";
+import type { Json } from "./json.ts";
 import type { RunStore } from "./run/run-store.ts";
 import { isEnded, memoizeStep, recordStep } from "./run/run.ts";
 

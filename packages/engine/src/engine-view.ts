@@ -1,11 +1,11 @@
 import type { AppRegistry } from "./app/app-registry.ts";
-import type { EngineEvent, StoredEvent } from "./event/event.ts";
 import type { EventLog } from "./event/event-log.ts";
+import type { EngineEvent, StoredEvent } from "./event/event.ts";
 import type { Json } from "./json.ts";
-import type { Run, RunStatus, StepRecord } from "./run/run.ts";
 import type { RunStore } from "./run/run-store.ts";
-import type { Decision } from "./schedule/decision.ts";
+import type { Run, RunStatus, StepRecord } from "./run/run.ts";
 import type { DecisionLog } from "./schedule/decision-log.ts";
+import type { Decision } from "./schedule/decision.ts";
 
 /** A run as tests see it. */
 export interface RunSummary {

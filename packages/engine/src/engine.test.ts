@@ -1,8 +1,10 @@
 import { createServer } from "node:http";
+
 import { Inngest, NonRetriableError, RetryAfterError } from "inngest";
 import { serve as serveEdge } from "inngest/edge";
 import { serve as serveNode } from "inngest/node";
 import { afterEach, describe, expect, it } from "vitest";
+
 import { type Engine, createEngine } from "./engine.ts";
 import { virtualClock } from "./time/clock.ts";
 

@@ -1,16 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { AppRegistry } from "./app/app-registry.ts";
-import { createAppSync } from "./app/app-sync.ts";
+
 import { type HttpServer, listenHttp } from "./api/http-server.ts";
 import { type InboundRequest, readFetchArguments } from "./api/inbound-request.ts";
 import { createRouter } from "./api/router.ts";
+import type { AppRegistry } from "./app/app-registry.ts";
+import { createAppSync } from "./app/app-sync.ts";
+import type { FunctionConfig } from "./app/function-config.ts";
 import { type EngineCoreDeps, createEngineCore } from "./engine-core.ts";
-import { type EngineView, createEngineView } from "./engine-view.ts";
 import { UnknownFunctionError } from "./engine-error.ts";
 import type { EngineOptions } from "./engine-options.ts";
 import { createEngineTime } from "./engine-time.ts";
+import { type EngineView, createEngineView } from "./engine-view.ts";
 import type { EventInput } from "./event/event.ts";
-import type { FunctionConfig } from "./app/function-config.ts";
 import type { FaultControls } from "./fault/faults.ts";
 import type { JournalEntry } from "./journal.ts";
 import { type Json, toJson } from "./json.ts";

@@ -1,8 +1,8 @@
 import type { AppCaller } from "./call/app-caller.ts";
 import type { CallFault, Faults } from "./fault/faults.ts";
 import type { Journal } from "./journal.ts";
-import type { Job } from "./queue/job.ts";
 import type { JobQueue } from "./queue/job-queue.ts";
+import type { Job } from "./queue/job.ts";
 import type { Finalizer } from "./run/finalizer.ts";
 import { type Run, memoizeStep } from "./run/run.ts";
 import type { ResponseHandler } from "./step/response-handler.ts";

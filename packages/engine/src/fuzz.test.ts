@@ -10,6 +10,7 @@ import {
   record,
 } from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
 import { playOut } from "./testing/random-play.ts";
 
 const act = oneof(

@@ -1,6 +1,6 @@
+import { InputError, lanes, describeIssues, jsonValueSchema, tenantIdSchema } from "@evenkeel/core";
 import { z } from "zod";
 
-import { InputError, lanes, describeIssues, jsonValueSchema, tenantIdSchema } from "@evenkeel/core";
 import { jobRequested, type jobRequestSchema } from "./job-events.ts";
 
 const dispatchEventShape = {

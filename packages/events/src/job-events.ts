@@ -1,6 +1,5 @@
-import { z } from "zod";
-
 import { lanes, tenantIdSchema } from "@evenkeel/core";
+import { z } from "zod";
 
 const jobRequestShape = {
   /** The job's id in the ledger. */

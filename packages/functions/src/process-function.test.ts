@@ -1,8 +1,8 @@
 import type { DrainReport, Runner } from "@evenkeel/jobs";
 import { afterEach, expect, test } from "vitest";
 
-import { createProcessFunction, type ProcessFunctionOptions } from "./process-function.ts";
 import { createEventSender } from "./event-sender.ts";
+import { createProcessFunction, type ProcessFunctionOptions } from "./process-function.ts";
 import {
   createBackgroundApp,
   windowEvent,

@@ -2,10 +2,10 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 
+import { defineJob } from "./definition/job-definition.ts";
+import { enqueue, enqueueMany } from "./enqueue.ts";
 // A product generates a client of its own; any generated client serves as one.
 import { PrismaClient } from "./generated/prisma/client.ts";
-import { enqueue, enqueueMany } from "./enqueue.ts";
-import { defineJob } from "./definition/job-definition.ts";
 import { countJob } from "./testing/count-job.ts";
 import { openQueue, type Queue } from "./testing/queue.ts";
 

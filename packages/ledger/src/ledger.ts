@@ -2,21 +2,21 @@ import { silentLogger, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
 import { describeTarget, openPool, toSqlClient } from "./database/database.ts";
-import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
-import { createGuardStore, type GuardStore } from "./runs/run-guard.ts";
-import { createJobStore, type JobStore } from "./jobs/job-store.ts";
 import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
 import { migrate, type MigrationResult } from "./database/migrate.ts";
-import { prune, type PruneReport, type PruneRequest } from "./retention/pruning.ts";
-import { reconcile, type Reconciliation, type ReconcileRequest } from "./windows/reconciliation.ts";
-import { createOutboxStore, type OutboxStore } from "./outbox/outbox-store.ts";
-import { readReceipt, type WindowReceipt } from "./windows/receipt.ts";
-import { readReport, type LedgerReport } from "./report.ts";
-import { createRunStore, type RunStore } from "./runs/run-store.ts";
-import { createOperatorLedger, type OperatorLedger } from "./operator-ledger.ts";
 import { createRowSecurity, everyTenant, oneTenant } from "./database/tenant-scope.ts";
-import { createTenantLedger, type TenantLedger } from "./tenant-ledger.ts";
+import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
+import { createJobStore, type JobStore } from "./jobs/job-store.ts";
+import { createOperatorLedger, type OperatorLedger } from "./operator-ledger.ts";
+import { createOutboxStore, type OutboxStore } from "./outbox/outbox-store.ts";
+import { readReport, type LedgerReport } from "./report.ts";
+import { prune, type PruneReport, type PruneRequest } from "./retention/pruning.ts";
+import { createGuardStore, type GuardStore } from "./runs/run-guard.ts";
+import { createRunStore, type RunStore } from "./runs/run-store.ts";
 import { createScheduleStore, type ScheduleStore } from "./schedules/schedule-store.ts";
+import { createTenantLedger, type TenantLedger } from "./tenant-ledger.ts";
+import { readReceipt, type WindowReceipt } from "./windows/receipt.ts";
+import { reconcile, type Reconciliation, type ReconcileRequest } from "./windows/reconciliation.ts";
 import { createWindowStore, type WindowStore } from "./windows/window-store.ts";
 
 /** Where the ledger's database is: a connection string, or the host's own pool. */

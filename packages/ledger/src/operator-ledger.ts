@@ -1,6 +1,8 @@
+import { listAudit, type AuditEntry, type AuditFilter } from "./audit/audit.ts";
 import type { SqlClient } from "./database/database.ts";
 import { LedgerError } from "./database/ledger-error.ts";
-import { listAudit, type AuditEntry, type AuditFilter } from "./audit/audit.ts";
+import type { Page } from "./database/page.ts";
+import { everyTenant } from "./database/tenant-scope.ts";
 import {
   createScopedDeadLetters,
   type DeadLetterFilter,
@@ -9,11 +11,9 @@ import {
 import { discardLetters, requeueLetters, type RequeueItem } from "./dead-letters/redrive.ts";
 import { createScopedEffects, resolveEffect, type OperatorEffects } from "./jobs/effect-records.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs/job-records.ts";
-import type { Page } from "./database/page.ts";
 import { createOperatorQueue, type OperatorQueue } from "./jobs/queue-controls.ts";
 import { createScopedRuns, type ScopedRuns } from "./runs/run-records.ts";
 import { decideSchedule, type OperatorSchedules } from "./schedules/schedule-controls.ts";
-import { everyTenant } from "./database/tenant-scope.ts";
 
 /** Dead letters as an operator decides about them. Each decision is audited. */
 export interface OperatorDeadLetters extends ScopedDeadLetters {

@@ -1,6 +1,6 @@
 import type { SqlClient } from "./database/database.ts";
-import type { RunStatus } from "./runs/run.ts";
 import { executesWindow } from "./runs/run-conditions.ts";
+import type { RunStatus } from "./runs/run.ts";
 import type { WindowStatus } from "./windows/window.ts";
 
 /** Numbers over the whole ledger, for a report's end or an operator's first look. It reads every table. */

@@ -1,4 +1,4 @@
-import { readReceipt, type WindowReceipt } from "./windows/receipt.ts";
+import type { Scope } from "./database/tenant-scope.ts";
 import {
   createScopedDeadLetters,
   type ScopedDeadLetters,
@@ -6,7 +6,7 @@ import {
 import { createScopedEffects, type ScopedEffects } from "./jobs/effect-records.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs/job-records.ts";
 import { createScopedRuns, type ScopedRuns } from "./runs/run-records.ts";
-import type { Scope } from "./database/tenant-scope.ts";
+import { readReceipt, type WindowReceipt } from "./windows/receipt.ts";
 
 /** What one tenant may see and do: its own rows and no others. */
 export interface TenantLedger {

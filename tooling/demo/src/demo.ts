@@ -4,8 +4,8 @@ import { askForFault, type EngineFault } from "./faults/engine-faults.ts";
 import { Observer, type Observation } from "./observer.ts";
 import type { Progress } from "./progress.ts";
 import { readMails, startSystem } from "./system/system.ts";
-import type { CronService } from "./ticks.ts";
 import type { Teardown } from "./system/teardown.ts";
+import type { CronService } from "./ticks.ts";
 
 /** What the demo has run and seen, for the checks. */
 export interface DemoRun {

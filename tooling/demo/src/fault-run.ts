@@ -1,10 +1,10 @@
-import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
 
-import { buildEverything } from "./system/build.ts";
 import { drawFaults, inject, size } from "./faults/faults.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { createProgress, type Progress } from "./progress.ts";
+import { buildEverything } from "./system/build.ts";
 import { Teardown } from "./system/teardown.ts";
 
 /*

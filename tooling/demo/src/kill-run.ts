@@ -1,12 +1,11 @@
-import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
 
 import { seededRandom } from "@evenkeel/engine";
 import { enqueueMany } from "@evenkeel/jobs";
 import { createLedger } from "@evenkeel/ledger";
 import { Pool } from "pg";
 
-import { openDatabase } from "./system/database.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { conclude } from "./kill/conclusion.ts";
 import { Fleet } from "./kill/fleet.ts";
@@ -14,6 +13,7 @@ import { definitions, kinds } from "./kill/jobs.ts";
 import { createLogTables } from "./kill/log-tables.ts";
 import { startRecorder } from "./kill/recorder.ts";
 import { createProgress, type Progress } from "./progress.ts";
+import { openDatabase } from "./system/database.ts";
 import { Teardown } from "./system/teardown.ts";
 
 /*

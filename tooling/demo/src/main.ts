@@ -1,10 +1,10 @@
 import { once } from "node:events";
 
-import { buildEverything } from "./system/build.ts";
 import { listenForTheEnd } from "./interruption.ts";
 import { readOptions, usage } from "./options.ts";
 import { createProgress } from "./progress.ts";
 import { conclude, formatResult } from "./result.ts";
+import { buildEverything } from "./system/build.ts";
 import { Teardown } from "./system/teardown.ts";
 
 const teardown = new Teardown();

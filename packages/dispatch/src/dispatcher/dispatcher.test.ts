@@ -5,8 +5,8 @@ import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { createDispatcher, type Dispatcher } from "./dispatcher.ts";
-import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import type { DispatcherOptions } from "./dispatcher.ts";
+import type { OutgoingEvent } from "./prepared-dispatch.ts";
 
 let t: Setup<Ledger>;
 beforeAll(async () => {

@@ -5,8 +5,8 @@ import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { createDispatcher, type DispatcherOptions } from "./dispatcher.ts";
-import type { OutgoingEvent } from "./prepared-dispatch.ts";
 import { createNudge, type Nudge } from "./nudge.ts";
+import type { OutgoingEvent } from "./prepared-dispatch.ts";
 
 let t: Setup<Ledger>;
 let sent: OutgoingEvent[][];

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 
-import { createCronHandler } from "./cron-handler.ts";
-import { defineSchedule } from "../schedule/schedule.ts";
 import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
 import type { DispatchRequest } from "../dispatcher/prepared-dispatch.ts";
+import { defineSchedule } from "../schedule/schedule.ts";
+import { createCronHandler } from "./cron-handler.ts";
 
 const now = new Date("2026-01-01T00:10:30Z");
 const url = "http://127.0.0.1/api/cron/background-jobs";

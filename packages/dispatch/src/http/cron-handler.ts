@@ -1,13 +1,13 @@
 import { defined, describeMessage, EvenkeelError, silentLogger, type Logger } from "@evenkeel/core";
 
-import { authenticate } from "./cron-authentication.ts";
 import { DispatchError } from "../dispatch-error.ts";
-import { parseScheduleId } from "../schedule/dispatch-key.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import type { DispatchRequest } from "../dispatcher/prepared-dispatch.ts";
 import { receiptStatus } from "../dispatcher/receipt.ts";
-import { jsonResponse, lastSegment } from "./json-response.ts";
+import { parseScheduleId } from "../schedule/dispatch-key.ts";
 import type { Schedule } from "../schedule/schedule.ts";
+import { authenticate } from "./cron-authentication.ts";
+import { jsonResponse, lastSegment } from "./json-response.ts";
 
 /** What a cron handler works with. */
 export interface CronHandlerOptions {

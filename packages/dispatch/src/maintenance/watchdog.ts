@@ -1,9 +1,9 @@
 import { defined, silentLogger, type Lane, type Logger } from "@evenkeel/core";
 import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
 
+import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import { formatDispatchKey, scopeOf } from "../schedule/dispatch-key.ts";
 import type { DispatchWindow } from "../schedule/dispatch-window.ts";
-import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import type { CatchUp, Schedule } from "../schedule/schedule.ts";
 
 /** What a watchdog works with. */

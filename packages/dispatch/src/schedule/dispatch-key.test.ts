@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
+import golden from "../golden-vectors.json" with { type: "json" };
 import { formatDispatchKey, formatEventId } from "./dispatch-key.ts";
 import { computeWindow } from "./dispatch-window.ts";
-import golden from "../golden-vectors.json" with { type: "json" };
 
 test.each(golden.vectors)("the pinned key $dispatchKey and its event ids", (vector) => {
   const { at, windowSeconds, ...target } = vector.target;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+
 import { eventMap } from "../event/event.ts";
 import { type Expression, ExpressionError, compileExpression } from "../expression/expression.ts";
 import { accountId, deterministicUuid, environmentId } from "../identity.ts";

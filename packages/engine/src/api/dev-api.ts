@@ -4,8 +4,8 @@ import { readRegistration } from "../app/registration.ts";
 import { deterministicUuid } from "../identity.ts";
 import type { Journal } from "../journal.ts";
 import { parseJson } from "../json.ts";
-import { respondError, respondJson } from "./json-response.ts";
 import type { InboundRequest } from "./inbound-request.ts";
+import { respondError, respondJson } from "./json-response.ts";
 
 /** Serves `POST /fn/register`: an app registers its functions by itself. */
 export function registerApp(

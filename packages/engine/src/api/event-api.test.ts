@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+
 import { createEngine } from "../engine.ts";
 import { isObject, parseJson } from "../json.ts";
 import { createSdkApp } from "../testing/sdk-app.ts";

@@ -1,8 +1,8 @@
 import { EventRefusedError } from "../event/event.ts";
-import { readEventBody } from "./event-body.ts";
 import type { Intake } from "../event/intake.ts";
-import { respondJson } from "./json-response.ts";
+import { readEventBody } from "./event-body.ts";
 import type { InboundRequest } from "./inbound-request.ts";
+import { respondJson } from "./json-response.ts";
 
 /** Serves `POST /e/:key`: takes in one event or several, with the real server's responses. */
 export async function receiveEvents(

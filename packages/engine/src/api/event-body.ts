@@ -1,6 +1,6 @@
-import type { InboundRequest } from "./inbound-request.ts";
-import { type Json, parseJson } from "../json.ts";
 import { EventRefusedError } from "../event/event.ts";
+import { type Json, parseJson } from "../json.ts";
+import type { InboundRequest } from "./inbound-request.ts";
 
 /** The largest event that the event API takes, in bytes. */
 const maxEventBytes: number = 3 * 1024 * 1024;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+
 import type { FaultControls } from "../fault/faults.ts";
 import { parseJson } from "../json.ts";
 import { respondError, respondJson } from "./json-response.ts";

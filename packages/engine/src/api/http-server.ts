@@ -1,4 +1,5 @@
 import { type IncomingMessage, type ServerResponse, createServer } from "node:http";
+
 import type { Router } from "./router.ts";
 
 /** A listening HTTP server. */

@@ -1,14 +1,14 @@
 import type { AppRegistry } from "../app/app-registry.ts";
-import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
 import type { Explanation } from "../engine-view.ts";
+import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
 import type { Intake } from "../event/intake.ts";
 import { isObject, parseJson } from "../json.ts";
-import { respondError, respondJson } from "./json-response.ts";
 import { createCancellations } from "./cancellations-api.ts";
 import { registerApp, removeApp, showInfo } from "./dev-api.ts";
 import { receiveEvents } from "./event-api.ts";
 import { type FaultTarget, injectFault } from "./faults-api.ts";
 import type { InboundRequest } from "./inbound-request.ts";
+import { respondError, respondJson } from "./json-response.ts";
 import {
   type RunsApiDeps,
   cancelRun,

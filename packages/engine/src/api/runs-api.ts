@@ -1,14 +1,14 @@
 import type { AppRegistry } from "../app/app-registry.ts";
-import type { EventLog } from "../event/event-log.ts";
-import { isObject, parseJson, textOf } from "../json.ts";
 import { memoizedSteps } from "../call/call-request.ts";
 import { CheckpointRefusedError, type CheckpointReport, acceptCheckpoint } from "../checkpoint.ts";
+import type { EventLog } from "../event/event-log.ts";
 import type { Executor } from "../executor.ts";
+import type { Journal } from "../journal.ts";
+import { isObject, parseJson, textOf } from "../json.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import type { RunStore } from "../run/run-store.ts";
 import type { DecisionLog } from "../schedule/decision-log.ts";
 import type { WaitResolver } from "../step/wait-resolver.ts";
-import type { Journal } from "../journal.ts";
 import { respondData, respondError, respondJson } from "./json-response.ts";
 import { viewEvent, viewRun } from "./run-view.ts";
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+
 import { createEngine } from "../engine.ts";
 import { virtualClock } from "../time/clock.ts";
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+
 import type { JsonObject } from "../json.ts";
 
 /** A registration as the SDK posts it. */

@@ -1,12 +1,14 @@
 import { type RequestListener, createServer } from "node:http";
+
 import { Inngest } from "inngest";
 import { serve } from "inngest/node";
 import { afterEach, describe, expect, it } from "vitest";
-import { type Engine, createEngine } from "../engine.ts";
+
 import { EngineStalledError } from "../engine-error.ts";
-import type { Handler } from "../transport/transport.ts";
+import { type Engine, createEngine } from "../engine.ts";
 import { createSdkApp } from "../testing/sdk-app.ts";
 import { virtualClock } from "../time/clock.ts";
+import type { Handler } from "../transport/transport.ts";
 
 const open: Engine[] = [];
 afterEach(async () => {

@@ -1,6 +1,6 @@
 import { type Json, type JsonObject, isObject, parseJson, textOf } from "../json.ts";
-import { type AppResponse, maxResponseBytes } from "../transport/transport.ts";
 import type { StandardError } from "../run/run-error.ts";
+import { type AppResponse, maxResponseBytes } from "../transport/transport.ts";
 
 /** One thing that the app's function wants next, or has done. */
 export interface Opcode {

@@ -2,7 +2,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+
 import { describe, expect, it } from "vitest";
+
 import { createEngine } from "../engine.ts";
 import { ArgumentError, readArguments } from "./arguments.ts";
 import { createLiveLog } from "./live-log.ts";

@@ -1,4 +1,5 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
+
 import type { Handler } from "../transport/transport.ts";
 
 /** Serves apps over HTTP, each under its own path. */

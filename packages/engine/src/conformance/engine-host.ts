@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+
 import { createEngine } from "../engine.ts";
 import { virtualClock } from "../time/clock.ts";
 import { type ConformanceHost, ConformanceTimeoutError } from "./host.ts";

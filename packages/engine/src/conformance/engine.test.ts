@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+
 import { allScenarios } from "./all-scenarios.ts";
 import { createEngineHost } from "./engine-host.ts";
 import type { ConformanceHost } from "./host.ts";

@@ -5,6 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+
 import { createAppServer } from "./app-server.ts";
 import { type ConformanceHost, ConformanceTimeoutError } from "./host.ts";
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
 import { allScenarios } from "./all-scenarios.ts";
 import type { ConformanceHost } from "./host.ts";
 import { findInngestServer, startInngestHost } from "./inngest-host.ts";

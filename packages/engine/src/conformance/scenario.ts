@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
+
 import { Inngest } from "inngest";
 import { serve } from "inngest/edge";
+
 import type { Handler } from "../transport/transport.ts";
 import type { ConformanceHost } from "./host.ts";
 

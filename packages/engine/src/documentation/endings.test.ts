@@ -1,5 +1,6 @@
 import { NonRetriableError, RetryAfterError, StepError } from "inngest";
 import { describe, expect, it } from "vitest";
+
 import { createSdkApp } from "../testing/sdk-app.ts";
 
 const triggers: [{ event: "reminder/set" }] = [{ event: "reminder/set" }];

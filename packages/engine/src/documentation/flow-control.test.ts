@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+
 import { createSdkApp } from "../testing/sdk-app.ts";
 
 const triggers: [{ event: "import/asked" }] = [{ event: "import/asked" }];

@@ -1,5 +1,6 @@
 import type { InngestFunction } from "inngest";
 import { describe, expect, it } from "vitest";
+
 import { createSdkApp } from "../testing/sdk-app.ts";
 
 const triggers: [{ event: "record/changed" }] = [{ event: "record/changed" }];

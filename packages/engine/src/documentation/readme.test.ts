@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+
 import { type Engine, createEngine, virtualClock } from "@evenkeel/engine";
 import { Inngest } from "inngest";
 import { serve } from "inngest/edge";

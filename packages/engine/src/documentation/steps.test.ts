@@ -1,5 +1,6 @@
 import { referenceFunction } from "inngest";
 import { describe, expect, it } from "vitest";
+
 import { createSdkApp } from "../testing/sdk-app.ts";
 
 const triggers: [{ event: "shop/order.placed" }] = [{ event: "shop/order.placed" }];

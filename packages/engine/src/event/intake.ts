@@ -1,9 +1,9 @@
 import type { Faults } from "../fault/faults.ts";
 import type { Journal } from "../journal.ts";
 import type { Json } from "../json.ts";
-import { type EngineEvent, type StoredEvent, normalizeEvent } from "./event.ts";
-import type { EventLog } from "./event-log.ts";
 import { createEventIds } from "./event-ids.ts";
+import type { EventLog } from "./event-log.ts";
+import { type EngineEvent, type StoredEvent, normalizeEvent } from "./event.ts";
 
 /** The way in for events: from the event API, from tests, and from the engine itself. */
 export interface Intake {

@@ -1,4 +1,5 @@
 import { type ASTNode, Environment } from "@marcbachmann/cel-js";
+
 import { type JsonObject, isRecord, parseJson } from "../json.ts";
 
 /** The variables an expression sees: `event`, and `async` for a later event. */

@@ -1,6 +1,7 @@
-import { describe, expect, it } from "vitest";
-import { createSdkApp } from "../testing/sdk-app.ts";
 import { Inngest } from "inngest";
+import { describe, expect, it } from "vitest";
+
+import { createSdkApp } from "../testing/sdk-app.ts";
 
 const triggers: [{ event: "a" }] = [{ event: "a" }];
 

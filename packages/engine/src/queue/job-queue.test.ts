@@ -1,11 +1,12 @@
 import { array, assert, boolean, integer, property, record } from "fast-check";
 import { describe, expect, it } from "vitest";
+
 import { parseFunction } from "../app/function-parser.ts";
+import { type ConcurrencyClaim, type Run, newRun } from "../run/run.ts";
 import { virtualClock } from "../time/clock.ts";
 import { createTimerQueue } from "../time/timer-queue.ts";
-import type { Job } from "./job.ts";
 import { createJobQueue } from "./job-queue.ts";
-import { type ConcurrencyClaim, type Run, newRun } from "../run/run.ts";
+import type { Job } from "./job.ts";
 
 const fn = parseFunction(
   {

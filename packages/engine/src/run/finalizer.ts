@@ -7,9 +7,9 @@ import {
 } from "../event/event.ts";
 import type { Journal } from "../journal.ts";
 import { type Json, type JsonObject } from "../json.ts";
+import type { StandardError } from "./run-error.ts";
 import type { RunStore } from "./run-store.ts";
 import { type Run, type RunStatus, isEnded } from "./run.ts";
-import type { StandardError } from "./run-error.ts";
 
 /** How a run ends. */
 export interface Ending {

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+
 import { createSdkApp } from "../testing/sdk-app.ts";
 
 it("keeps the newest ended runs and events, and every run that is under way", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+
 import type { StoredEvent } from "../event/event.ts";
 import { createJournal } from "../journal.ts";
 import { silentLogger } from "../logger.ts";

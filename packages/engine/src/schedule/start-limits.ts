@@ -1,8 +1,8 @@
 import type { FunctionConfig } from "../app/function-config.ts";
 import { compileExpression, keyText } from "../expression/expression.ts";
 import type { JsonObject } from "../json.ts";
-import { createExpiringMap } from "../time/expiring-map.ts";
 import { createGcra } from "../queue/gcra.ts";
+import { createExpiringMap } from "../time/expiring-map.ts";
 
 /** The limits that reject an event before a run exists: function idempotency and rate limits. */
 export interface StartLimits {

@@ -1,7 +1,7 @@
 import type { CallResponse, Opcode } from "../call/call-response.ts";
 import type { EngineEvent } from "../event/event.ts";
-import type { Job } from "../queue/job.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
+import type { Job } from "../queue/job.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import { type Run, isEnded } from "../run/run.ts";
 import { fetchThrough } from "./gateway-opcode.ts";

@@ -1,8 +1,8 @@
 import type { Opcode } from "../call/call-response.ts";
 import type { Job } from "../queue/job.ts";
+import type { StandardError } from "../run/run-error.ts";
 import type { Run, StepStatus } from "../run/run.ts";
 import { recordStep } from "../run/run.ts";
-import type { StandardError } from "../run/run-error.ts";
 
 /** What the response handler has to do after the opcodes of a response. */
 export type OpcodeOutcome =

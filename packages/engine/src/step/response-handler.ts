@@ -1,8 +1,8 @@
 import { retryDelayMs } from "../call/backoff.ts";
 import type { CallResponse } from "../call/call-response.ts";
 import type { Journal } from "../journal.ts";
-import type { Job } from "../queue/job.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
+import type { Job } from "../queue/job.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import { toStandardError } from "../run/run-error.ts";
 import { isEnded } from "../run/run.ts";

@@ -1,5 +1,5 @@
-import type { Run } from "../run/run.ts";
 import type { StandardError } from "../run/run-error.ts";
+import type { Run } from "../run/run.ts";
 import { type OpcodeOutcome, failRun } from "./opcode-outcome.ts";
 
 /** The most steps of a run, and the most opcodes of one response. */

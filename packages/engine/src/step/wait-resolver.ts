@@ -1,11 +1,11 @@
 import { type EngineEvent, type StoredEvent, eventMap, internalEvents } from "../event/event.ts";
+import { type Expression, compileExpression } from "../expression/expression.ts";
 import type { Journal } from "../journal.ts";
 import type { Json } from "../json.ts";
-import { parseDeadlineMs } from "../time/duration.ts";
-import type { TimerQueue } from "../time/timer-queue.ts";
-import { type Expression, compileExpression } from "../expression/expression.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import { type Run, isEnded } from "../run/run.ts";
+import { parseDeadlineMs } from "../time/duration.ts";
+import type { TimerQueue } from "../time/timer-queue.ts";
 import type { StepSettler } from "./step-settler.ts";
 import type { Wait, WaitStore } from "./wait-store.ts";
 

@@ -1,6 +1,6 @@
 import type { Expression } from "../expression/expression.ts";
-import type { Timer } from "../time/timer-queue.ts";
 import type { Run } from "../run/run.ts";
+import type { Timer } from "../time/timer-queue.ts";
 
 /** Something that a run waits for, or that would cancel it. */
 export interface Wait {

@@ -1,4 +1,5 @@
 import type { Inngest } from "inngest";
+
 import type { Functions } from "./sdk-app.ts";
 
 /** One thing that a random function does. */

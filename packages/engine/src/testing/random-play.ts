@@ -1,7 +1,7 @@
-import type { Engine } from "../engine.ts";
 import type { RunSummary } from "../engine-view.ts";
-import { createSdkApp } from "./sdk-app.ts";
+import type { Engine } from "../engine.ts";
 import { type Act, performActs } from "./random-acts.ts";
+import { createSdkApp } from "./sdk-app.ts";
 
 /** What befalls a call or an event: the next `times` of them. */
 export type Fault = {

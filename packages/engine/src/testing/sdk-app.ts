@@ -1,7 +1,8 @@
 import { Inngest } from "inngest";
 import { serve } from "inngest/edge";
-import { type Engine, createEngine } from "../engine.ts";
+
 import type { EngineOptions } from "../engine-options.ts";
+import { type Engine, createEngine } from "../engine.ts";
 import { virtualClock } from "../time/clock.ts";
 
 /** What `serve` takes as functions. */

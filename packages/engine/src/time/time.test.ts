@@ -1,5 +1,6 @@
 import { array, assert, boolean, nat, property, record } from "fast-check";
 import { describe, expect, it } from "vitest";
+
 import { realClock, virtualClock } from "./clock.ts";
 import { parseDeadlineMs, parseDurationMs } from "./duration.ts";
 import { createExpiringMap } from "./expiring-map.ts";

@@ -1,5 +1,5 @@
-import { createHeap } from "./heap.ts";
 import type { Clock } from "./clock.ts";
+import { createHeap } from "./heap.ts";
 
 /** A task that waits for its time. */
 export interface Timer {

@@ -1,5 +1,7 @@
 import { type RequestListener, type Server, createServer } from "node:http";
+
 import { afterEach, describe, expect, it } from "vitest";
+
 import { createHttpTransport } from "./http-transport.ts";
 
 const open: Server[] = [];

@@ -1,4 +1,5 @@
 import { createHmac } from "node:crypto";
+
 import { canonicalJson } from "../json.ts";
 
 /** A signing key without the `signkey-<environment>-` before it: what signatures are made with. */

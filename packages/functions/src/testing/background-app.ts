@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 
+import type { Logger } from "@evenkeel/core";
 import {
   createDispatcher,
   createReconciler,
@@ -9,7 +10,6 @@ import {
   type OutgoingEvent,
 } from "@evenkeel/dispatch";
 import { createEngine, virtualClock, type Engine } from "@evenkeel/engine";
-import type { Logger } from "@evenkeel/core";
 import { processRequested, type EventContract } from "@evenkeel/events";
 import {
   createRunner,
@@ -27,12 +27,12 @@ import type { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
 
-import { createEventSender } from "../event-sender.ts";
 import { createBackgroundClient } from "../background-client.ts";
 import {
   createBackgroundFunctions,
   type BackgroundFunctionsOptions,
 } from "../background-functions.ts";
+import { createEventSender } from "../event-sender.ts";
 
 const notePayload: z.ZodObject<{ note: z.ZodString }> = z.object({ note: z.string() });
 

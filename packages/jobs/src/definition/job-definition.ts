@@ -1,8 +1,8 @@
 import { jobTransitions, type Uniqueness } from "@evenkeel/ledger";
 import type { z } from "zod";
 
-import { maxDelayMs } from "./attempt-error.ts";
 import { JobError } from "../job-error.ts";
+import { maxDelayMs } from "./attempt-error.ts";
 import { checkMaxAttempts, exponential, type RetryPolicy } from "./retry-policy.ts";
 
 /** The longest time-out, in milliseconds: 24 hours. */

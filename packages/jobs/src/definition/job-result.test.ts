@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
 
-import { TerminalError } from "./attempt-error.ts";
 import { enqueue } from "../enqueue.ts";
+import { createRunner } from "../runner/runner.ts";
+import { openQueue, type Queue } from "../testing/queue.ts";
+import { TerminalError } from "./attempt-error.ts";
 import { defineJob } from "./job-definition.ts";
 import { handleJob } from "./job-handler.ts";
 import { parseResult } from "./job-result.ts";
-import { createRunner } from "../runner/runner.ts";
-import { openQueue, type Queue } from "../testing/queue.ts";
 
 let queue: Queue;
 beforeEach(async () => {

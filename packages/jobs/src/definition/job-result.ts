@@ -2,8 +2,8 @@ import { describeIssues } from "@evenkeel/core";
 import type { JobRecord } from "@evenkeel/ledger";
 import type { z } from "zod";
 
-import type { JobDefinition } from "./job-definition.ts";
 import { JobError } from "../job-error.ts";
+import type { JobDefinition } from "./job-definition.ts";
 
 /**
  * The result of a job that succeeded, as its definition's `result` schema has it; as it was stored where there is

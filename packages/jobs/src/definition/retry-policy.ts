@@ -1,5 +1,5 @@
-import { maxDelayMs } from "./attempt-error.ts";
 import { JobError } from "../job-error.ts";
+import { maxDelayMs } from "./attempt-error.ts";
 
 /** How often a job is tried and how long it waits in between. Pure: chance comes in as an argument. */
 export interface RetryPolicy {

@@ -1,7 +1,6 @@
 import type { Clock, Logger } from "@evenkeel/core";
 import { isUnreachable, type ClaimedJob, type JobEffectStore } from "@evenkeel/ledger";
 
-import { abortReasons } from "./abort-reasons.ts";
 import { describeError } from "../definition/error-description.ts";
 import type {
   EffectCall,
@@ -10,6 +9,7 @@ import type {
   JobEffects,
 } from "../definition/job-effects.ts";
 import { JobError } from "../job-error.ts";
+import { abortReasons } from "./abort-reasons.ts";
 
 const maxNameLength = 200;
 const firstRetryMs = 50;

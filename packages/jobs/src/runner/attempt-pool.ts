@@ -1,13 +1,13 @@
 import { withDeadline, type Clock, type Logger } from "@evenkeel/core";
 import type { ClaimedJob, JobStore } from "@evenkeel/ledger";
 
-import { Attempt } from "./attempt.ts";
 import { describeError } from "../definition/error-description.ts";
+import type { JobHandler } from "../definition/job-handler.ts";
+import { Attempt } from "./attempt.ts";
 import type { JobSettler } from "./job-settler.ts";
 import { averageDuration } from "./prefetch.ts";
 import type { ProgressWriter } from "./progress-writer.ts";
 import type { SuspectGate } from "./suspect-gate.ts";
-import type { JobHandler } from "../definition/job-handler.ts";
 
 /** What the attempts of a drain need. */
 interface AttemptPoolDeps {

@@ -1,9 +1,9 @@
 import type { Logger, Clock } from "@evenkeel/core";
 import type { ClaimedJob, JobEffectStore, TransactionClient } from "@evenkeel/ledger";
 
+import type { JobHandler } from "../definition/job-handler.ts";
 import { abortReasons, isAbort } from "./abort-reasons.ts";
 import { AttemptEffects } from "./attempt-effects.ts";
-import type { JobHandler } from "../definition/job-handler.ts";
 import { checkProgress } from "./progress-writer.ts";
 import type { AttemptOutcome } from "./settlement-decision.ts";
 

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { createRunner } from "./runner.ts";
-import type { DrainReport } from "./drain-report.ts";
 import { handleJob, type JobContext } from "../definition/job-handler.ts";
 import { countJob } from "../testing/count-job.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import type { DrainReport } from "./drain-report.ts";
+import { createRunner } from "./runner.ts";
 
 let queue: Queue;
 beforeEach(async () => {

@@ -1,9 +1,9 @@
 import type { Clock, Lane, Logger } from "@evenkeel/core";
 import type { JobStore } from "@evenkeel/ledger";
 
+import type { JobHandler } from "../definition/job-handler.ts";
 import type { RequestRuns } from "./isolated-jobs.ts";
 import type { SuspectGate } from "./suspect-gate.ts";
-import type { JobHandler } from "../definition/job-handler.ts";
 
 /** How far a drain goes. */
 export interface DrainOptions {

@@ -1,6 +1,7 @@
 import { defined } from "@evenkeel/core";
 import type { ClaimedJob } from "@evenkeel/ledger";
 
+import { describeError } from "../definition/error-description.ts";
 import { AttemptPool } from "./attempt-pool.ts";
 import {
   claimRetryAfterMs,
@@ -20,7 +21,6 @@ import {
   type DrainCounts,
   type DrainReport,
 } from "./drain-report.ts";
-import { describeError } from "../definition/error-description.ts";
 import { delegate, type RequestRuns } from "./isolated-jobs.ts";
 import { JobSettler } from "./job-settler.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";

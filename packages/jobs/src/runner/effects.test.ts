@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import type { DrainReport } from "./drain-report.ts";
-import { enqueue } from "../enqueue.ts";
 import type { EffectOptions, EffectResult } from "../definition/job-effects.ts";
 import { handleJob, type JobContext } from "../definition/job-handler.ts";
-import { createRunner } from "./runner.ts";
+import { enqueue } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import type { DrainReport } from "./drain-report.ts";
+import { createRunner } from "./runner.ts";
 
 let queue: Queue;
 let calls: string[];

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { TerminalError } from "../definition/attempt-error.ts";
-import { enqueue } from "../enqueue.ts";
 import { handleJob } from "../definition/job-handler.ts";
-import { createRunner } from "./runner.ts";
+import { enqueue } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
 import { openQueue, type Queue } from "../testing/queue.ts";
+import { createRunner } from "./runner.ts";
 
 let queue: Queue;
 beforeEach(async () => {

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { handleJob } from "../definition/job-handler.ts";
-import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 
 type JobStore = RunnerOptions["ledger"]["jobs"];
 

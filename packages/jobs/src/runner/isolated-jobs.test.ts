@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { z } from "zod";
 
-import { enqueue } from "../enqueue.ts";
-import type { RequestRuns, IsolatedJob } from "./isolated-jobs.ts";
 import { defineJob, type JobDefinition } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
-import { createRunner, type Runner } from "./runner.ts";
 import { fixed } from "../definition/retry-policy.ts";
+import { enqueue } from "../enqueue.ts";
 import { openQueue, type Queue } from "../testing/queue.ts";
+import type { RequestRuns, IsolatedJob } from "./isolated-jobs.ts";
+import { createRunner, type Runner } from "./runner.ts";
 
 const payload: z.ZodObject<{ n: z.ZodNumber }> = z.object({ n: z.number() });
 const exportJob: JobDefinition<typeof payload> = defineJob({

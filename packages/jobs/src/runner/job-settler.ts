@@ -6,9 +6,9 @@ import {
   type TransactionClient,
 } from "@evenkeel/ledger";
 
+import type { JobHandler } from "../definition/job-handler.ts";
 import { abortReasons } from "./abort-reasons.ts";
 import { countedAs, type DrainCounts } from "./drain-report.ts";
-import type { JobHandler } from "../definition/job-handler.ts";
 import type { LeaseRenewer } from "./lease-renewer.ts";
 import { decideSettlement, type AttemptOutcome, type Decision } from "./settlement-decision.ts";
 import { SettlementQueue } from "./settlement-queue.ts";

@@ -1,13 +1,13 @@
 import { silentLogger } from "@evenkeel/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import { enqueue } from "../enqueue.ts";
 import { handleJob, type JobHandler } from "../definition/job-handler.ts";
-import { LeaseRenewer } from "./lease-renewer.ts";
-import { createRunner, type Runner } from "./runner.ts";
+import { enqueue } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { LeaseRenewer } from "./lease-renewer.ts";
+import { createRunner, type Runner } from "./runner.ts";
 
 let queue: Queue;
 let clock: ManualClock;

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { handleJob } from "../definition/job-handler.ts";
-import { createRunner } from "./runner.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock } from "../testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { createRunner } from "./runner.ts";
 
 let queue: Queue;
 beforeEach(async () => {

@@ -6,14 +6,14 @@ import { fileURLToPath } from "node:url";
 import { createLedger } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import type { DrainReport } from "./drain-report.ts";
-import { enqueueMany } from "../enqueue.ts";
 import { defineJob } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
 import { fixed } from "../definition/retry-policy.ts";
-import { createRunner } from "./runner.ts";
+import { enqueueMany } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import type { DrainReport } from "./drain-report.ts";
+import { createRunner } from "./runner.ts";
 
 let queue: Queue;
 beforeEach(async () => {

@@ -3,11 +3,11 @@ import { createLedger } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { RetryAfterError, SnoozeError, TerminalError } from "../definition/attempt-error.ts";
-import { enqueue } from "../enqueue.ts";
 import { handleJob, type JobHandler } from "../definition/job-handler.ts";
-import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
+import { enqueue } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 
 let queue: Queue;
 beforeEach(async () => {

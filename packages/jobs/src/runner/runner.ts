@@ -8,12 +8,12 @@ import {
 } from "@evenkeel/core";
 import type { JobClaim, JobStore } from "@evenkeel/ledger";
 
-import { Drain } from "./drain.ts";
+import type { JobHandler } from "../definition/job-handler.ts";
+import { JobError } from "../job-error.ts";
 import type { DrainOptions } from "./drain-options.ts";
 import type { DrainReport } from "./drain-report.ts";
-import { JobError } from "../job-error.ts";
+import { Drain } from "./drain.ts";
 import { SuspectGate } from "./suspect-gate.ts";
-import type { JobHandler } from "../definition/job-handler.ts";
 
 /** What {@link createRunner} needs. */
 export interface RunnerOptions {

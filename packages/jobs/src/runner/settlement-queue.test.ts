@@ -2,8 +2,8 @@ import { silentLogger } from "@evenkeel/core";
 import type { Settlement } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { SettlementQueue } from "./settlement-queue.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { SettlementQueue } from "./settlement-queue.ts";
 
 let queue: Queue;
 beforeEach(async () => {

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { z } from "zod";
 
-import { enqueue } from "../enqueue.ts";
 import { defineJob, type JobOptions } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
-import { createRunner } from "./runner.ts";
+import { enqueue } from "../enqueue.ts";
 import { openQueue, type Queue } from "../testing/queue.ts";
+import { createRunner } from "./runner.ts";
 
 let queue: Queue;
 beforeEach(async () => {

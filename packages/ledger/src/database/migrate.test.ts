@@ -1,5 +1,5 @@
-import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { silentLogger } from "@evenkeel/core";
+import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect, test } from "vitest";
 
 import { migrations } from "../generated/migrations.ts";

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describeMessage, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
-import { describeTarget } from "./database.ts";
 import { migrations as shippedMigrations } from "../generated/migrations.ts";
+import { describeTarget } from "./database.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
 
 /** One migration file: its folder's name, the SHA-256 of its text, and the text. */

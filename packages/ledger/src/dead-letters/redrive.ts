@@ -1,7 +1,7 @@
 import type { SqlClient } from "../database/database.ts";
+import type { Scope } from "../database/tenant-scope.ts";
 import { hasLiveRun } from "../runs/run-conditions.ts";
 import { encodeFilter, letterCondition, type DeadLetterFilter } from "./dead-letter-records.ts";
-import type { Scope } from "../database/tenant-scope.ts";
 
 /** A letter to be requeued. */
 export interface RequeueItem {

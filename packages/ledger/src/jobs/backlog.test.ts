@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 
+import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { createLedger } from "../ledger.ts";
 import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
 import type { Settlement } from "./job.ts";

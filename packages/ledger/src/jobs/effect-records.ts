@@ -1,12 +1,12 @@
 import type { JsonValue } from "@evenkeel/core";
 
 import type { SqlClient } from "../database/database.ts";
-import type { EffectState } from "./effects.ts";
-import { encodeResult } from "./attempt-record.ts";
 import { LedgerError } from "../database/ledger-error.ts";
 import { defineStatement } from "../database/statement.ts";
-import { isJobId } from "./job.ts";
 import type { Scope } from "../database/tenant-scope.ts";
+import { encodeResult } from "./attempt-record.ts";
+import type { EffectState } from "./effects.ts";
+import { isJobId } from "./job.ts";
 
 /** A call of a job to the outside world, as recorded. */
 export interface EffectRecord {

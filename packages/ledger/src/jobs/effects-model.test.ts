@@ -2,9 +2,9 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { createLedger, type Ledger } from "../ledger.ts";
 import { effectTransitions, type EffectState } from "./effects.ts";
 import type { ClaimedJob } from "./job.ts";
-import { createLedger, type Ledger } from "../ledger.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;

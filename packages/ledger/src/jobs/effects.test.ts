@@ -1,8 +1,8 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
-import type { ClaimedJob } from "./job.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
+import type { ClaimedJob } from "./job.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;

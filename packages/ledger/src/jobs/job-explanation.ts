@@ -1,8 +1,8 @@
+import type { Scope } from "../database/tenant-scope.ts";
 import type { DeadLetterReason, DeadLetterStatus } from "../dead-letters/dead-letter.ts";
 import type { JobStatus } from "./job.ts";
 import { priorityStep, runningOfType, settingsCte, tenantLimits } from "./limits.ts";
 import type { JobProgress } from "./progress.ts";
-import type { Scope } from "../database/tenant-scope.ts";
 
 /** Why a job is where it is. */
 export interface JobExplanation {

@@ -1,10 +1,10 @@
 import type { JsonValue, Lane } from "@evenkeel/core";
 
-import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
-import type { JobProgress } from "./progress.ts";
-import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
+import { explainJob, type JobExplanation } from "./job-explanation.ts";
+import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
+import type { JobProgress } from "./progress.ts";
 
 /** A job as recorded, in the queue or in its history. */
 export interface JobRecord {

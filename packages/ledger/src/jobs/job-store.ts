@@ -1,10 +1,6 @@
 import type { Lane } from "@evenkeel/core";
 
-import { acquireLanePoller, hasLanePoller, releaseLanePoller } from "./poller-lease.ts";
-import { createClaim } from "./claim/claim.ts";
-import { ClaimWatermarks } from "./claim/watermarks.ts";
-import { claimJobById, type ClaimByIdRequest } from "./claim/claim-by-id.ts";
-import { createJobEffectStore, type JobEffectStore } from "./effects.ts";
+import type { SqlClient } from "../database/database.ts";
 import {
   countJobs,
   findUnknownTypes,
@@ -12,10 +8,11 @@ import {
   type JobCounts,
   type TypeCount,
 } from "./backlog.ts";
+import { claimJobById, type ClaimByIdRequest } from "./claim/claim-by-id.ts";
+import { createClaim } from "./claim/claim.ts";
+import { ClaimWatermarks } from "./claim/watermarks.ts";
+import { createJobEffectStore, type JobEffectStore } from "./effects.ts";
 import { insertJobs } from "./insertion.ts";
-import { recordProgress, type ProgressReport } from "./progress.ts";
-import { settleJobs } from "./settlement.ts";
-import { recordCrash, renewLeases } from "./lease.ts";
 import type {
   ClaimedJob,
   ClaimRequest,
@@ -25,7 +22,10 @@ import type {
   NewJob,
   Settlement,
 } from "./job.ts";
-import type { SqlClient } from "../database/database.ts";
+import { recordCrash, renewLeases } from "./lease.ts";
+import { acquireLanePoller, hasLanePoller, releaseLanePoller } from "./poller-lease.ts";
+import { recordProgress, type ProgressReport } from "./progress.ts";
+import { settleJobs } from "./settlement.ts";
 
 /**
  * The queue in Postgres. Every method is one statement, repeated only where a concurrent writer got in between. The

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { toSqlClient } from "../database/database.ts";
 import { createLedger } from "../ledger.ts";
 import { claimRequest, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
-import type { ClaimedJob } from "./job.ts";
 import { createJobStore } from "./job-store.ts";
+import type { ClaimedJob } from "./job.ts";
 import type { OperatorQueue } from "./queue-controls.ts";
 
 let queue: JobQueue;

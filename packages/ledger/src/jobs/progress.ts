@@ -1,6 +1,6 @@
 import type { SqlClient } from "../database/database.ts";
-import { claimsOf, heldJobs } from "./lease.ts";
 import type { JobClaim } from "./job.ts";
+import { claimsOf, heldJobs } from "./lease.ts";
 
 /** How far a held job is: `done` of `total`, in units of its own. */
 export interface ProgressReport extends JobClaim {

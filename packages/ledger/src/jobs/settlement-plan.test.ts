@@ -1,10 +1,10 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { explainStatement, rowsRead } from "../testing/plan.ts";
 import { heartbeatStatement } from "./lease.ts";
 import { progressStatement } from "./progress.ts";
 import { settleStatement, succeedStatement } from "./settlement.ts";
-import { explainStatement, rowsRead } from "../testing/plan.ts";
 
 const held = 4_000;
 

@@ -1,7 +1,7 @@
-import { claimsOf, heldJobs, isHeld } from "./lease.ts";
-import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 import type { SqlClient } from "../database/database.ts";
+import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 import type { Settlement } from "./job.ts";
+import { claimsOf, heldJobs, isHeld } from "./lease.ts";
 
 /*
  * Who may settle a job: whoever shows the fence of its last claim, while the job is RUNNING. A claim gives a new fence,

@@ -2,9 +2,9 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
-import type { InsertedJob, JobStatus, NewJob, Settlement, Uniqueness } from "./job.ts";
-import { createLedger, type Ledger } from "../ledger.ts";
 import { toSqlClient } from "../database/database.ts";
+import { createLedger, type Ledger } from "../ledger.ts";
+import type { InsertedJob, JobStatus, NewJob, Settlement, Uniqueness } from "./job.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;

@@ -3,8 +3,8 @@ import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect, test } from "vitest";
 
 import { createLedger } from "../ledger.ts";
-import { createPruner } from "./pruner.ts";
 import { insertGuard, insertHistory, insertNewest, insertWindow } from "../testing/old-rows.ts";
+import { createPruner } from "./pruner.ts";
 
 test("a run deletes batch after batch up to its bound, and says what it deleted", async () => {
   const database = await createTestDatabase();

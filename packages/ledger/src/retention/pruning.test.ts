@@ -3,10 +3,6 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
-import { prune } from "./pruning.ts";
-import { retentionRules } from "./retention-rules.ts";
-import type { RetentionChanges } from "./retention-policy.ts";
-import { resolveRetention } from "./resolved-retention.ts";
 import {
   insertEffect,
   insertUniqueKey,
@@ -21,6 +17,10 @@ import {
 } from "../testing/old-rows.ts";
 import { createWindowStore } from "../windows/window-store.ts";
 import type { WindowClaim } from "../windows/window.ts";
+import { prune } from "./pruning.ts";
+import { resolveRetention } from "./resolved-retention.ts";
+import type { RetentionChanges } from "./retention-policy.ts";
+import { retentionRules } from "./retention-rules.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;

@@ -1,8 +1,8 @@
 import type { SqlClient } from "../database/database.ts";
 import { LedgerError } from "../database/ledger-error.ts";
-import { cutoff, type RetentionRule } from "./retention-rules.ts";
 import { resolveRetention } from "./resolved-retention.ts";
 import type { RetentionChanges, RetentionPolicy } from "./retention-policy.ts";
+import { cutoff, type RetentionRule } from "./retention-rules.ts";
 
 /** What to delete, and how much of it in one call. */
 export interface PruneRequest {

@@ -1,5 +1,5 @@
-import type { RunStatus } from "../runs/run.ts";
 import type { Scope } from "../database/tenant-scope.ts";
+import type { RunStatus } from "../runs/run.ts";
 import { toRecord, type WindowRecord, type WindowRow } from "./window.ts";
 
 /** How far a window has come. */

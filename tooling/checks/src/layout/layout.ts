@@ -1,6 +1,6 @@
 import type { Finding, Repository } from "../repository.ts";
-import { checkFileNames } from "./file-names.ts";
 import { checkFileLengths } from "./file-lengths.ts";
+import { checkFileNames } from "./file-names.ts";
 import { checkFolders } from "./folders.ts";
 import { checkMarkdownLinks } from "./markdown-links.ts";
 import { checkPackageReadmes } from "./package-readmes.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { askForFault, type EngineFault } from "./engine-faults.ts";
 import type { System, SystemSize } from "../system/system.ts";
+import { askForFault, type EngineFault } from "./engine-faults.ts";
 
 /** Hosts at once: claims of several are under way when one dies. */
 export const size: SystemSize = { webs: 2, workers: 3 };

@@ -1,5 +1,5 @@
-import { createServer, connect, type Server, type Socket } from "node:net";
 import { once } from "node:events";
+import { createServer, connect, type Server, type Socket } from "node:net";
 
 /** A door in front of a server: shut, the server cannot be reached, as if its network had gone. */
 export interface Gate {

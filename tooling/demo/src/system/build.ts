@@ -1,7 +1,7 @@
 import { join } from "node:path";
 
-import { startChild } from "./child.ts";
 import { root } from "../paths.ts";
+import { startChild } from "./child.ts";
 import type { Teardown } from "./teardown.ts";
 
 /** Builds what the demo runs; nothing is done where nothing changed. */

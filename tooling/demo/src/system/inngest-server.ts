@@ -2,8 +2,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { startChild, waitUntilUp, type Child } from "./child.ts";
 import { root } from "../paths.ts";
+import { startChild, waitUntilUp, type Child } from "./child.ts";
 
 /** The Inngest server that the demo runs on. */
 export interface InngestServer {

@@ -6,12 +6,12 @@ import { readCorpus } from "@evenkeel/inbox/corpus";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { Pool } from "pg";
 
-import { haltAtWork, startChild, waitUntilUp, type Child } from "./child.ts";
-import { openDatabase } from "./database.ts";
 import { createGate, freePort, type Gate } from "../faults/gate.ts";
-import { startInngestServer, type InngestServer } from "./inngest-server.ts";
 import { root } from "../paths.ts";
 import { CronService } from "../ticks.ts";
+import { haltAtWork, startChild, waitUntilUp, type Child } from "./child.ts";
+import { openDatabase } from "./database.ts";
+import { startInngestServer, type InngestServer } from "./inngest-server.ts";
 import type { Teardown } from "./teardown.ts";
 
 /** The length of the demo's windows, in seconds: the shortest that the configuration takes. */

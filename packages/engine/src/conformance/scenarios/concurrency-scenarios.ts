@@ -1,5 +1,6 @@
 // oxlint-disable vitest/no-standalone-expect -- the test files of this folder run each scenario within a test
 import { expect } from "vitest";
+
 import { type Scenario, type ScenarioContext, manyEvents, scenario } from "../scenario.ts";
 
 /** Counts how many are at work at once. */

@@ -1,6 +1,7 @@
 // oxlint-disable vitest/no-standalone-expect -- the test files of this folder run each scenario within a test
 import { NonRetriableError, RetryAfterError } from "inngest";
 import { expect } from "vitest";
+
 import { type Scenario, type ScenarioContext, scenario } from "../scenario.ts";
 
 /** Collects the server's own events about this app's functions. */

@@ -1,5 +1,6 @@
 // oxlint-disable vitest/no-standalone-expect -- the test files of this folder run each scenario within a test
 import { expect } from "vitest";
+
 import { type Scenario, manyEvents, scenario } from "../scenario.ts";
 
 /** How many runs start in a time: throttles, rate limits and idempotency keys. */

@@ -1,5 +1,6 @@
 // oxlint-disable vitest/no-standalone-expect -- the test files of this folder run each scenario within a test
 import { expect } from "vitest";
+
 import { type Scenario, scenario } from "../scenario.ts";
 
 /** Steps that work or wait by themselves. */

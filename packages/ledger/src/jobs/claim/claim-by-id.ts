@@ -2,9 +2,9 @@ import type { Lane } from "@evenkeel/core";
 
 import type { SqlClient } from "../../database/database.ts";
 import { defineStatement } from "../../database/statement.ts";
-import { claimedColumns, toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
-import { notPaused } from "../limits.ts";
 import type { ClaimedJob, JobClaim } from "../job.ts";
+import { notPaused } from "../limits.ts";
+import { claimedColumns, toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
 
 /** Which job to take over. */
 export interface ClaimByIdRequest extends JobClaim {

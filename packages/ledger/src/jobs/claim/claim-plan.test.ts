@@ -2,12 +2,12 @@ import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/t
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import type { Statement } from "../../database/statement.ts";
+import { explainStatement, type PlanNode } from "../../testing/plan.ts";
 import {
   limitedClaimStatement,
   unlimitedClaimStatement,
   type ClaimParameter,
 } from "./claim-statement.ts";
-import { explainStatement, type PlanNode } from "../../testing/plan.ts";
 
 let analyzed: TestDatabase;
 let unknown: TestDatabase;

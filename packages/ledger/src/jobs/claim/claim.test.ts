@@ -5,8 +5,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { toSqlClient } from "../../database/database.ts";
 import { createLedger } from "../../ledger.ts";
 import { openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
-import type { ClaimResult } from "../job.ts";
 import { createJobStore } from "../job-store.ts";
+import type { ClaimResult } from "../job.ts";
 
 let queue: JobQueue;
 beforeAll(async () => {

@@ -1,12 +1,12 @@
 import { defined } from "@evenkeel/core";
 
 import type { SqlClient } from "../../database/database.ts";
-import { ClaimWatermarks } from "./watermarks.ts";
+import type { ClaimedJob, ClaimRequest, ClaimResult } from "../job.ts";
+import { priorityStepMs } from "../limits.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
 import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
-import { priorityStepMs } from "../limits.ts";
 import { maxVisits, type Resumption } from "./tenant-rotation.ts";
-import type { ClaimedJob, ClaimRequest, ClaimResult } from "../job.ts";
+import { ClaimWatermarks } from "./watermarks.ts";
 
 /** Where a claim's scan of the tenants ended, and what it met. It comes as one row beside those of the jobs. */
 interface TenantScan {
