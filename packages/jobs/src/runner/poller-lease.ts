@@ -37,6 +37,8 @@ export class PollerLease {
   #isMarked = false;
   #hasPolled = false;
   #isBackingOff = false;
+  /** Whether it is to be asked for as soon as the release under way has ended. */
+  #isResuming = false;
   /** By this host's clock, counted from before the question was sent: never later than the database's. */
   #heldUntilMs = Number.NEGATIVE_INFINITY;
 
@@ -74,7 +76,7 @@ export class PollerLease {
 
   /** Whether it is not known yet who polls. */
   get isAsking(): boolean {
-    return this.#asked !== undefined && !this.isHeld;
+    return (this.#asked !== undefined || this.#isResuming) && !this.isHeld;
   }
 
   /** Whether it was released for as long as the drain picks up no jobs. */
@@ -89,12 +91,15 @@ export class PollerLease {
     this.#turn();
   }
 
-  /** Asks again at once, if it was released because the drain picked up no jobs. */
+  /** Asks again, if it was released because the drain picked up no jobs: at once, or when the release has ended. */
   resume(): void {
     if (!this.#isBackingOff) return;
     this.#isBackingOff = false;
     // A release that is under way is not overtaken.
-    if (this.#asked !== undefined) return;
+    if (this.#asked !== undefined) {
+      this.#isResuming = true;
+      return;
+    }
     this.#cancelTimer?.();
     this.#turn();
   }
@@ -103,6 +108,7 @@ export class PollerLease {
   async releasePoller(): Promise<void> {
     this.#isRunning = false;
     this.#isBackingOff = false;
+    this.#isResuming = false;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     while (this.#asked !== undefined) await this.#asked;
@@ -114,6 +120,11 @@ export class PollerLease {
     const turn = this.#isBackingOff ? this.#release() : this.#ask();
     void this.#track(turn).then(() => {
       if (!this.#isRunning) return;
+      if (this.#isResuming) {
+        this.#isResuming = false;
+        this.#turn();
+        return;
+      }
       this.#cancelTimer = this.#clock.setTimer(() => this.#turn(), renewalMs);
       this.#onChange();
     });
