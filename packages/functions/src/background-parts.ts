@@ -155,6 +155,9 @@ function composeOn(
     logger,
   });
   const handler = { ...timed, dispatcher, cronSecrets };
+  const own = options.functions?.(client) ?? [];
+  const nudge = createNudge({ ...timed, dispatcher, ledger, schedule: drainSchedule });
+  // Last: a composition that failed leaves a lent pool as it was.
   // An idle connection that the server cut is replaced at the next query; unheard, the event ends the process.
   pool.on("error", (error) => logger.warn("background.connection_lost", { error: error.message }));
   return {
@@ -170,8 +173,8 @@ function composeOn(
     relay,
     watchdog,
     pruner,
-    functions: [...background, ...(options.functions?.(client) ?? [])],
-    nudge: createNudge({ ...timed, dispatcher, ledger, schedule: drainSchedule }),
+    functions: [...background, ...own],
+    nudge,
     cron: createCronHandler(handler),
     cronOfSchedule: createCronHandler({ ...handler, schedules }),
     receipts: createReceiptHandler({ ledger, cronSecrets, logger }),

@@ -159,6 +159,42 @@ test("a pool that was made here is ended by close, once; a given one is not", as
   expect(database.pool.ended).toBe(false);
 });
 
+test("a host that was closed before its first use can be closed again", async () => {
+  const made = database.connect();
+  const environment = environmentOf({ DATABASE_URL: database.databaseUrl });
+  const background = open({ environment, pool: () => made });
+  await background.close();
+  expect((await background.cron(tick())).status).toBe(202);
+  await background.close();
+  expect(made.ended).toBe(true);
+});
+
+test("a closed host does not start", async () => {
+  const logged: string[] = [];
+  const logger: Logger = { ...silentLogger, warn: (event) => void logged.push(event) };
+  const environment = environmentOf({ DATABASE_URL: database.databaseUrl });
+  const background = open({ environment, logger, pool: () => database.connect() });
+  await background.migrate();
+  const relay = vi.spyOn(background.parts().relay, "start");
+  await background.close();
+  background.start();
+  expect(relay).not.toHaveBeenCalled();
+  expect(logged).toEqual([]);
+});
+
+test("compositions that fail leave no listeners on a lent pool", async () => {
+  const { pool } = database;
+  const functions = (): never => {
+    throw new Error("not yet");
+  };
+  const failing = open({ functions });
+  const count = (): number[] => ["error", "connect"].map((event) => pool.listenerCount(event));
+  expect(() => failing.parts()).toThrow("not yet");
+  const before = count();
+  for (let call = 0; call < 5; call += 1) expect(() => failing.parts()).toThrow("not yet");
+  expect(count()).toEqual(before);
+});
+
 test("a started host relays and watches until it is closed", async () => {
   const logged: string[] = [];
   const logger: Logger = { ...silentLogger, warn: (event) => void logged.push(event) };

@@ -46,9 +46,15 @@ export interface Background<Args extends unknown[], Result> {
   readonly parts: () => BackgroundParts;
   /** Brings the database to this build's schema; safe to call from every host at every start. */
   readonly migrate: () => Promise<MigrationResult>;
-  /** Begins the outbox's relay and the watchdog, in a process that stays. Repeated calls change nothing. */
+  /**
+   * Begins the outbox's relay and the watchdog, in a process that stays. Repeated calls change nothing, and so does
+   * one after `close()`.
+   */
   readonly start: (options?: StartOptions) => void;
-  /** Ends what `start` began, waits for the send under way, and closes the ledger and the pool made here. */
+  /**
+   * Ends what `start` began, waits for the send under way, and closes the ledger and the pool made here. It does not
+   * wait for drains: end them before by `stopSignal`, or their jobs stay claimed until their leases expire.
+   */
   readonly close: () => Promise<void>;
 }
 
@@ -80,12 +86,11 @@ export function createBackground<Args extends unknown[], Result>(
     return options.serve({ client, functions });
   });
   let running: Repetition[] | undefined;
+  let hasClosed = false;
   let closing: Promise<void> | undefined;
 
-  async function close(): Promise<void> {
+  async function close({ ledger, pool, ownsPool }: BackgroundParts): Promise<void> {
     await Promise.all((running ?? []).map((repetition) => repetition.stop()));
-    if (composed.made === undefined) return;
-    const { ledger, pool, ownsPool } = composed.made;
     await ledger.close();
     if (ownsPool) await pool.end();
   }
@@ -109,7 +114,7 @@ export function createBackground<Args extends unknown[], Result>(
     parts,
     migrate: async () => parts().ledger.migrate(),
     start: ({ watchdog: watches = true } = {}) => {
-      if (running !== undefined) return;
+      if (running !== undefined || hasClosed) return;
       const { relay, watchdog } = parts();
       running = [relay.start()];
       if (!watches) return;
@@ -118,9 +123,11 @@ export function createBackground<Args extends unknown[], Result>(
         logger.warn("background.watch_failed", { error: describeMessage(error) });
       running.push(repeat(watchPauseMs, () => watchdog.run(), onError));
     },
-    close: () => {
-      closing ??= close();
-      return closing;
+    close: async () => {
+      hasClosed = true;
+      // What a request under way makes after this is closed by the next call.
+      if (composed.made !== undefined) closing ??= close(composed.made);
+      await closing;
     },
   };
 }

@@ -100,9 +100,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     // An idle connection that the server cut is replaced at the next query.
     pool.on("error", (error) => logger.warn("ledger.connection_lost", { error: error.message }));
   }
-  // The pool hands a connection over a moment before its new holder can listen: an error in between, as when
-  // the server cuts it, would end the process. Whoever holds it learns of the cut from its next statement.
-  pool.on("connect", (client) => client.on("error", () => {}));
+  guardConnections(pool);
   const sql = toSqlClient(pool);
   const runs = createRunStore(sql);
   const rowSecurity = createRowSecurity(sql, () => logger.warn("ledger.row_security_off"));
@@ -126,6 +124,19 @@ export function createLedger(options: LedgerOptions): Ledger {
       if (ownsPool && !pool.ended) await pool.end();
     },
   };
+}
+
+const guardedPools = new WeakSet<pg.Pool>();
+
+/**
+ * The pool gives a connection to its new holder a moment before that one can listen: an error in between, as when
+ * the server cuts it, would end the process. The holder learns of the cut from its next statement. One listener
+ * serves every ledger of the pool.
+ */
+function guardConnections(pool: pg.Pool): void {
+  if (guardedPools.has(pool)) return;
+  guardedPools.add(pool);
+  pool.on("connect", (client) => client.on("error", () => {}));
 }
 
 async function ping(pool: pg.Pool): Promise<void> {

@@ -4,7 +4,8 @@
 --
 -- Each index says what it serves. An index for retention ("prunable") holds no row that a claim, a heartbeat or a
 -- duplicate tick updates, or no column that they change: the hot paths do not maintain it.
-CREATE SCHEMA IF NOT EXISTS evenkeel;
+-- IF NOT EXISTS would ask for the right to create schemas even where an administrator has made this one.
+DO $$ BEGIN IF to_regnamespace('evenkeel') IS NULL THEN CREATE SCHEMA evenkeel; END IF; END $$;
 
 -- Enums -----------------------------------------------------------------------------------------------------------
 -- The cohort of a release that a window, a run or a job belongs to.

@@ -1,5 +1,6 @@
 import { silentLogger } from "@evenkeel/core";
 import { createTestDatabase } from "@evenkeel/test-postgres/testing";
+import { Pool } from "pg";
 import { expect, test } from "vitest";
 
 import { migrations } from "../generated/migrations.ts";
@@ -42,6 +43,24 @@ test("any number of hosts may migrate at once; each migration is applied once", 
       finished: true,
     })),
   );
+  await database.drop();
+});
+
+test("a user who may not create schemas migrates the one made for it, and finds it migrated afterwards", async () => {
+  const database = await createTestDatabase({ migrated: false });
+  const user = `migrator_${database.pool.options.database?.slice(-12) ?? ""}`;
+  await database.pool.query(`CREATE ROLE ${user} LOGIN PASSWORD 'hunter2'`);
+  await database.pool.query(`CREATE SCHEMA evenkeel AUTHORIZATION ${user}`);
+  const url = new URL(database.databaseUrl);
+  url.username = user;
+  url.password = "hunter2";
+  const pool = new Pool({ connectionString: url.href, max: 1 });
+  const names = migrations.map(({ name }) => name);
+  await expect(migrate(pool, silentLogger)).resolves.toEqual({ applied: names });
+  await expect(migrate(pool, silentLogger)).resolves.toEqual({ applied: [] });
+  await pool.end();
+  await database.pool.query(`DROP OWNED BY ${user} CASCADE`);
+  await database.pool.query(`DROP ROLE ${user}`);
   await database.drop();
 });
 

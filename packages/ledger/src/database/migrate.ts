@@ -24,23 +24,34 @@ export interface MigrationResult {
 // The key of Prisma Migrate's advisory lock: both wait for each other.
 const prismaMigrateLock = 72_707_369;
 
+/** `IF NOT EXISTS` asks for the right to create even where there is nothing to create. */
 const bookkeeping = `
-CREATE TABLE IF NOT EXISTS evenkeel._prisma_migrations (
-  id varchar(36) PRIMARY KEY NOT NULL,
-  checksum varchar(64) NOT NULL,
-  finished_at timestamptz,
-  migration_name varchar(255) NOT NULL,
-  logs text,
-  rolled_back_at timestamptz,
-  started_at timestamptz NOT NULL DEFAULT now(),
-  applied_steps_count integer NOT NULL DEFAULT 0
-)`;
+DO $$
+BEGIN
+  IF to_regnamespace('evenkeel') IS NULL THEN
+    CREATE SCHEMA evenkeel;
+  END IF;
+  IF to_regclass('evenkeel._prisma_migrations') IS NULL THEN
+    CREATE TABLE evenkeel._prisma_migrations (
+      id varchar(36) PRIMARY KEY NOT NULL,
+      checksum varchar(64) NOT NULL,
+      finished_at timestamptz,
+      migration_name varchar(255) NOT NULL,
+      logs text,
+      rolled_back_at timestamptz,
+      started_at timestamptz NOT NULL DEFAULT now(),
+      applied_steps_count integer NOT NULL DEFAULT 0
+    );
+  END IF;
+END
+$$`;
 
 /**
  * Brings the database to this package's schema: the files of `prisma/migrations`, recorded as Prisma
  * Migrate records them, in `evenkeel._prisma_migrations`. Any number of hosts may call it at once; all but
  * one wait and then find nothing to do. All pending migrations are applied, or none. A table that is in use
  * is asked for again and again, a tenth of a second each time, so that nobody has to wait behind the migration.
+ * The user needs the right to create the schema only where it is missing, and where nothing is pending only reads.
  *
  * @throws LedgerError `newer_database` when the database holds a migration that this build does not know,
  * `migration_edited` when an applied one had another text, `migration_failed` with the migration's name.
@@ -98,7 +109,6 @@ async function applyPending(
   await client.query("BEGIN");
   // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
   await client.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
-  await client.query("CREATE SCHEMA IF NOT EXISTS evenkeel");
   await client.query(bookkeeping);
   const pending = await findPending(client, migrations);
   await client.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);

@@ -22,6 +22,25 @@ test("casts, quoted text and the tenant's condition are left alone", () => {
   expect(defineStatement(text).text).toBe(text);
 });
 
+test("a name ends where its word ends, digits and underscores among it", () => {
+  const statement = defineStatement<"limit" | "limits" | "limit2" | "lease_ms">(
+    `SELECT :limit, :limits, :limit2, :lease_ms, :limit::int[]`,
+  );
+  expect(statement.text).toBe(`SELECT $1, $2, $3, $4, $1::int[]`);
+});
+
+test.each([
+  `SELECT 1 /* the tenant's :share */`,
+  `SELECT $$ it's :share $$, $body$ $1 :share $body$`,
+  `SELECT job."a:share", 'it''s :share', 'a -- b', '$.a ? (@ > 1 && @.b == ":share")'::jsonpath`,
+])("%s holds no parameter", (text) => {
+  expect(defineStatement(text).text).toBe(text);
+});
+
+test("a numbered parameter beside names would be another's, and is refused", () => {
+  expect(() => defineStatement(`SELECT :limit::int, $1::text`)).toThrow("$1 has no name");
+});
+
 test("a parameter without a value is named", () => {
   const statement = defineStatement(`SELECT :limit::int`);
   expect(() => statement.values({})).toThrow(":limit is missing");

@@ -8,12 +8,17 @@ export interface Statement<Name extends string> {
   values(named: Readonly<Record<Name, SqlValue>>): SqlValue[];
 }
 
-/** A comment or quoted text, which hold no parameters; a cast (`::`); `:tenant(…)`, which a scope replaces; a name. */
-const tokens = /--[^\n]*|'[^']*'|::|:tenant\(|:([a-z][A-Za-z]*)/gu;
+/**
+ * Comments and quoted text, which hold no parameters; a cast (`::`); `:tenant(…)`, which a scope replaces; a parameter
+ * with a name, or with a number.
+ */
+const tokens =
+  /--[^\n]*|\/\*[\s\S]*?\*\/|'[^']*'|"[^"]*"|\$([a-z_]*)\$[\s\S]*?\$\1\$|::|:tenant\(|:(?<name>[a-z]\w*)|\$(?<position>\d+)/gu;
 
 /**
  * Turns named parameters into numbered ones, once, when the module loads. `:limit::int` becomes `$n::int`;
  * a name used twice keeps its number. Comments, text in quotes, casts and `:tenant(…)` stay as they are.
+ * Throws for a parameter that has a number already.
  *
  * @example
  * const release = defineStatement<"lane">(`… WHERE poller.lane = :lane::evenkeel.lane`);
@@ -21,11 +26,18 @@ const tokens = /--[^\n]*|'[^']*'|::|:tenant\(|:([a-z][A-Za-z]*)/gu;
  */
 export function defineStatement<Name extends string>(sql: string): Statement<Name> {
   const names: string[] = [];
-  const text = sql.replace(tokens, (token, name: string | undefined) => {
-    if (name === undefined) return token;
+  let text = "";
+  let end = 0;
+  for (const match of sql.matchAll(tokens)) {
+    const { name, position } = match.groups ?? {};
+    if (position !== undefined)
+      throw new Error(`The statement's parameter $${position} has no name.`);
+    if (name === undefined) continue;
     if (!names.includes(name)) names.push(name);
-    return `$${names.indexOf(name) + 1}`;
-  });
+    text += `${sql.slice(end, match.index)}$${names.indexOf(name) + 1}`;
+    end = match.index + match[0].length;
+  }
+  text += sql.slice(end);
   return {
     text,
     values: (named) => {

@@ -169,7 +169,7 @@ export const retentionRules: readonly RetentionRule[] = [
     status: "RECORDED",
     relation: "background_effect",
     orderedBy: "started_at",
-    // A job that waits or runs asks for what it did before, and so does one that an operator puts back.
+    // A job that waits or runs asks for what it did before, and so does one that an operator requeues.
     where: `NOT EXISTS (
     SELECT FROM evenkeel.background_job AS job WHERE job.id = candidate.job_id
     OFFSET 0

@@ -17,7 +17,7 @@ import { concurrency, epochMs, type OnStart, type PickupWorker } from "./contend
 
 /**
  * Ours as a product has it: every enqueue is followed by a nudge, which asks an engine over HTTP for a run of the
- * process function when no drain waits; the run is a request to this process, and its drain lingers.
+ * process function when no drain waits; the run is a request to this process, and its drain waits for more.
  */
 export async function startEvenkeelWorker({
   ledger,

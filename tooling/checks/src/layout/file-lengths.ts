@@ -1,7 +1,7 @@
 import type { Finding, Repository } from "../repository.ts";
 
 const maxLines = 400;
-const source = /\.(?:ts|tsx|mjs|js|css|sql|prisma)$/u;
+const source = /\.(?:[mc]?[jt]sx?|css|sql|prisma|sh)$/u;
 
 /** Finds source files, tests and tools among them, of more than 400 lines. */
 export async function checkFileLengths({ files, read }: Repository): Promise<Finding[]> {

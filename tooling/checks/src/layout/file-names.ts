@@ -25,7 +25,7 @@ const buckets = new Set([
 ]);
 const code = /\.(?:tsx?|mts|cts|mjs|cjs|jsx?|sql|css)$/u;
 
-/** Finds files and folders that are named like a bucket: `utils.ts`, `order-helpers.ts`, `shared/`. */
+/** Finds files and folders that are named like a bucket: `utils.ts`, `orderHelpers.ts`, `shared/`, `job-utils/`. */
 export function checkFileNames(files: readonly string[]): Finding[] {
   const findings = new Map<string, Finding>();
   const note = (path: string, name: string): void => {
@@ -38,12 +38,17 @@ export function checkFileNames(files: readonly string[]): Finding[] {
   for (const file of files.filter((name) => code.test(name))) {
     const folders = file.split("/").slice(0, -1);
     for (const [index, folder] of folders.entries()) {
-      if (buckets.has(folder)) note(folders.slice(0, index + 1).join("/"), folder);
+      if (isBucket(folder)) note(folders.slice(0, index + 1).join("/"), folder);
     }
-    // `job-types.test.ts` is named job-types, and its last word decides.
+    // `job-types.test.ts` is named job-types.
     const name = basename(file).replace(/\..*$/u, "");
-    const last = name.split("-").at(-1) ?? name;
-    if (buckets.has(last)) note(file, name);
+    if (isBucket(name)) note(file, name);
   }
   return [...findings.values()];
+}
+
+/** The last word decides, however words are joined: `job-utils`, `job_utils`, `jobUtils` and `_utils` alike. */
+function isBucket(name: string): boolean {
+  const words = name.replaceAll(/([a-z\d])([A-Z])/gu, "$1-$2").match(/[A-Za-z\d]+/gu) ?? [];
+  return buckets.has((words.at(-1) ?? "").toLowerCase());
 }

@@ -18,6 +18,13 @@ test("refuses names of buckets, for files, tests and folders", () => {
   expect(checkFileNames(["packages/a/src/type-check.ts", "packages/a/lib.md"])).toEqual([]);
 });
 
+test.each(["job-utils/a.ts", "_shared/a.ts", "jobUtils.ts", "job_helpers.ts", "Utils.ts"])(
+  "refuses the bucket %s, however its words are joined",
+  (file) => {
+    expect(checkFileNames([`packages/a/src/${file}`])).toHaveLength(1);
+  },
+);
+
 test("refuses a folder with more than 20 files beside its tests", () => {
   const tests = numbered(30, (n) => `n${n}.test`);
   expect(checkFolders([...numbered(20, (n) => `n${n}`), ...tests])).toEqual([]);
@@ -35,11 +42,12 @@ test("refuses a fourth file with one prefix of two words", () => {
 });
 
 test("refuses a file of 401 lines", async () => {
-  const check = async (lines: number): Promise<number> => {
+  const check = async (lines: number, files = ["a.ts"]): Promise<number> => {
     const read = async (): Promise<string> => "x\n".repeat(lines);
-    return (await checkFileLengths({ root: "/", files: ["a.ts"], read })).length;
+    return (await checkFileLengths({ root: "/", files, read })).length;
   };
   expect([await check(400), await check(401)]).toEqual([0, 1]);
+  expect(await check(401, ["a.mts", "a.cts", "a.cjs", "a.jsx", "a.sh"])).toBe(5);
 });
 
 test("refuses a link of Markdown to a file that is not there", async () => {

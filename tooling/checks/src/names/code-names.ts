@@ -10,6 +10,9 @@ export interface CodeName {
 }
 
 const sqlWords = /\b(?:select|insert|update|delete|from|where|create|alter|returning|order by)\b/iu;
+/** How a statement on one line begins; prose does not shout. */
+const statement =
+  /^\s*(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|CREATE|ALTER|DROP|TRUNCATE)\s/u;
 const token = /[A-Za-z_$][\w$]*(?:[.-][A-Za-z_$][\w$]*)*/gu;
 const code = new Set([".ts", ".tsx", ".mts", ".mjs", ".cjs", ".js", ".jsx"]);
 
@@ -51,7 +54,8 @@ function namesOfCode(file: string, text: string): CodeName[] {
 /** A string is SQL, one name (a log event, a code, a path), or prose, where only a name's form makes a name. */
 function namesOfString(text: string, offset: number): CodeName[] {
   if (!/\s/u.test(text)) return tokens(text, offset);
-  if (/\n/u.test(text) && sqlWords.test(text)) return namesOfSql(text, offset);
+  if (statement.test(text) || (/\n/u.test(text) && sqlWords.test(text)))
+    return namesOfSql(text, offset);
   return tokens(text, offset).filter((name) => /[_$]|[a-z][A-Z]/u.test(name.text));
 }
 

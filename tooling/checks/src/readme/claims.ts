@@ -3,14 +3,14 @@ import { parseSync, type Program } from "oxc-parser";
 import type { Fence } from "./fences.ts";
 import { namesOfPattern } from "./module-names.ts";
 
-/** How a README says what a line gives: `await runner.drain(…); // → { succeeded: 1 }`. */
-const mark = " → ";
+/** How a README says what a line gives: `await runner.drain(…); // → { succeeded: 1 }`. `//→` and `// ->` claim too. */
+const mark = /^ ?(?:→|->)/u;
 
 type Statement = Program["body"][number];
 
 /** Whether a fence says what one of its lines gives. */
 export function hasClaims({ code }: Fence): boolean {
-  return /\/\/ → /u.test(code);
+  return /\/\/ ?(?:→|->)/u.test(code);
 }
 
 /**
@@ -23,14 +23,18 @@ export function insertClaimChecks(fence: Fence): string {
   let checked = "";
   let end = 0;
   for (const comment of comments) {
-    if (comment.type !== "Line" || !comment.value.startsWith(mark)) continue;
+    if (comment.type !== "Line" || !mark.test(comment.value)) continue;
     const line = fence.line + code.slice(0, comment.start).split("\n").length - 1;
-    const statement = program.body.findLast((node) => node.end <= comment.start);
-    const value = statement === undefined ? undefined : valueOf(statement, code);
+    const statement = program.body.findLast((node) => node.start < comment.start);
+    // One that ends behind the claim holds it within itself, where it is never run.
+    const isOver = statement !== undefined && statement.end <= comment.start;
+    const value = isOver && statement.start >= end ? valueOf(statement, code) : undefined;
     if (statement === undefined || value === undefined) {
-      throw new SyntaxError(`Line ${line}: the claim follows no expression and no declaration.`);
+      throw new SyntaxError(
+        `Line ${line}: the claim follows no expression and no declaration of its own, outside of functions.`,
+      );
     }
-    const expected = comment.value.slice(mark.length).trim();
+    const expected = comment.value.replace(mark, "").trim();
     const check = `checkClaim(${line}, ${value}, (${expected}));`;
     // An expression is evaluated once: the check takes its place.
     const isDeclared = statement.type === "VariableDeclaration";

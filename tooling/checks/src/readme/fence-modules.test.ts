@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { checkClaim } from "./check-claim.ts";
 import { insertClaimChecks } from "./claims.ts";
 import { fenceModules } from "./fence-modules.ts";
+import { uncompiledFences } from "./fences.ts";
 import { readModuleNames } from "./module-names.ts";
 
 const around = {
@@ -57,7 +58,35 @@ test("a claim checks the value of the line that it follows, in its place", () =>
   ]);
 });
 
+test.each([
+  ["inside a function", "f();\nfunction g() {\n  const b = 2; // → 3\n}"],
+  ["a second time after one statement", "f(); // → 1\n// → 2"],
+  ["after no value", "import a from 'a'; // → 1"],
+])("a claim %s would never be compared, and is refused", (_where, code) => {
+  expect(() => insertClaimChecks({ code, line: 1 })).toThrow("the claim follows no expression");
+});
+
+test("a claim with an arrow of two characters, or without a space, is a claim", () => {
+  const checked = insertClaimChecks({ code: "f(); // -> 1\ng(); //→ 2", line: 1 });
+  expect(checked).toContain("checkClaim(1, f(), (1))");
+  expect(checked).toContain("checkClaim(2, g(), (2))");
+});
+
+test.each(["```typescript", "```js", "  ```ts", "~~~ts", "``` ts", "````ts"])(
+  "the fence %s, which nothing would compile, is found",
+  (opening) => {
+    const found = uncompiledFences(`Prose.\n\n${opening}\nconst a: string = 1;\n\`\`\`\n`);
+    expect(found).toEqual([3]);
+  },
+);
+
+test("fences of TypeScript, of other languages and of none are left alone", () => {
+  const page = "```ts\na;\n```\n\n```tsx\nb;\n```\n\n```json\n{}\n```\n\n```\npnpm test\n```\n";
+  expect(uncompiledFences(page)).toEqual([]);
+});
+
 test("a claim that does not hold says its line and both values", () => {
   expect(() => checkClaim(7, { a: 1, b: 2 }, { a: 2 })).toThrow('Line 7 claims {"a":2}');
   expect(() => checkClaim(7, { a: 1, b: 2 }, { b: 2 })).not.toThrow();
+  expect(() => checkClaim(7, [1, 2], [1])).toThrow("Line 7 claims [1]; it gave [1,2]");
 });

@@ -22,3 +22,13 @@ export function typescriptFences(page: string): Fence[] {
     }));
   });
 }
+
+const opening = /^[ \t]*(?:`{3,}|~{3,})[ \t]*(?:[mc]?[jt]sx?|typescript|javascript)\b/gmu;
+const compiled = /^```tsx?\b/u;
+
+/** Returns the lines, counted from 1, where a fence of code opens in a form that {@link typescriptFences} does not read. */
+export function uncompiledFences(page: string): number[] {
+  return [...page.matchAll(opening)]
+    .filter(([text]) => !compiled.test(text))
+    .map(({ index }) => page.slice(0, index).split("\n").length);
+}

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import type { Finding, Repository } from "../repository.ts";
 import { hasClaims } from "./claims.ts";
 import { fenceModules, type FenceModule, type Surroundings } from "./fence-modules.ts";
+import { uncompiledFences } from "./fences.ts";
 import { readModuleNames } from "./module-names.ts";
 
 /** A README with TypeScript in it, and the modules that its fences became. */
@@ -30,8 +31,21 @@ export async function checkReadmeCode(repository: Repository): Promise<Finding[]
   const findings = [...output.matchAll(/^(\S+?)\((\d+),\d+\): error TS\d+: (.*)$/gmu)].map(
     ([, file = "", line, message = ""]) => locate(programs, file, Number(line), message),
   );
+  findings.push(...(await findUncompiled(repository)));
   if (findings.length > 0 || output === "") return findings;
   return [{ file: `${compiled}/tsconfig.json`, problem: output, fix: "Run pnpm install." }];
+}
+
+/** Finds fences that would never be compiled. */
+async function findUncompiled(repository: Repository): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const file of repository.files.filter((name) => readmes.test(name))) {
+    for (const line of uncompiledFences(await repository.read(file))) {
+      const problem = "A fence of code in this form is not compiled.";
+      findings.push({ file, line, problem, fix: "Write it as ```ts, at the start of its line." });
+    }
+  }
+  return findings;
 }
 
 /**

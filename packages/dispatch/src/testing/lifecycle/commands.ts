@@ -206,7 +206,7 @@ const openings: readonly fc.Arbitrary<readonly Command[]>[] = [
     runOf(1, deathAt(runPoints)),
     comingBack,
   ),
-  // A run is given up, and put back.
+  // A run is given up, and requeued.
   fc.tuple(
     tickOf(lives),
     runOf(0, fc.constantFrom(...runPoints)),

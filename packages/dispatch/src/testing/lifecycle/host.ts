@@ -1,6 +1,6 @@
 import type { CrashPoint } from "./crash-points.ts";
 
-/** A process that freezes where it is told to die. Nothing but `comeBack` makes it go on. */
+/** A process that freezes where it is told to die. Nothing but `comeBack` lets it continue. */
 export class Host {
   readonly name: string;
   readonly #diesAt: CrashPoint | undefined;
@@ -21,7 +21,7 @@ export class Host {
     await this.#back.promise;
   }
 
-  /** Starts work, and answers when it has ended or the host has frozen in its midst. */
+  /** Starts work, and resolves when it has ended or the host has frozen in its midst. */
   async run(work: () => Promise<unknown>): Promise<FrozenHost | undefined> {
     const ended = work();
     const outcome = await Promise.race([this.#frozen.promise, ended.then(() => "ended" as const)]);
@@ -33,7 +33,7 @@ export class Host {
   }
 }
 
-/** A host that died, or seems to have: it may come back and go on where it stood. */
+/** A host that died, or seems to have: it may come back and continue where it stood. */
 export interface FrozenHost {
   readonly host: Host;
   readonly ended: Promise<unknown>;

@@ -26,7 +26,7 @@ export class InngestDouble {
   }
 
   send(events: readonly SentEvent[]): void {
-    if (this.isUnavailable) throw new Error("Inngest is away.");
+    if (this.isUnavailable) throw new Error("Inngest is unavailable.");
     for (const { id, name, data } of events) {
       if (name !== processRequested.name || !("dispatchKey" in data)) continue;
       if (this.recent().some((event) => event.id === id)) continue;

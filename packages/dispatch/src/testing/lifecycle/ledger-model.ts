@@ -65,8 +65,8 @@ export interface ModelOutboxEvent {
 export type JobEnd = "succeeded" | "retry" | "dead";
 
 /**
- * What the ledger should do, in the plainest words: one host at a time, in memory. Each method answers what the
- * real one should answer. A fence is whatever the real ledger handed out; the model knows when it holds.
+ * What the ledger should do, in the plainest words: one host at a time, in memory. Each method returns what the
+ * real one should return. A fence is whatever the real ledger gave out; the model knows when it holds.
  */
 export class LedgerModel {
   readonly now: () => number;
@@ -150,7 +150,7 @@ export class LedgerModel {
     return guard !== undefined && guard.runId !== runId;
   }
 
-  /** Answers who holds the guard afterwards. */
+  /** Returns who holds the guard afterwards. */
   takeGuard(dispatchKey: string, runId: string): string {
     const guard = this.guards.get(dispatchKey);
     const holder = guard === undefined ? undefined : this.runs.get(guard.runId)?.status;
@@ -183,7 +183,7 @@ export class LedgerModel {
     this.jobs.set(job, { state: "PENDING", runAt, attempt: 0, id: "", fence: "", leaseUntil });
   }
 
-  /** Answers the numbers of the jobs claimed. */
+  /** Returns the numbers of the jobs claimed. */
   claimJobs(): number[] {
     const now = this.now();
     const due = [...this.jobs].filter(([, job]) =>
@@ -224,7 +224,7 @@ export class LedgerModel {
     return true;
   }
 
-  /** Answers whether a letter was filed. */
+  /** Returns whether a letter was filed. */
   fileRunLetter(runId: string, eventId: string): boolean {
     if (this.letters.some(({ kind, sourceId }) => kind === "RUN" && sourceId === runId))
       return false;

@@ -82,7 +82,7 @@ function findBreaches(model: LedgerModel): string[] {
   return [...workers].filter(([, count]) => count > 1).map(([key]) => key);
 }
 
-/** What `deadLetters.requeue` should do with an open letter: whether it was put back. */
+/** What `deadLetters.requeue` should do with an open letter: whether it was requeued. */
 export function requeueModel(model: LedgerModel, letter: ModelLetter, letterId: string): boolean {
   if (letter.status !== "OPEN") return false;
   const now = model.now();

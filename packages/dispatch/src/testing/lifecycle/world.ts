@@ -87,7 +87,7 @@ export class World {
     );
   }
 
-  /** Starts or goes on with a run of an event, on another worker each time. */
+  /** Starts or continues a run of an event, on another worker each time. */
   async work({ id, dispatchKey }: ArrivedEvent, nth: number, diesAt?: CrashPoint): Promise<void> {
     const run = { runId: `${id}#${nth}`, dispatchKey, type: modelJob.type, effects: this.effects };
     await this.#onHost(diesAt, (host, ledger) => workWindow(ledger, host, run));
@@ -181,7 +181,7 @@ export class World {
     return this.#frozen.length > 0;
   }
 
-  /** The host that froze first goes on where it stood; after a day nothing of it is left to do so. */
+  /** The host that froze first continues where it stood; after a day nothing of it is left to do so. */
   async comeBack(): Promise<void> {
     const frozen = this.#frozen.shift();
     if (frozen === undefined || frozen.since <= this.clock.now() - settings.latenessMs) return;

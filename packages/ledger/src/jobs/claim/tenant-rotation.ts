@@ -2,7 +2,7 @@ import { tenantLimits } from "../limits.ts";
 
 /*
  * How a claim chooses among tenants. Each lane has one rotation, and each type with a cap one of its own: it keeps the
- * tenant that was served last. A claim goes on behind that tenant, from one tenant with due work to the next by a skip
+ * tenant that was served last. A claim continues behind that tenant, from one tenant with due work to the next by a skip
  * scan over the index, and after the last tenant from the first again. It stops when it has met as many tenants as it
  * may take jobs. They share the batch evenly; what small tenants leave over goes to those that have more
  * (`claim-statement.ts`). So a tenant with one due job waits for a bounded number of claims, whatever others queued.
