@@ -1,3 +1,4 @@
+import { defined } from "@evenkeel/core";
 import { enqueue, handleJob, TerminalError, type JobHandler } from "@evenkeel/jobs";
 import type { Pool } from "pg";
 
@@ -52,7 +53,7 @@ export function createDraft({ pool, drafter, replyDelayMs }: CreateDraftOptions)
         tenantId,
         payload: { messageId },
         delayMs: replyDelayMs,
-        ...(correlationId === undefined ? {} : { correlationId }),
+        ...defined({ correlationId }),
       });
     });
   });

@@ -1,3 +1,4 @@
+import { defined } from "@evenkeel/core";
 import { enqueue, handleJob, TerminalError, type JobHandler } from "@evenkeel/jobs";
 import type { Pool } from "pg";
 
@@ -49,7 +50,7 @@ export function processInbound({ pool }: { readonly pool: Pool }): JobHandler {
         await enqueue(tx, draftCreate, {
           tenantId,
           payload: { messageId },
-          ...(correlationId === undefined ? {} : { correlationId }),
+          ...defined({ correlationId }),
         });
       }
       await linkThread(tx, { tenantId, links });

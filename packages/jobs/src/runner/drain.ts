@@ -44,8 +44,9 @@ import { ProgressWriter } from "./progress-writer.ts";
  *
  * Invariants:
  *
- * 1. At most one claim is under way, and none is sent after a stop.
- * 2. What a claim brings after a stop is released without a start. So are the jobs of a claim that was given up on.
+ * 1. At most one claim is awaited, and none is sent after a stop.
+ * 2. What a claim brings after a stop is released without a start, but for isolated jobs, which are delegated. All jobs
+ *    of a claim that was given up on are released.
  * 3. No more than `maxJobs` are claimed, and no more run than there are slots.
  * 4. Every claimed job is counted once, under what became of it, before the drain ends.
  * 5. The drain ends only when no claim, delegation, attempt or settlement is under way.

@@ -73,7 +73,7 @@ ORDER BY letter.created_at DESC, letter.id DESC LIMIT $3::int`;
 
 /** The filter as a statement's parameter. Text that is no letter's id matches nothing. */
 export function encodeFilter({ ids, ...rest }: DeadLetterFilter): string {
-  return JSON.stringify({ ...rest, ...(ids === undefined ? {} : { ids: ids.filter(isLetterId) }) });
+  return JSON.stringify({ ...rest, ids: ids?.filter(isLetterId) });
 }
 
 /** Creates the dead letters of a scope. */
