@@ -42,7 +42,10 @@ export async function createTestDatabase(
   const cluster = inject("postgres");
   const name = `test_${randomUUID().replaceAll("-", "")}`;
   const template = options.migrated === false ? "template0" : cluster.template;
-  await administer(cluster.url, `CREATE DATABASE "${name}" TEMPLATE "${template}"`);
+  await administer(
+    cluster.url,
+    `CREATE DATABASE "${name}" TEMPLATE "${template}" STRATEGY FILE_COPY`,
+  );
 
   const url = new URL(cluster.poolerUrl ?? cluster.url);
   url.pathname = `/${name}`;
