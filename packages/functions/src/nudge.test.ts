@@ -28,15 +28,11 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
  * under way at the jump has timed out, is tried again, and the quiet is counted from its end.
  */
 async function untilQuiet({ clock, engine }: BackgroundApp): Promise<void> {
-  let isQuiet = false;
-  const quiet = engine.settled().then(() => {
-    isQuiet = true;
-  });
-  for (let looks = 0; !isQuiet; looks += 1) {
+  const quiet = engine.settled().then(() => true);
+  for (let looks = 0; ; looks += 1) {
     await clock.advance(looks % 50 === 0 ? hourMs : 20);
-    await sleep(20);
+    if (await Promise.race([quiet, sleep(20, false)])) return;
   }
-  await quiet;
 }
 
 /** Process runs on record. */

@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import { chmod, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, readdir, rm, statfs } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { loadEmbeddedPostgres } from "./embedded-postgres.ts";
 
 const folderPrefix = "evenkeel-postgres-";
+
+/** A file system in memory, where Linux has one. */
+const memoryFolder = "/dev/shm";
+
+/** What a test run's databases and their log may take of it. */
+const memoryNeeded = 1024 ** 3;
 
 /** A running embedded cluster. */
 export interface PostgresCluster {
@@ -23,7 +29,10 @@ export interface PostgresCluster {
 
 /** Settings of {@link startPostgres}. */
 export interface PostgresOptions {
-  /** Keep fsync and its companions on. Off makes tests fast and a crash of the machine fatal to the data. */
+  /**
+   * Keep fsync and its companions on. Off makes tests fast and a crash of the machine fatal to the data, which then
+   * stands in memory where the machine has 1 GB of it to spare.
+   */
   readonly durable: boolean;
   /** Most concurrent connections, 300 by default. */
   readonly maxConnections?: number;
@@ -42,7 +51,8 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresC
   const EmbeddedPostgres = await loadEmbeddedPostgres();
   let lastWords = "";
   for (let attempt = 1; ; attempt += 1) {
-    const folder = await mkdtemp(join(tmpdir(), `${folderPrefix}${process.pid}-`));
+    const base = options.durable ? tmpdir() : await fastFolder();
+    const folder = await mkdtemp(join(base, `${folderPrefix}${process.pid}-`));
     // The server drops root and must still reach its data directory.
     await chmod(folder, 0o755);
     const port = await freePort();
@@ -123,12 +133,24 @@ async function freePort(): Promise<number> {
   });
 }
 
+/** Test databases come and go by the hundred, and a file system on a disk is slow to make and remove their files. */
+async function fastFolder(): Promise<string> {
+  const { bavail, bsize } = await statfs(memoryFolder).catch(() => ({ bavail: 0, bsize: 0 }));
+  const free = Math.min(bavail * bsize, process.availableMemory());
+  return free < memoryNeeded ? tmpdir() : memoryFolder;
+}
+
 /** Stops and removes clusters whose owner died without stopping them. */
 async function removeOrphans(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
+  await removeOrphansIn(tmpdir());
+  await removeOrphansIn(memoryFolder);
+}
+
+async function removeOrphansIn(base: string): Promise<void> {
+  for (const name of await readdir(base).catch(() => [])) {
     const owner = new RegExp(`^${folderPrefix}(\\d+)-`).exec(name)?.[1];
     if (owner === undefined || isAlive(Number(owner))) continue;
-    const folder = join(tmpdir(), name);
+    const folder = join(base, name);
     const pid = await readPostmasterPid(folder);
     if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL");
     await rm(folder, { recursive: true, force: true });
