@@ -70,8 +70,7 @@ export class AttemptPool {
       },
     });
     this.#attempts.set(job.id, attempt);
-    if (job.crashes === 0) attempt.start(handler, this.#deps.leftMs());
-    else void this.#startSuspect(attempt, job, handler);
+    void this.#start(attempt, job, handler);
   }
 
   /** Ends the attempt of a job that is no longer the drain's. Returns whether there was one. */
@@ -91,20 +90,17 @@ export class AttemptPool {
     for (const attempt of this.#attempts.values()) attempt.abandon();
   }
 
-  /**
-   * Starts a job whose worker died before. If this one dies too, that must count for what it ran and not for what it
-   * had only claimed: so the crash is recorded before the start, and taken back with any end of the attempt.
-   */
-  async #startSuspect(attempt: Attempt, job: ClaimedJob, handler: JobHandler): Promise<void> {
+  /** Starts the handler once its attempt counts: should the worker die, what it only held goes back as it was. */
+  async #start(attempt: Attempt, job: ClaimedJob, handler: JobHandler): Promise<void> {
     const { clock, jobs, leaseMs, logger } = this.#deps;
     try {
-      const record = (): Promise<boolean> => jobs.recordCrash(job, job.crashes + 1);
-      if (!(await withDeadline(leaseMs / 2, record, clock))) {
+      const held = await withDeadline(leaseMs / 2, () => jobs.start([job]), clock);
+      if (!held.has(job.id)) {
         this.#deps.onLost(job);
         return;
       }
     } catch (error) {
-      logger.warn("job.crash_unrecorded", { jobId: job.id, error: describeError(error).message });
+      logger.warn("job.start_unrecorded", { jobId: job.id, error: describeError(error).message });
     }
     // It may have been lost or abandoned meanwhile.
     if (this.#attempts.get(job.id) === attempt) attempt.start(handler, this.#deps.leftMs());

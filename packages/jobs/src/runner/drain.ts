@@ -227,8 +227,8 @@ export class Drain {
   }
 
   async #claim(limit: number, types: readonly string[]): Promise<void> {
-    const { clock, lane, leaseMs, logger, owner } = this.#deps;
-    const request = { lane, types, limit, leaseMs, owner };
+    const { buckets, clock, lane, leaseMs, logger, owner, versions } = this.#deps;
+    const request = { lane, buckets, types, versions, limit, leaseMs, owner };
     const claimedAtMs = clock.now();
     this.#phase = { kind: "claiming" };
     this.#claimedAtMs = claimedAtMs;

@@ -117,7 +117,7 @@ class Scenario {
   }
 
   async #enqueue(): Promise<void> {
-    const job = { tenantId: "t", version: 1, payloadText: "{}", lane: "stable" } as const;
+    const job = { tenantId: "t", version: 1, payloadText: "{}" } as const;
     const stored = await queue.ledger.jobs.insert(undefined, [
       { ...job, type: this.type, maxAttempts: 3 },
     ]);
