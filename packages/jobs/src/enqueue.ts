@@ -1,10 +1,4 @@
-import {
-  defined,
-  describeIssues,
-  encodePayload,
-  InputError,
-  parseTenantId,
-} from "@evenkeel/core";
+import { defined, describeIssues, encodePayload, InputError, parseTenantId } from "@evenkeel/core";
 import {
   insertJobs,
   isStorableJson,

@@ -49,6 +49,8 @@ export class Attempt {
   start(handler: JobHandler, leftMs: number): void {
     const { definition } = handler;
     const { crashes } = this.job;
+    // It was aborted before it could start.
+    if (this.#controller.signal.aborted) return this.#end({ kind: "interrupted" });
     if (crashes >= definition.maxCrashes) return this.#end({ kind: "poison", crashes });
     if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "attempts_exhausted" });
     if (this.job.version > definition.version) return this.#end({ kind: "unsupported_version" });

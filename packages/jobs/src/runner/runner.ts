@@ -124,7 +124,9 @@ export function createRunner(options: RunnerOptions): Runner {
     owner,
     lane,
     buckets: checkBuckets(options.buckets ?? (lane === "stable" ? allBuckets : { from: 0, to: 0 })),
-    versions: Object.fromEntries([...handlers].map(([type, { definition }]) => [type, definition.version])),
+    versions: Object.fromEntries(
+      [...handlers].map(([type, { definition }]) => [type, definition.version]),
+    ),
     concurrency,
     batchSize,
     leaseMs,

@@ -59,9 +59,7 @@ test("jobs of unknown types are counted, wherever they wait, unless another host
   const ours: readonly string[] = [known, strange, served];
   const countOf = async (types: readonly string[]): Promise<(string | number)[][]> => {
     const counts = await queue.ledger.jobs.unknownTypes({ types });
-    return counts.flatMap(({ type, count }) =>
-      ours.includes(type) ? [[type, count]] : [],
-    );
+    return counts.flatMap(({ type, count }) => (ours.includes(type) ? [[type, count]] : []));
   };
   expect(await countOf([known])).toEqual([[strange, 3]]);
   expect(await countOf([known, strange])).toEqual([]);

@@ -103,9 +103,7 @@ const lasting = `
 
 // Each statement inserts the jobs of its JSON and returns `id` and `created` in their order: see `insertJobs`.
 
-const uniformStatement = defineStatement<
-  "jobs" | "type" | "version" | "priority" | "maxAttempts"
->(`
+const uniformStatement = defineStatement<"jobs" | "type" | "version" | "priority" | "maxAttempts">(`
 WITH
   input AS MATERIALIZED (
     SELECT item.*, ${dueTime} AS due_at, nextval('evenkeel.background_job_id_seq') AS id

@@ -94,6 +94,7 @@ const statement = `
 WITH ${settingsCte}
 SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_at AS "runAt", job.attempt, job.owner,
   job.progress, job.lease_expires_at AS "leaseUntil", job.has_expired AS "hasExpired",
+  job.started_at AS "startedAt",
   job.last_error_code AS "lastErrorCode", job.finished_at AS "finishedAt",
   (extract(epoch FROM job.run_at - now()) * 1000)::float8 AS "dueInMs", ahead.count AS ahead,
   letter.id::text AS "letterId", letter.reason AS "letterReason", letter.status::text AS "letterStatus",
@@ -102,11 +103,12 @@ SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_
   held.pause_reason AS "pauseReason"
 FROM (
   SELECT job.id, job.tenant_id, job.bucket, job.type, job.state::text AS status, job.run_at, job.turn_at, job.attempt,
-    job.owner, job.progress, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
+    job.owner, job.progress, job.started_at, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
     job.errors -> -1 ->> 'code' AS last_error_code, NULL::timestamptz AS finished_at
   FROM evenkeel.background_job AS job WHERE job.id = $1::bigint AND :tenant(job.tenant_id)
   UNION ALL
-  SELECT ended.id, ended.tenant_id, NULL, ended.type, ended.outcome::text, ended.run_at, NULL, ended.attempt, NULL, NULL, NULL, NULL, ended.errors -> -1 ->> 'code', ended.finished_at
+  SELECT ended.id, ended.tenant_id, NULL, ended.type, ended.outcome::text, ended.run_at, NULL, ended.attempt, NULL, NULL, NULL, NULL, NULL,
+    ended.errors -> -1 ->> 'code', ended.finished_at
   FROM evenkeel.background_job_history AS ended WHERE ended.id = $1::bigint AND :tenant(ended.tenant_id)
 ) AS job
 CROSS JOIN LATERAL (
@@ -137,6 +139,7 @@ interface Row {
   readonly progress: JobProgress | null;
   readonly leaseUntil: Date | null;
   readonly hasExpired: boolean | null;
+  readonly startedAt: Date | null;
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
   readonly ahead: number;
@@ -259,15 +262,15 @@ function explain(
       const done =
         row.progress === null ? "" : `, ${row.progress.done} of ${row.progress.total} done`;
       const [owner, until] = [row.owner ?? "", row.leaseUntil?.toISOString() ?? ""];
-      return row.hasExpired === true
-        ? {
-            cause: "lease_expired",
-            summary: `Its worker ${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`,
-          }
-        : {
-            cause: "running",
-            summary: `${owner} runs it, attempt ${attempt}${done}, under a lease until ${until}.`,
-          };
+      if (row.hasExpired === true) {
+        const summary = `Its worker ${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`;
+        return { cause: "lease_expired", summary };
+      }
+      const work =
+        row.startedAt === null
+          ? "holds it and has not started it"
+          : `runs it, attempt ${attempt}${done}`;
+      return { cause: "running", summary: `${owner} ${work}, under a lease until ${until}.` };
     }
     case "SUCCEEDED":
       return { cause: "succeeded", summary: `It succeeded at ${ended} in attempt ${attempt}.` };

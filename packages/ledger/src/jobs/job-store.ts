@@ -114,7 +114,8 @@ export function createJobStore(sql: SqlClient): JobStore {
   const availability = createAvailability(sql);
   return {
     insert: (client, jobs) => {
-      const isUrgent = ({ runAt, priority = 0 }: NewJob): boolean => runAt !== undefined || priority > 0;
+      const isUrgent = ({ runAt, priority = 0 }: NewJob): boolean =>
+        runAt !== undefined || priority > 0;
       if (jobs.some(isUrgent)) watermarks.clear();
       return insertJobs(client ?? sql, jobs);
     },

@@ -128,10 +128,7 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   await insertEffect(pool, years, id);
   await insertUniqueKey(pool, years, id);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  const jobs = await ledger.jobs.insert(undefined, [
-    job,
-    job,
-  ]);
+  const jobs = await ledger.jobs.insert(undefined, [job, job]);
   for (const unsettled of jobs) {
     await insertEffect(pool, years, unsettled.id);
     await insertUniqueKey(pool, years, unsettled.id);

@@ -148,7 +148,11 @@ export interface Availability {
 
 /** Creates what makes jobs available on a connection pool. It keeps its own pace, for all claims of a host. */
 export function createAvailability(sql: SqlClient): Availability {
-  const pace = { update: new Pace(minMs, maxShare), setAside: new Pace(5_000, 0.1), note: new Pace(noteMs, 1) };
+  const pace = {
+    update: new Pace(minMs, maxShare),
+    setAside: new Pace(5_000, 0.1),
+    note: new Pace(noteMs, 1),
+  };
   let most = batch;
   let noted = "";
   let position = { bucket: 0, tenant: "" };

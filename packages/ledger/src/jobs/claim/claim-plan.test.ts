@@ -118,7 +118,11 @@ test.each(worlds)(
 );
 
 test.each([
-  { what: "what is due and what expired", statement: availabilityStatement, values: ["{a,b}", "{}", 100] },
+  {
+    what: "what is due and what expired",
+    statement: availabilityStatement,
+    values: ["{a,b}", "{}", 100],
+  },
   { what: "what nobody knows", statement: setAsideStatement, values: ["{a}", 0, ""] },
 ])("the step beside the claim reads $what through an index", async ({ statement, values }) => {
   for (const database of [analyzed, unknown]) {

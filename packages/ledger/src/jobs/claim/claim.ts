@@ -103,8 +103,16 @@ export function createClaim(
     // Before it says that there is no more, it looks whether anything has just become due.
     const { changed } = await availability.makeAvailable(request);
     if (!changed) return claimed;
-    const more = await claim({ ...request, limit: missing, ...defined({ afterTenant: claimed.lastTenant }) });
-    return { ...more, jobs: [...claimed.jobs, ...more.jobs], throttled: claimed.throttled || more.throttled };
+    const more = await claim({
+      ...request,
+      limit: missing,
+      ...defined({ afterTenant: claimed.lastTenant }),
+    });
+    return {
+      ...more,
+      jobs: [...claimed.jobs, ...more.jobs],
+      throttled: claimed.throttled || more.throttled,
+    };
   };
 }
 

@@ -40,7 +40,9 @@ export const available = (isLimited: boolean): string => `job.state = 'PENDING'
  *
  * @param isLimited As for {@link available}; without a row of `settings` there are none.
  */
-export const ringCte = (isLimited: boolean): string => `-- From tenant to tenant with available work, one look at the index each: to the last, and then from the first on.
+export const ringCte = (
+  isLimited: boolean,
+): string => `-- From tenant to tenant with available work, one look at the index each: to the last, and then from the first on.
   ring AS (
     SELECT bucket, tenant_id, NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place
     FROM rotation ${isLimited ? "CROSS JOIN settings" : ""}

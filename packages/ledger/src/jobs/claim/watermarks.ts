@@ -60,7 +60,8 @@ export class ClaimWatermarks {
   /** Lowers all watermarks to the turn of a job that has become available. */
   lower(at: string): void {
     for (const [key, watermark] of this.#watermarks) {
-      if (Date.parse(at) < Date.parse(watermark.at)) this.#watermarks.set(key, { ...watermark, at });
+      if (Date.parse(at) < Date.parse(watermark.at))
+        this.#watermarks.set(key, { ...watermark, at });
     }
   }
 
