@@ -94,7 +94,7 @@ export async function findUnknownTypes(
   return sql.query<TypeCount>(unknownTypesStatement, [textArray(types)]);
 }
 
-const dueStatement = defineStatement<TenantScanParameter | "after" | "afterBucket">(`
+const dueStatement = defineStatement<TenantScanParameter>(`
 WITH RECURSIVE
   settings AS MATERIALIZED (
     SELECT every.max_running, every.rate_limit, every.rate_period_ms, ARRAY(
@@ -107,16 +107,17 @@ WITH RECURSIVE
     LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
     WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused)
   ),
-  rotation AS MATERIALIZED (
-    SELECT :afterBucket::int AS bucket, :after::text COLLATE "C" AS tenant_id, 0 AS stop_bucket, '' AS stop_tenant
-  ),
+  rotation AS MATERIALIZED (SELECT -1 AS bucket, '' COLLATE "C" AS tenant_id),
   ${tenantScanCte(true)}
 SELECT EXISTS (
-    SELECT FROM tenant_scan CROSS JOIN settings LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
-    WHERE tenant_scan.place > 0 AND own.paused IS NOT TRUE AND COALESCE(own.room > 0, true)
-  ) AS due, max(place) < (:maxTenants) AS complete,
-  (array_agg(bucket ORDER BY place DESC))[1] AS "afterBucket", (array_agg(tenant_id ORDER BY place DESC))[1] AS after
-FROM tenant_scan`);
+    SELECT FROM tenant_scan CROSS JOIN settings
+    LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
+    WHERE turn_at IS NOT NULL AND own.paused IS NOT TRUE AND COALESCE(own.room > 0, true)
+  ) AS due, last.*
+FROM (VALUES (1)) AS one LEFT JOIN LATERAL (
+  SELECT place < :maxTenants AS complete, bucket AS "fromBucket", tenant_id AS "from"
+  FROM tenant_scan ORDER BY place DESC, wrapped DESC LIMIT 1
+) AS last ON true`);
 
 /** Most tenants that one statement meets. */
 const mostTenants = 2_000;
@@ -132,29 +133,30 @@ export async function hasDueJobs(
 ): Promise<boolean> {
   if (types.length === 0) return false;
   await availability.makeAvailable({ types, versions });
+  const request = {
+    firstBucket: buckets.from,
+    lastBucket: buckets.to - 1,
+    types: textArray(types),
+    versions: JSON.stringify(versions),
+    watermark: "-infinity",
+    wrapped: false,
+  };
   // The first page is small: where anything is due it is likely to be in it.
-  let page = { after: "", afterBucket: 0, maxTenants: 10 };
+  let page = { from: "", fromBucket: -1, maxTenants: 10 };
   for (;;) {
-    const [row] = await sql.query<{
-      due: boolean;
-      complete: boolean | null;
-      after: string;
-      afterBucket: number;
-    }>(
-      dueStatement.text,
-      dueStatement.values({
-        ...page,
-        firstBucket: buckets.from,
-        lastBucket: buckets.to - 1,
-        types: textArray(types),
-        versions: JSON.stringify(versions),
-        watermark: "-infinity",
-        wrapped: false,
-      }),
-    );
+    const values = dueStatement.values({ ...request, ...page });
+    const [row] = await sql.query<DuePage>(dueStatement.text, values);
     if (row === undefined || row.due || row.complete !== false) return row?.due ?? false;
-    page = { after: row.after, afterBucket: row.afterBucket, maxTenants: mostTenants };
+    page = { from: row.from, fromBucket: row.fromBucket, maxTenants: mostTenants };
   }
+}
+
+interface DuePage {
+  readonly due: boolean;
+  /** `null`: the queue is paused. */
+  readonly complete: boolean | null;
+  readonly from: string;
+  readonly fromBucket: number;
 }
 
 /** Of which jobs to ask whether any is due: those that a claim would ask for. */

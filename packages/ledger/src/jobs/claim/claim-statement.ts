@@ -3,16 +3,13 @@ import { countsYet, currentTenth, runningOfType, tenantLimits } from "../limits.
 import { claimedColumns } from "./claimed-row.ts";
 import { available, tenantScanCte, type TenantScanParameter } from "./tenant-scan.ts";
 
-/** The parameters of a claim: those of its tenant_scan, and its own. */
+/** The parameters of a claim: those of its scan, and its own. */
 export type ClaimParameter =
   | TenantScanParameter
   | "lane"
-  /** The tenant behind which to begin, and its bucket; `null`: where the rotation stands. */
+  /** The tenant behind which the scan begins, and its bucket; `null`: where the rotation stands. */
   | "after"
   | "afterBucket"
-  /** Where a claim in several statements began; `null` in the first of them. */
-  | "origin"
-  | "originBucket"
   /** Whether the rotation moves to where this claim ends. */
   | "moves"
   /** Tenants that get nothing, as an array of texts. */
@@ -50,7 +47,7 @@ const limits = `
       own.version IS NULL AND COALESCE(settings.max_running, settings.rate_limit) IS NOT NULL AS is_new
     FROM tenant_scan CROSS JOIN settings
     LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
-    WHERE place > 0 AND tenant_id <> ALL (:except)
+    WHERE turn_at IS NOT NULL AND tenant_id <> ALL (:except)
   ),
   -- Locked where nothing was claimed under them since they were counted: no two claims use the same room.
   gates AS MATERIALIZED (
@@ -68,11 +65,14 @@ const limits = `
     ) AS gate
   ),`;
 
-const unlimitedTenants = `SELECT bucket, tenant_id, place, NULL::int AS room, :limit::int AS size
-      FROM tenant_scan WHERE place > 0 AND tenant_id <> ALL (:except)`;
-const limitedTenants = `SELECT bucket, tenant_id, place, room, size FROM limited CROSS JOIN settings
+const unlimitedTenants = `SELECT bucket, tenant_id, NULL::int AS room, :limit::int AS size,
+        row_number() OVER (ORDER BY place) AS turn, count(*) OVER () AS tenants
+      FROM tenant_scan WHERE turn_at IS NOT NULL AND tenant_id <> ALL (:except)`;
+const limitedTenants = `SELECT bucket, tenant_id, room, size,
+        row_number() OVER (ORDER BY place) AS turn, count(*) OVER () AS tenants
+      FROM limited CROSS JOIN settings
       WHERE size > 0 AND NOT is_new
-        AND (room IS NULL OR EXISTS (SELECT FROM gates WHERE kind = 'TENANT' AND subject = tenant_id))
+        AND (room IS NULL OR tenant_id IN (SELECT subject FROM gates WHERE kind = 'TENANT'))
         AND (:cappedType = '' OR EXISTS (SELECT FROM gates WHERE kind = 'TYPE'))`;
 
 // What was taken under a limit changes its row: claims that counted before skip it.
@@ -100,12 +100,17 @@ const stamped = `
   ),`;
 
 const flags = `,
+      (SELECT bucket FROM rotation) AS "originBucket", (SELECT tenant_id FROM rotation) AS origin,
+      (SELECT to_jsonb(last) FROM (
+        SELECT bucket, tenant_id AS "tenantId", wrapped, place < :maxTenants AS complete
+        FROM tenant_scan ORDER BY place DESC, wrapped DESC LIMIT 1
+      ) AS last) AS "end",
       ARRAY(SELECT tenant_id FROM limited WHERE is_new) AS "newTenants",
       ARRAY(SELECT subject FROM evenkeel.background_job_limit AS rule
         WHERE rule.kind = 'TYPE' AND rule.max_running IS NOT NULL AND NOT rule.paused
           AND rule.subject = ANY (:types)) AS "cappedTypes",
       EXISTS (SELECT FROM limited WHERE room <= 0 AND NOT is_paused OR room > 0
-        AND NOT EXISTS (SELECT FROM allotments WHERE allotments.tenant_id = limited.tenant_id))
+        AND tenant_id NOT IN (SELECT tenant_id FROM allotments))
         OR (:cappedType <> '' AND EXISTS (SELECT FROM limited)
           AND COALESCE((SELECT bool_or(size < tenants) FROM allotments), true)) AS throttled`;
 
@@ -115,16 +120,12 @@ const capped = `,
 /** A claim, as SQL. Without limits it claims nothing where there are some, and says so (`isLimited`). */
 const statement = (isLimited: boolean): string => `
 WITH RECURSIVE${isLimited ? `\n  ${settings}` : ""}
-  -- Behind which tenant to begin, and at which to stop: where the caller is, or where the lane's claims are.
+  -- Behind which tenant to begin: where the caller is, or where the claims of its lane are.
   rotation AS MATERIALIZED (
-    SELECT bucket, tenant_id, COALESCE(:originBucket, bucket) AS stop_bucket,
-      COALESCE(:origin, tenant_id) AS stop_tenant
+    SELECT COALESCE(:afterBucket, shared.after_bucket, -1) AS bucket,
+      COALESCE(:after, shared.after_tenant, '') COLLATE "C" AS tenant_id
     FROM (VALUES (1)) AS one LEFT JOIN evenkeel.background_job_rotation AS shared
-      ON shared.lane = :lane AND shared.type = :cappedType
-    CROSS JOIN LATERAL (
-      SELECT COALESCE(:afterBucket, shared.after_bucket, 0) AS bucket,
-        COALESCE(:after, shared.after_tenant, '') COLLATE "C" AS tenant_id
-    ) AS start${isLimited ? "" : "\n    WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit)"}
+      ON shared.lane = :lane AND shared.type = :cappedType${isLimited ? "" : "\n    WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit)"}
   ),
   ${tenantScanCte(isLimited)},${isLimited ? limits : ""}
   -- The batch, shared evenly among the tenants met. The odd jobs go to those first in turn.
@@ -132,13 +133,12 @@ WITH RECURSIVE${isLimited ? `\n  ${settings}` : ""}
     SELECT *, LEAST(room, size / tenants + (turn <= size % tenants)::int) AS share,
       turn = COALESCE(NULLIF(size % tenants, 0), tenants) AS is_last
     FROM (
-      SELECT *, row_number() OVER (ORDER BY place) AS turn, count(*) OVER () AS tenants
-      FROM (${isLimited ? limitedTenants : unlimitedTenants}) AS met
-    ) AS numbered
+      ${isLimited ? limitedTenants : unlimitedTenants}
+    ) AS met
   ),
   -- Each tenant's share. Rows are locked as they are read, and the outer LIMIT stops the reading.
   picked AS MATERIALIZED (
-    SELECT allotments.*, job.id, job.turn_at
+    SELECT bucket, tenant_id, turn, room, share, job.id, job.turn_at
     FROM allotments CROSS JOIN LATERAL (SELECT * FROM (
       SELECT job.id, job.turn_at FROM evenkeel.background_job AS job
       WHERE ${available(isLimited)}
@@ -170,17 +170,12 @@ WITH RECURSIVE${isLimited ? `\n  ${settings}` : ""}
     WHERE job.id = ANY (ARRAY(SELECT id FROM picked UNION ALL SELECT id FROM surplus))
     RETURNING ${claimedColumns}
   ),${isLimited ? stamped : ""}
-  -- Where the scan ended, and what the next claim is to know.
+  -- What the next claim is to know.
   walk AS MATERIALIZED (
-    SELECT scan_end.*, scan_end.place < :maxTenants AS complete, stop_tenant AS origin,
-      stop_bucket AS "originBucket", (SELECT tenant_id FROM allotments WHERE is_last) AS "lastTenant",
-      CASE WHEN scan_end.place < :maxTenants
-        THEN LEAST((SELECT min(turn_at) FROM tenant_scan), now())::text END AS watermark,
+    SELECT (SELECT tenant_id FROM allotments WHERE is_last) AS "lastTenant",
+      (SELECT CASE WHEN max(place) < :maxTenants THEN LEAST(min(turn_at), now())::text END
+        FROM tenant_scan) AS watermark,
       EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited"${isLimited ? flags : ""}
-    FROM (VALUES (1)) AS one LEFT JOIN rotation ON true LEFT JOIN LATERAL (
-      SELECT tenant_id AS "endTenant", bucket AS "endBucket", wrapped, place
-      FROM tenant_scan ORDER BY place DESC LIMIT 1
-    ) AS scan_end ON true
   ),
   moved AS (
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_bucket, after_tenant)

@@ -9,21 +9,26 @@ import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statemen
 import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
 import type { ClaimWatermarks } from "./watermarks.ts";
 
-/** Where a claim's look at the tenants ended, and what it met. It comes as one row beside those of the jobs. */
+/** What a claim met. It comes as one row beside those of the jobs. */
 interface Walk {
-  /** Whether it met every tenant. `null`, as all up to `watermark`: it did not begin. */
-  readonly complete: boolean | null;
-  readonly endTenant: string | null;
-  readonly endBucket: number | null;
-  readonly wrapped: boolean | null;
-  readonly origin: string | null;
-  readonly originBucket: number | null;
   readonly lastTenant: string | null;
   readonly watermark: string | null;
   readonly isLimited: boolean;
+  /** Under limits: the tenant behind which the scan began, and where it ended. `null`: it did not begin. */
+  readonly origin?: string | null;
+  readonly originBucket?: number | null;
+  readonly end?: ScanEnd | null;
   readonly newTenants?: readonly string[];
   readonly cappedTypes?: readonly string[];
   readonly throttled?: boolean;
+}
+
+interface ScanEnd {
+  readonly bucket: number;
+  readonly tenantId: string;
+  readonly wrapped: boolean;
+  /** Whether it met every tenant. */
+  readonly complete: boolean;
 }
 
 type ClaimRow = { readonly walk: Walk } | ({ readonly walk: null } & ClaimedRow);
@@ -158,13 +163,9 @@ async function claimTenants(
   const { types, versions = {}, exceptTenants = [] } = request;
   // A type with a cap goes by its own rotation, which all claims share.
   const after = cappedType === "" ? request.afterTenant : undefined;
-  let from: Pick<Walk, "endTenant" | "endBucket" | "origin" | "originBucket" | "wrapped"> = {
-    endTenant: after ?? null,
-    endBucket: after === undefined ? null : bucketOf(after),
-    origin: null,
-    originBucket: null,
-    wrapped: false,
-  };
+  // Where the scan began, as the first statement saw it, and where the next goes on.
+  let origin = { tenantId: after ?? null, bucket: after === undefined ? null : bucketOf(after) };
+  let from: ScanEnd | undefined;
   let maxTenants = Math.min(mostTenants, limit + exceptTenants.length);
   const claimed: ClaimedJob[] = [];
   let lastTenant: string | undefined;
@@ -179,11 +180,11 @@ async function claimTenants(
         lastBucket: buckets.to - 1,
         types: textArray(types),
         versions: JSON.stringify(versions),
-        after: from.endTenant,
-        afterBucket: from.endBucket,
-        origin: from.origin,
-        originBucket: from.originBucket,
-        wrapped: from.wrapped ?? false,
+        after: origin.tenantId,
+        afterBucket: origin.bucket,
+        from: from?.tenantId ?? null,
+        fromBucket: from?.bucket ?? null,
+        wrapped: from?.wrapped ?? false,
         except: textArray(exceptTenants),
         limit: limit - claimed.length,
         maxTenants: Math.max(maxTenants, limit),
@@ -210,13 +211,15 @@ async function claimTenants(
       await introduce(sql, newTenants);
       if (claimed.length === 0) continue;
     }
-    if (!isLimited || walk.complete !== false || claimed.length >= limit) {
+    const { end = null } = walk;
+    if (end === null || end.complete || claimed.length >= limit) {
       // What a look in several statements saw first is not known to its last.
-      const watermark = from.origin === null ? walk.watermark : null;
+      const watermark = from === undefined ? walk.watermark : null;
       const jobs = interleaveTenants(claimed);
       return { jobs, throttled, cappedTypes, watermark, ...defined({ lastTenant }) };
     }
-    from = walk;
+    origin = { tenantId: walk.origin ?? null, bucket: walk.originBucket ?? null };
+    from = end;
     maxTenants = Math.min(mostTenants, maxTenants * 4);
   }
 }

@@ -18,7 +18,9 @@ export type TenantScanParameter =
   | "versions"
   /** The time before which no job has its turn; `"-infinity"`: a full look. */
   | "watermark"
-  /** Whether a look in several statements has passed the last tenant already. */
+  /** Where a scan in several statements continues, and whether it has passed the last tenant; `null`: at its beginning. */
+  | "from"
+  | "fromBucket"
   | "wrapped"
   /** Most tenants met. */
   | "maxTenants";
@@ -28,15 +30,17 @@ export type TenantScanParameter =
  *
  * @param isLimited Whether the types are those of the CTE `settings`.
  */
-export const available = (
-  isLimited: boolean,
-): string => `job.state = 'PENDING' AND job.bucket BETWEEN :firstBucket AND :lastBucket
-        AND job.type = ANY (${isLimited ? "(SELECT types FROM settings)::text[]" : ":types"}) AND job.turn_at >= :watermark
-        AND job.version <= COALESCE((:versions::jsonb ->> job.type)::int, job.version)`;
+export const available = (isLimited: boolean): string => {
+  const types = isLimited ? "(SELECT types FROM settings)::text[]" : ":types";
+  return `job.state = 'PENDING' AND job.type = ANY (${types}) AND job.turn_at >= :watermark
+        AND job.bucket BETWEEN :firstBucket AND :lastBucket
+        AND (:versions::jsonb -> job.type < to_jsonb(job.version)) IS NOT TRUE`;
+};
 
 /**
- * The tenants with available work behind the position of `rotation`, in the order of the scan, as a CTE: one look at the index
- * for each. `rotation` has one row or none: where to begin, and where to stop after the last tenant.
+ * The tenants with available work, in the order of the scan, as a CTE: one look at the index for each. `rotation` has one row or
+ * none: the tenant behind which the scan begins, and ends after the last tenant. A row without a turn is no tenant, but
+ * where the scan begins and where it wraps.
  *
  * @param isLimited As for {@link available}; without a row of `settings` there are none.
  */
@@ -44,22 +48,18 @@ export const tenantScanCte = (
   isLimited: boolean,
 ): string => `-- From tenant to tenant with available work: to the last, and then from the first on.
   tenant_scan AS (
-    SELECT bucket, tenant_id, NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place
+    SELECT COALESCE(:fromBucket, bucket) AS bucket, COALESCE(:from, tenant_id) COLLATE "C" AS tenant_id,
+      NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place
     FROM rotation${isLimited ? " CROSS JOIN settings" : ""}
     UNION ALL
-    SELECT next.*, tenant_scan.place + 1
-    FROM tenant_scan CROSS JOIN rotation CROSS JOIN LATERAL (
-      (SELECT job.bucket, job.tenant_id, job.turn_at, tenant_scan.wrapped FROM evenkeel.background_job AS job
+    SELECT COALESCE(next.bucket, -1), COALESCE(next.tenant_id, ''), next.turn_at,
+      tenant_scan.wrapped OR next.turn_at IS NULL, tenant_scan.place + (next.turn_at IS NOT NULL)::int
+    FROM tenant_scan CROSS JOIN rotation LEFT JOIN LATERAL (
+      SELECT job.bucket::int, job.tenant_id, job.turn_at FROM evenkeel.background_job AS job
       WHERE ${available(isLimited)}
         AND (job.bucket, job.tenant_id) > (tenant_scan.bucket, tenant_scan.tenant_id)
-      ORDER BY job.bucket, job.tenant_id, job.turn_at LIMIT 1)
-      UNION ALL
-      (SELECT job.bucket, job.tenant_id, job.turn_at, true FROM evenkeel.background_job AS job
-      WHERE ${available(isLimited)}
-        AND NOT tenant_scan.wrapped AND (job.bucket, job.tenant_id) <= (stop_bucket, stop_tenant)
-      ORDER BY job.bucket, job.tenant_id, job.turn_at LIMIT 1)
-      LIMIT 1
+      ORDER BY job.bucket, job.tenant_id, job.turn_at LIMIT 1
     ) AS next
-    WHERE tenant_scan.place < :maxTenants
-      AND NOT (next.wrapped AND (next.bucket, next.tenant_id) > (stop_bucket, stop_tenant))
+      ON NOT wrapped OR (next.bucket, next.tenant_id) <= (rotation.bucket, rotation.tenant_id)
+    WHERE tenant_scan.place < :maxTenants AND NOT (tenant_scan.wrapped AND next.turn_at IS NULL)
   )`;
