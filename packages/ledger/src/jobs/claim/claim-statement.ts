@@ -96,7 +96,9 @@ const stamped = `
       CROSS JOIN (VALUES ('TYPE'::evenkeel.job_limit_kind), ('TENANT')) AS limits (kind)
       GROUP BY 1, 2
     ) AS taken USING (kind, subject)
+    -- The arrays bound what is read, whatever the estimates say.
     WHERE gate.kind = gates.kind AND gate.subject = gates.subject
+      AND gate.kind IN ('TYPE', 'TENANT') AND gate.subject = ANY (ARRAY(SELECT subject FROM gates))
   ),`;
 
 const flags = `,
