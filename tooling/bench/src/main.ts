@@ -3,14 +3,16 @@ import { parseArgs } from "node:util";
 import { compareBuilds } from "./compare.ts";
 import { printReport, type BenchReport } from "./report.ts";
 
-const usage = `Usage: pnpm bench <name> [--quick] [--json]
+const usage = `Usage: pnpm bench <name> [--quick] [--json] [--rounds 5]
 
   dispatch    ticks against a durable Postgres and an engine over HTTP
   impact      a product's route while a backlog drains: inside the cron request, and dispatch-only
   migrations  how long writers wait while the ledger migrates over a million rows per table
-  queue       the job queue beside graphile-worker and pg-boss
+  queue       the job queue beside graphile-worker, pg-boss and BullMQ
+  claims      the claim alone: backlogs, work for tomorrow, types, limits, an idle transaction
   engine      the embedded engine in process
 
+--rounds is for queue and claims, and for a comparison; --only <part of a name> chooses scenarios of claims.
 Side by side with another build: pnpm bench <name> --against <its folder> [--rounds 5]`;
 
 const { values, positionals } = parseArgs({
@@ -20,11 +22,18 @@ const { values, positionals } = parseArgs({
     quick: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     against: { type: "string" },
-    rounds: { type: "string", default: "5" },
+    rounds: { type: "string" },
+    only: { type: "string" },
   },
 });
 
-type Bench = (options: { readonly quick: boolean }) => Promise<BenchReport>;
+interface BenchOptions {
+  readonly quick: boolean;
+  /** `undefined`: as many as the bench takes by default. */
+  readonly rounds: number | undefined;
+}
+
+type Bench = (options: BenchOptions) => Promise<BenchReport>;
 
 /** What they import has to be built first, which the root script sees to, and only what is asked for is loaded. */
 const benches = new Map<string, () => Promise<Bench>>([
@@ -32,16 +41,29 @@ const benches = new Map<string, () => Promise<Bench>>([
   ["impact", async () => (await import("./impact-bench.ts")).benchImpact],
   ["migrations", async () => (await import("./migrations-bench.ts")).benchMigrations],
   ["queue", async () => (await import("./queue-bench.ts")).benchQueue],
+  ["claims", loadClaims],
   ["engine", async () => (await import("./engine-bench.ts")).benchEngine],
 ]);
 
+/** It compares by itself, scenario by scenario. */
+async function loadClaims(): Promise<Bench> {
+  const { benchClaims } = await import("./claims-bench.ts");
+  const { against, only } = values;
+  return async ({ quick, rounds = against === undefined ? 1 : 5 }) =>
+    benchClaims({ quick, rounds, against, only });
+}
+
 const name = positionals[0] ?? "";
 const load = benches.get(name);
-if (load !== undefined && values.against !== undefined) {
-  compareBuilds(name, values.against, Number(values.rounds));
+const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+if (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0)) {
+  throw new Error(`--rounds must be a whole number from 1, and not ${values.rounds}.`);
+}
+if (load !== undefined && values.against !== undefined && name !== "claims") {
+  compareBuilds(name, values.against, rounds ?? 5);
 } else if (load !== undefined) {
   const bench = await load();
-  const ok = printReport(await bench({ quick: values.quick }), values.json);
+  const ok = printReport(await bench({ quick: values.quick, rounds }), values.json);
   process.exitCode = ok ? 0 : 1;
 } else {
   console.error(usage);

@@ -1,3 +1,4 @@
+import { openIdleTransaction } from "./claims/idle-transaction.ts";
 import {
   contenderNames,
   limitName,
@@ -5,24 +6,27 @@ import {
   openArena,
   openContender,
   type Arena,
+  type ContenderName,
 } from "./queue/arena.ts";
 import { measureClaims, measureSmallTenantsWait } from "./queue/claims.ts";
-import { measureCost } from "./queue/cost.ts";
-import {
-  measureIdleClaims,
-  measureIdleDrain,
-  openIdleTransaction,
-} from "./queue/idle-transaction.ts";
+import { measureHandlerCost } from "./queue/handler-cost.ts";
+import { measureIdleClaims, measureIdleDrain } from "./queue/idle-transaction.ts";
 import { measurePickup, type Pickup } from "./queue/pickup.ts";
 import { toReport, type QueueFigures } from "./queue/queue-report.ts";
 import { measureRates } from "./queue/rates.ts";
 import { measureSize, type Size } from "./queue/size.ts";
+import { measureStatements } from "./queue/statements.ts";
+import { measureProcesses } from "./queue/worker-processes.ts";
 import type { BenchReport } from "./report.ts";
 
 /** How much of each. */
 const amounts = {
   full: {
-    rates: { count: 50_000, slowCount: 10_000, rounds: 3 },
+    rounds: 5,
+    rates: { count: 50_000, slowCount: 10_000 },
+    statements: 10_000,
+    processes: 100_000,
+    handlers: 5_000,
     pickupSeconds: 20,
     claims: { short: 10_000, long: 1_000_000, finished: 10_000_000, samples: 400 },
     idleClaims: 50_000,
@@ -30,7 +34,11 @@ const amounts = {
     size: 1_000_000,
   },
   quick: {
-    rates: { count: 5_000, slowCount: 1_000, rounds: 1 },
+    rounds: 3,
+    rates: { count: 5_000, slowCount: 1_000 },
+    statements: 1_000,
+    processes: 20_000,
+    handlers: 500,
     pickupSeconds: 4,
     claims: { short: 10_000, long: 100_000, finished: 100_000, samples: 100 },
     idleClaims: 10_000,
@@ -40,17 +48,25 @@ const amounts = {
 };
 
 /**
- * Measures the job queue beside graphile-worker and pg-boss: the same jobs, one durable Postgres, each in
+ * Measures the job queue beside graphile-worker, pg-boss and BullMQ: the same jobs, one durable Postgres, each in
  * databases of its own, one after another in turn; and against two bare statements, which are the limit.
  */
-export async function benchQueue({ quick }: { readonly quick: boolean }): Promise<BenchReport> {
-  const amount = quick ? amounts.quick : amounts.full;
+export async function benchQueue(options: {
+  readonly quick: boolean;
+  /** Rounds of what is measured in turn. */
+  readonly rounds: number | undefined;
+}): Promise<BenchReport> {
+  const amount = options.quick ? amounts.quick : amounts.full;
+  const rounds = options.rounds ?? amount.rounds;
   const arena = await openArena();
   try {
     const queues = await openAll(arena);
-    const rates = await measureRates(queues, amount.rates);
-    const costs = await measureCost(arena, queues, amount.rates.count);
+    const rates = await measureRates(arena, queues, { ...amount.rates, rounds });
+    const statements = await measureStatements(arena, queues, amount.statements);
     for (const queue of queues) await queue.close();
+
+    const processes = await measureProcesses(arena, { count: amount.processes, rounds });
+    const handlerCost = await measureHandlerCost(arena, { count: amount.handlers, rounds });
 
     const pickups = new Map<string, Pickup>();
     const idleDrains = new Map<string, number>();
@@ -62,18 +78,12 @@ export async function benchQueue({ quick }: { readonly quick: boolean }): Promis
     const idleClaims = await measureIdleClaims(arena, amount.idleClaims);
     const claims = await measureClaims(arena, amount.claims);
     const wait = await measureSmallTenantsWait(arena, amount.claims.short);
-
-    const sizes = new Map<string, Size>();
-    for (const name of contenderNames) {
-      // Plain graphile-worker has the tables of the batched one, and would take minutes.
-      if (name === "graphile-worker") continue;
-      const contender = await openContender(arena, name);
-      sizes.set(name, await measureSize(arena, contender, amount.size));
-      await contender.close();
-    }
+    const sizes = await measureSizes(arena, amount.size);
     const figures: QueueFigures = {
       rates,
-      costs,
+      statements,
+      processes,
+      handlerCost,
       pickups,
       idlePickup,
       idleDrains,
@@ -90,7 +100,7 @@ export async function benchQueue({ quick }: { readonly quick: boolean }): Promis
 
 async function pickUp(
   arena: Arena,
-  name: (typeof contenderNames)[number],
+  name: ContenderName,
   seconds: number,
   isIdle: boolean,
 ): Promise<Pickup> {
@@ -100,4 +110,18 @@ async function pickUp(
   await end?.();
   await contender.close();
   return pickup;
+}
+
+async function measureSizes(arena: Arena, count: number): Promise<Map<string, Size>> {
+  const sizes = new Map<string, Size>();
+  for (const name of contenderNames) {
+    // Plain graphile-worker has the tables of the batched one, and would take minutes.
+    if (name === "graphile-worker") continue;
+    const contender = await openContender(arena, name);
+    // BullMQ would take as long: a tenth is enough for bytes per job.
+    const most = name === "BullMQ" ? count / 10 : count;
+    sizes.set(name, await measureSize(arena, contender, most));
+    await contender.close();
+  }
+  return sizes;
 }

@@ -6,6 +6,8 @@ export interface Bar {
   readonly target: string;
   readonly value: number;
   readonly ok: boolean;
+  /** The figures that the value comes from. */
+  readonly figures?: string;
 }
 
 /** What a benchmark prints. */
@@ -36,13 +38,21 @@ export interface TableLine {
 }
 
 /** A bar that holds while the value is at most the limit. */
-export function atMost(name: string, limit: number, value: number): Bar {
-  return { name, target: `<= ${limit}`, value: round(value), ok: value <= limit };
+export function atMost(name: string, limit: number, value: number, figures?: string): Bar {
+  const bar = { name, target: `<= ${limit}`, value: round(value), ok: value <= limit };
+  return figures === undefined ? bar : { ...bar, figures };
+}
+
+/** A bar that holds while the value is below the limit. */
+export function below(name: string, limit: number, value: number, figures?: string): Bar {
+  const bar = { name, target: `< ${limit}`, value: round(value), ok: value < limit };
+  return figures === undefined ? bar : { ...bar, figures };
 }
 
 /** A bar that holds while the value is at least the limit. */
-export function atLeast(name: string, limit: number, value: number): Bar {
-  return { name, target: `>= ${limit}`, value: round(value), ok: value >= limit };
+export function atLeast(name: string, limit: number, value: number, figures?: string): Bar {
+  const bar = { name, target: `>= ${limit}`, value: round(value), ok: value >= limit };
+  return figures === undefined ? bar : { ...bar, figures };
 }
 
 /** A bar that holds when the value is exactly this. */
@@ -56,6 +66,22 @@ export function percentile(samples: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
+/** The lower quartile, the median and the upper quartile of what several rounds gave. */
+export interface Quartiles {
+  readonly lower: number;
+  readonly median: number;
+  readonly upper: number;
+}
+
+/** Returns the quartiles of samples in any order; of none, `NaN`. */
+export function quartilesOf(samples: readonly number[]): Quartiles {
+  return {
+    lower: percentile(samples, 0.25),
+    median: percentile(samples, 0.5),
+    upper: percentile(samples, 0.75),
+  };
+}
+
 /** Two decimals. */
 export function round(value: number): number {
   return Math.round(value * 100) / 100;
@@ -64,8 +90,9 @@ export function round(value: number): number {
 /** Prints a report; with `json`, its last line is the report as one object. Answers whether every bar holds. */
 export function printReport({ bars, rows, table }: BenchReport, json: boolean): boolean {
   const width = Math.max(...[...bars, ...rows].map(({ name }) => name.length));
-  for (const { name, target, value, ok } of bars) {
-    console.log(`${ok ? "ok    " : "MISSED"}  ${name.padEnd(width)}  ${value}  (${target})`);
+  for (const { name, target, value, ok, figures } of bars) {
+    const known = figures === undefined ? target : `${target}; ${figures}`;
+    console.log(`${ok ? "ok    " : "MISSED"}  ${name.padEnd(width)}  ${value}  (${known})`);
   }
   for (const { name, value } of rows) console.log(`        ${name.padEnd(width)}  ${value}`);
   if (table !== undefined) printTable(table);

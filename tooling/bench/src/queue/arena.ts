@@ -2,6 +2,7 @@ import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Client, Pool } from "pg";
 
 import { bareSql } from "./bare-sql.ts";
+import { bullMq } from "./bullmq.ts";
 import type { Contender, Queue } from "./contender.ts";
 import { evenkeel } from "./evenkeel.ts";
 import { graphileWorker } from "./graphile-worker.ts";
@@ -74,6 +75,7 @@ export const contenderNames = [
   "graphile-worker",
   "graphile-worker, batched",
   "pg-boss",
+  "BullMQ",
 ] as const;
 
 /** One of those measured. */
@@ -95,6 +97,8 @@ export async function openContender(arena: Arena, name: ContenderName): Promise<
       return graphileWorker(database, url, true);
     case "pg-boss":
       return pgBoss(database, url);
+    case "BullMQ":
+      return bullMq(database, url);
   }
 }
 

@@ -1,9 +1,9 @@
-import type { ClaimedJob, Ledger } from "@evenkeel/ledger";
 import type { Pool } from "pg";
 
+import { benchType, openBenchQueue, type BenchQueue } from "../claims/bench-queue.ts";
+import { timeWarmClaims } from "../claims/claim-times.ts";
 import { percentile } from "../report.ts";
 import type { Arena } from "./arena.ts";
-import { openLedger } from "./evenkeel.ts";
 
 const smallTenants = 1_000;
 const limits = [10, 25, 50, 100];
@@ -30,33 +30,29 @@ export async function measureClaims(
     readonly samples: number;
   },
 ): Promise<ClaimTimes> {
-  const queues = [];
+  const subjects = [];
   const { short, long, finished } = options;
-  for (const fill of [
+  for (const { due, ended } of [
     { due: short, ended: 0 },
     { due: long, ended: 0 },
     { due: short, ended: finished },
   ]) {
-    const name = `due_${fill.due}_ended_${fill.ended}`;
-    const opened = await openLedger(arena.url(await arena.createDatabase(name)));
-    await fillHistory(opened.pool, fill.ended);
-    await fillTenant(opened.pool, "big", fill.due);
-    await fillTenants(opened.pool);
-    await settleDown(opened.pool);
-    queues.push({ ...opened, times: [] as number[] });
+    const name = `due_${due}_ended_${ended}`;
+    const queue = await openQueue(arena, name);
+    await fillHistory(queue.pool, ended);
+    await queue.enqueue({ tenantOf: () => "big", count: due });
+    // Half of them before the big one in an order by name, and half behind.
+    await queue.enqueue({
+      tenantOf: (n) => `${n % 2 === 0 ? "a" : "small"}-${n}`,
+      count: smallTenants,
+    });
+    await queue.settleDown();
+    await queue.pool.query(`VACUUM ANALYZE evenkeel.background_job_history`);
+    subjects.push({ name, queue, types: [benchType] });
   }
-  // The first tenth warms up.
-  const warmUp = Math.ceil(options.samples / 10);
-  for (let sample = 0; sample < options.samples + warmUp; sample += 1) {
-    for (const { ledger, times } of queues) {
-      const startedAtMs = performance.now();
-      const jobs = await claim(ledger, limits[sample % limits.length] ?? 10);
-      if (sample >= warmUp) times.push(performance.now() - startedAtMs);
-      await release(ledger, jobs);
-    }
-  }
-  for (const queue of queues) await queue.close();
-  const [shortP95, longP95, finishedP95] = queues.map(({ times }) => percentile(times, 0.95));
+  const timed = await timeWarmClaims(subjects, limits, options.samples);
+  for (const { queue } of subjects) await queue.close();
+  const [shortP95, longP95, finishedP95] = timed.map(({ times }) => percentile(times, 0.95));
   return {
     shortP95: shortP95 ?? Number.NaN,
     longP95: longP95 ?? Number.NaN,
@@ -66,43 +62,28 @@ export async function measureClaims(
 
 /** Most claims until one tenant's one job is served, behind another's backlog, wherever the rotation stands. */
 export async function measureSmallTenantsWait(arena: Arena, backlog: number): Promise<number> {
-  const opened = await openLedger(arena.url(await arena.createDatabase("wait")));
-  const { ledger, pool } = opened;
-  await fillTenant(pool, "big", backlog);
-  await settleDown(pool);
+  const queue = await openQueue(arena, "wait");
+  await queue.enqueue({ tenantOf: () => "big", count: backlog });
+  await queue.settleDown();
   let most = 0;
   for (const limit of limits) {
     for (const small of ["a small one before", "small, behind"]) {
-      await fillTenant(pool, small, 1);
+      await queue.enqueue({ tenantOf: () => small, count: 1 });
       for (let claims = 1; ; claims += 1) {
-        const jobs = await claim(ledger, limit);
-        await ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "succeeded" })));
+        const { jobs } = await queue.claim({ types: [benchType], limit });
+        await queue.start?.(jobs);
+        await queue.succeed(jobs);
         most = Math.max(most, claims);
         if (jobs.some(({ tenantId }) => tenantId === small)) break;
       }
     }
   }
-  await opened.close();
+  await queue.close();
   return most;
 }
 
-async function claim(ledger: Ledger, limit: number): Promise<ClaimedJob[]> {
-  const request = { lane: "stable", types: ["bench"], limit, leaseMs: 30_000 } as const;
-  const { jobs } = await ledger.jobs.claim({ ...request, owner: "bench" });
-  return jobs;
-}
-
-async function release(ledger: Ledger, jobs: readonly ClaimedJob[]): Promise<void> {
-  await ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "released" })));
-}
-
-const insert = `INSERT INTO evenkeel.background_job (tenant_id, type, payload, max_attempts)`;
-
-async function fillTenant(pool: Pool, tenant: string, due: number): Promise<void> {
-  await pool.query(
-    `${insert} SELECT $1, 'bench', jsonb_build_object('n', n), 5 FROM generate_series(1, $2::int) AS n`,
-    [tenant, due],
-  );
+async function openQueue(arena: Arena, purpose: string): Promise<BenchQueue> {
+  return openBenchQueue(arena.url(await arena.createDatabase(purpose)));
 }
 
 /** Jobs that have ended, over 50 tenants and half a year. Their ids are of no job that waits. */
@@ -115,20 +96,4 @@ async function fillHistory(pool: Pool, ended: number): Promise<void> {
      CROSS JOIN LATERAL (SELECT now() - n * interval '1.5 seconds' AS at) AS ended`,
     [ended],
   );
-}
-
-/** Half of them before the big one in the order of the rotation, and half behind. */
-async function fillTenants(pool: Pool): Promise<void> {
-  await pool.query(
-    `${insert} SELECT CASE n % 2 WHEN 0 THEN 'a' ELSE 'small' END || '-' || n, 'bench',
-       jsonb_build_object('n', n), 5
-     FROM generate_series(1, $1::int) AS n`,
-    [smallTenants],
-  );
-}
-
-/** What autovacuum does after a load of this size. */
-async function settleDown(pool: Pool): Promise<void> {
-  await pool.query(`VACUUM ANALYZE evenkeel.background_job`);
-  await pool.query(`VACUUM ANALYZE evenkeel.background_job_history`);
 }

@@ -1,6 +1,9 @@
 /** What a job does. */
 export type Work = () => Promise<void>;
 
+/** A job that does nothing. */
+export const nothing: Work = async () => {};
+
 /** A queue whose rates are measured. */
 export interface Queue {
   readonly name: string;

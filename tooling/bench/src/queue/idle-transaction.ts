@@ -1,21 +1,10 @@
-import { Client } from "pg";
-
+import { benchType, openBenchQueue } from "../claims/bench-queue.ts";
+import { openIdleTransaction } from "../claims/idle-transaction.ts";
 import { percentile } from "../report.ts";
 import { openContender, type Arena, type ContenderName } from "./arena.ts";
-import { enqueueBenchJobs } from "./bench-job.ts";
-import { openLedger } from "./evenkeel.ts";
-import { nothing, rate } from "./rates.ts";
-
-/** Opens a transaction that holds a snapshot and an id, and leaves it idle. Answers what ends it. */
-export async function openIdleTransaction(databaseUrl: string): Promise<() => Promise<void>> {
-  const client = new Client({ connectionString: databaseUrl });
-  await client.connect();
-  await client.query(`CREATE TABLE IF NOT EXISTS unrelated (id int)`);
-  await client.query(`BEGIN ISOLATION LEVEL REPEATABLE READ`);
-  await client.query(`SELECT count(*) FROM unrelated`);
-  await client.query(`INSERT INTO unrelated VALUES (1)`);
-  return () => client.end();
-}
+import { tenantOf } from "./bench-job.ts";
+import { nothing } from "./contender.ts";
+import { rate } from "./rates.ts";
 
 /** Claim times with and without a transaction idle since before the queue was filled. */
 export interface IdleClaims {
@@ -44,26 +33,21 @@ export async function measureIdleClaims(arena: Arena, count: number): Promise<Id
 }
 
 async function timeClaims(arena: Arena, count: number, isIdle: boolean): Promise<number[]> {
-  const url = arena.url(await arena.createDatabase(isIdle ? "idle" : "busy"));
-  const opened = await openLedger(url);
-  const { jobs: store } = opened.ledger;
-  const end = isIdle ? await openIdleTransaction(url) : undefined;
-  await enqueueBenchJobs(opened.pool, count);
+  const queue = await openBenchQueue(
+    arena.url(await arena.createDatabase(isIdle ? "idle" : "busy")),
+  );
+  const end = isIdle ? await openIdleTransaction(queue.databaseUrl) : undefined;
+  await queue.enqueue({ tenantOf, count });
   const times: number[] = [];
   for (let left = count; left > 0; left -= claimLimit) {
     const startedAtMs = performance.now();
-    const { jobs } = await store.claim({
-      lane: "stable",
-      types: ["bench"],
-      limit: claimLimit,
-      leaseMs: 30_000,
-      owner: "bench",
-    });
+    const { jobs } = await queue.claim({ types: [benchType], limit: claimLimit });
     times.push(performance.now() - startedAtMs);
-    await store.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "succeeded" })));
+    await queue.start?.(jobs);
+    await queue.succeed(jobs);
   }
   await end?.();
-  await opened.close();
+  await queue.close();
   return times;
 }
 

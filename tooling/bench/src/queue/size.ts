@@ -1,8 +1,7 @@
 import { Client } from "pg";
 
 import type { Arena } from "./arena.ts";
-import type { Contender } from "./contender.ts";
-import { nothing } from "./rates.ts";
+import { nothing, type Contender } from "./contender.ts";
 
 /** Bytes per job that a contender's tables and indexes take. */
 export interface Size {
