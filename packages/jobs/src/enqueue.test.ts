@@ -56,15 +56,15 @@ test("in a Prisma transaction: jobs exist when it commits, and none is left when
   const inputs = Array.from({ length: 200 }, (_, n) => ({ tenantId: "prisma", payload: { n } }));
   const failed = prisma.$transaction(async (tx) => {
     await enqueueMany(tx, countJob, inputs);
-    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
+    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, unique: "k" });
     throw new Error("The product changed its mind.");
   });
   await expect(failed).rejects.toThrow("changed its mind");
   expect(await countPending("prisma")).toBe(0);
 
   const inserted = await prisma.$transaction(async (tx) => {
-    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
-    return enqueueMany(tx, countJob, [...inputs, { ...inputs[0]!, uniqueKey: "k" }]);
+    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, unique: "k" });
+    return enqueueMany(tx, countJob, [...inputs, { ...inputs[0]!, unique: "k" }]);
   });
   expect(await countPending("prisma")).toBe(201);
   expect(inserted.at(-1)).toMatchObject({ created: false });
@@ -76,7 +76,7 @@ test("what was enqueued inside a transaction that rolls back is gone, however mu
   await client.query("BEGIN");
   for (let call = 0; call < 5; call += 1) {
     const emails = Array.from({ length: 2_000 }, (_, n) => {
-      return { tenantId: `rolled-${n % 50}`, payload: { n }, uniqueKey: `${call}-${n}` };
+      return { tenantId: `rolled-${n % 50}`, payload: { n }, unique: `${call}-${n}` };
     });
     await enqueueMany(client, countJob, emails);
   }
@@ -87,12 +87,12 @@ test("what was enqueued inside a transaction that rolls back is gone, however mu
   );
   expect(rows).toEqual([]);
   // Their keys are free.
-  const again = { tenantId: "rolled-0", payload: { n: 0 }, uniqueKey: "0-0" };
+  const again = { tenantId: "rolled-0", payload: { n: 0 }, unique: "0-0" };
   expect(await enqueue(queue.database.pool, countJob, again)).toMatchObject({ created: true });
 });
 
 test("an enqueue waits for the open transaction that holds its key, and takes it on a rollback", async () => {
-  const input = { tenantId: "contended", payload: { n: 1 }, uniqueKey: "k" };
+  const input = { tenantId: "contended", payload: { n: 1 }, unique: "k" };
   const client = await queue.database.pool.connect();
   await client.query("BEGIN");
   const first = await enqueue(client, countJob, input);
@@ -126,7 +126,7 @@ const textJob = defineJob({
   type: "text",
   version: 1,
   payload: z.object({ text: z.string() }),
-  uniqueKey: ({ text }) => (text === "free" ? undefined : text),
+  unique: ({ text }) => (text === "free" ? undefined : text),
 });
 
 test.each([
@@ -139,7 +139,7 @@ test.each([
   ["half a character", { payload: { text: "\ud800" } }, "invalid_payload"],
   ["an empty tenant", { tenantId: "" }, "invalid_tenant"],
   ["a tenant over 200 characters", { tenantId: "x".repeat(201) }, "invalid_tenant"],
-  ["an empty unique key", { uniqueKey: "" }, "invalid_options"],
+  ["an empty unique key", { unique: "" }, "invalid_options"],
   ["a delay below nothing", { delayMs: -1 }, "invalid_options"],
   ["two due times", { delayMs: 1, runAt: new Date() }, "invalid_options"],
   ["another lane", { lane: "fast" }, "invalid_options"],
@@ -188,7 +188,11 @@ test.each([
   JSON.parse(`{ "retry": { "maxAttempts": 3 } }`),
   JSON.parse(`{ "isRetryable": true }`),
   JSON.parse(`{ "version": 2, "upcast": { "1": 5 } }`),
-  JSON.parse(`{ "uniqueKey": "id" }`),
+  JSON.parse(`{ "unique": 5 }`),
+  JSON.parse(`{ "unique": "" }`),
+  JSON.parse(`{ "unique": { "keys": "id" } }`),
+  JSON.parse(`{ "unique": { "key": "id", "states": [] } }`),
+  JSON.parse(`{ "result": {} }`),
 ])("the definition %j is refused", (change) => {
   const options = { type: "x", version: 1, payload: z.object({}), ...change };
   expect(() => defineJob(options)).toThrow(expect.objectContaining({ code: "invalid_definition" }));
