@@ -2,7 +2,7 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 
-import { defineJob } from "./definition/job-definition.ts";
+import { defineJob, type AnyJobDefinition } from "./definition/job-definition.ts";
 import { enqueue, enqueueMany } from "./enqueue.ts";
 // A product generates a client of its own; any generated client serves as one.
 import { PrismaClient } from "./generated/prisma/client.ts";
@@ -196,4 +196,75 @@ test.each([
 ])("the definition %j is refused", (change) => {
   const options = { type: "x", version: 1, payload: z.object({}), ...change };
   expect(() => defineJob(options)).toThrow(expect.objectContaining({ code: "invalid_definition" }));
+});
+
+test("what is stored, and what makes the key, is what the schema lets through", async () => {
+  const draft = z.object({ draftId: z.string(), words: z.string().transform((t) => t.length) });
+  const keys: unknown[] = [];
+  const job = defineJob({
+    type: "draft",
+    version: 1,
+    payload: draft,
+    unique: (payload) => {
+      keys.push(payload);
+      return payload.draftId;
+    },
+  });
+  const row = { draftId: "d-1", words: "four", passwordHash: "hunter2" };
+  const { id } = await enqueue(queue.database.pool, job, { tenantId: "rows", payload: row });
+  const { rows } = await queue.database.pool.query(
+    `select payload, unique_key from evenkeel.background_job where id = $1`,
+    [id],
+  );
+  expect(rows).toEqual([{ payload: { draftId: "d-1", words: "four" }, unique_key: "d-1" }]);
+  expect(keys).toEqual([{ draftId: "d-1", words: 4 }]);
+});
+
+test("a payload that its schema would change again is refused by name", async () => {
+  const payload = z.preprocess((n) => Number(n) * 2, z.number());
+  const job = defineJob({ type: "twice", version: 1, payload });
+  await expect(
+    enqueue(queue.database.pool, job, { tenantId: "t", payload: 1 }),
+  ).rejects.toMatchObject({
+    code: "invalid_payload",
+    message: expect.stringContaining("z.preprocess()"),
+  });
+});
+
+test("unique takes a key, a function or options, and enqueue's go before the definition's", async () => {
+  const options = { version: 1, payload: z.object({ n: z.number() }) };
+  const one = defineJob({ ...options, type: "one", unique: "one" });
+  const many = defineJob({
+    ...options,
+    type: "many",
+    unique: { key: ({ n }) => String(n), states: ["PENDING"], periodMs: 60_000 },
+  });
+  const registry: readonly AnyJobDefinition[] = [one, many];
+  expect(registry.map(({ unique }) => unique?.states)).toEqual([undefined, ["PENDING"]]);
+  const { pool } = queue.database;
+  const add = async (job: AnyJobDefinition, n: number, unique?: string | { periodMs: number }) =>
+    (await enqueue(pool, job, { tenantId: "unique", payload: { n }, ...(unique && { unique }) }))
+      .created;
+  expect([await add(one, 1), await add(one, 2)]).toEqual([true, false]);
+  expect([await add(one, 2, "other"), await add(one, 2, "other")]).toEqual([true, false]);
+  expect([await add(many, 1), await add(many, 2), await add(many, 1)]).toEqual([true, true, false]);
+  expect(await add(many, 1, { periodMs: 1_000 })).toBe(false);
+  const wrong = JSON.parse(`{ "key": "k", "onConflict": "replace" }`);
+  await expect(
+    enqueue(pool, many, { tenantId: "unique", payload: { n: 1 }, unique: wrong }),
+  ).rejects.toMatchObject({ code: "invalid_options" });
+});
+
+test.each([
+  ["a ledger", () => queue.ledger],
+  ["a text", () => "postgres://localhost"],
+  ["nothing", () => undefined],
+  ["a promise of a client", () => Promise.resolve(queue.database.pool)],
+])("%s in place of a client is told what enqueue takes", async (_case, client) => {
+  const input = { tenantId: "client", payload: { n: 1 } };
+  await expect(enqueue(client() as never, countJob, input)).rejects.toMatchObject({
+    name: "JobError",
+    code: "invalid_options",
+    message: expect.stringMatching(/^enqueue takes .* pool/u),
+  });
 });

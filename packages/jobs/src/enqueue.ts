@@ -57,7 +57,8 @@ const maxBatchLength = 64 * 1024 * 1024;
 /**
  * Enqueues a job inside the caller's transaction: it exists if and when that transaction commits.
  *
- * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once.
+ * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once. Not a ledger:
+ * it has no transaction.
  * @returns The job's id; `created: false` with the id of the job that holds the unique key.
  * @throws InputError `invalid_tenant`, `invalid_payload` or `payload_too_large`, JobError `invalid_options`;
  * nothing is written then. Database errors pass through, and the transaction is then to be rolled back.
@@ -86,6 +87,7 @@ export async function enqueueMany<Schema extends z.ZodType>(
   definition: JobDefinition<Schema>,
   inputs: readonly EnqueueInput<Schema>[],
 ): Promise<InsertedJob[]> {
+  checkClient(tx);
   const jobs = inputs.map((input) => prepareJob(definition, input));
   const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
   if (length > maxBatchLength) {
@@ -175,6 +177,26 @@ function refusePayload(type: string, error: z.ZodError | undefined): InputError 
     "invalid_payload",
     `The payload of job ${type} does not match its schema: ${issues.join("; ")}`,
     { type, issues },
+  );
+}
+
+/** Callers pass what holds a client as well: a ledger, a promise of a client. */
+function checkClient(client: unknown): void {
+  const isObject = typeof client === "object" && client !== null;
+  const isClient = (["$queryRawUnsafe", "query"] as const).some(
+    (method) =>
+      (isObject || typeof client === "function") &&
+      typeof Reflect.get(client, method) === "function",
+  );
+  if (isClient) return;
+  const got =
+    isObject && client instanceof Promise
+      ? "a promise: await it"
+      : `${typeof client} without a query method`;
+  throw new JobError(
+    "invalid_options",
+    `enqueue takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
+    { field: "tx" },
   );
 }
 

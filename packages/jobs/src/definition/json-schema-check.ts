@@ -1,4 +1,4 @@
-import type { $ZodType, $ZodTypes } from "zod/v4/core";
+import type { $ZodLazy, $ZodType, $ZodTypes } from "zod/v4/core";
 
 import { JobError } from "../job-error.ts";
 
@@ -98,7 +98,7 @@ export function checkJsonSchema(schema: $ZodType, type: string, root: string): S
         if (isTransform(def.in)) read(def.out, path);
         return true;
       case "lazy":
-        return read(def.getter(), path);
+        return read(readLazy(part), path);
       case "optional":
       case "nullable":
       case "nonoptional":
@@ -148,6 +148,16 @@ export function isTransform(schema: $ZodType): boolean {
 export function asKnown(schema: $ZodType): $ZodTypes {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- zod's own toJSONSchema does the same
   return schema as $ZodTypes;
+}
+
+/** The schema that a `z.lazy()` stands for: one and the same each time, other than that of its getter. */
+export function readLazy(schema: $ZodType): $ZodType {
+  const known = asKnown(schema);
+  return isLazy(known) ? known._zod.innerType : schema;
+}
+
+function isLazy(schema: $ZodTypes): schema is $ZodLazy {
+  return schema._zod.def.type === "lazy";
 }
 
 /** Whether it fills in, coerces or overwrites (`trim`) what it is given. */

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import type { $ZodType } from "zod/v4/core";
 
-import { asKnown, isTransform, type SchemaTraits } from "./json-schema-check.ts";
+import { asKnown, isTransform, readLazy, type SchemaTraits } from "./json-schema-check.ts";
 
 /** The outcome of {@link readStoredForm}. */
 export type StoredForm<Schema extends z.ZodType> =
@@ -82,7 +82,7 @@ function project(schema: $ZodType, traits: SchemaTraits, value: unknown): unknow
     case "pipe":
       return isTransform(def.in) ? into(def.out, outputOf(def.in, value)) : into(def.in, value);
     case "lazy":
-      return into(def.getter(), value);
+      return into(readLazy(schema), value);
     case "prefault":
       return into(def.innerType, value === undefined ? def.defaultValue : value);
     case "optional":
