@@ -28,7 +28,7 @@ const cases: ReadonlyMap<string, readonly string[]> = new Map([
 
 /** The whole way of a job, with nothing but what was installed. */
 const product = `
-import { createRunner, defineJob, enqueue, handleJob } from "@evenkeel/jobs";
+import { createRunner, defineJob, enqueue, handleJob, upcaster, type AnyJobDefinition } from "@evenkeel/jobs";
 import { createLedger } from "@evenkeel/ledger";
 import pg from "pg";
 import { z } from "zod";
@@ -36,10 +36,44 @@ import { z } from "zod";
 const pool = new pg.Pool({ connectionString: process.argv[2] ?? "" });
 const ledger = createLedger({ pool });
 await ledger.migrate();
-const greet = defineJob({ type: "greet", version: 1, payload: z.object({ name: z.string() }) });
-await enqueue(pool, greet, { tenantId: "acme", payload: { name: "Ada" } });
+const first = z.object({ who: z.string() });
+const second = z.object({
+  name: z.string(),
+  length: z.string().transform((text) => text.length).optional(),
+  at: z.coerce.date().optional(),
+  with: z.discriminatedUnion("kind", [z.object({ kind: z.literal("a"), is: z.boolean().default(true) })]),
+  get next() {
+    return z.array(z.lazy(() => first));
+  },
+});
+const greet = defineJob({
+  type: "greet",
+  version: 2,
+  payload: second,
+  result: z.object({ greeted: z.number() }),
+  upcast: { 1: upcaster({ from: first }, ({ who }) => ({ name: who, with: { kind: "a" }, next: [] })) },
+  unique: { key: ({ name }) => name, states: ["PENDING"] },
+});
+const definitions: readonly AnyJobDefinition[] = [greet];
+const row = { name: "Ada", length: "four", with: { kind: "a" as const }, next: [], passwordHash: "x" };
+const { id } = await enqueue(pool, greet, { tenantId: "acme", payload: row, unique: "ada" });
+const stored = await ledger.forTenant("acme").jobs.find(id);
+const text = JSON.stringify(stored?.payload);
+if (text.includes("passwordHash") || !text.includes("four")) throw new Error(text);
+const refused = await enqueue(pool, greet, { tenantId: "", payload: row }).catch(String);
+if (!String(refused).startsWith("InputError: ")) throw new Error("An error lost its name: " + refused);
+let dated: unknown;
+try {
+  defineJob({ type: "dated", version: 1, payload: z.object({ sentAt: z.date() }) });
+} catch (error) {
+  dated = error;
+}
+if (!String(dated).startsWith("JobError: Job dated at payload.sentAt: ")) throw new Error(String(dated));
 const greeted: string[] = [];
-const handler = handleJob(greet, async ({ payload }) => void greeted.push(payload.name));
+const handler = handleJob(greet, async ({ payload }) => {
+  if (payload.length === 4 && payload.with.is) greeted.push(payload.name);
+  return { greeted: definitions.length };
+});
 const runner = createRunner({ ledger, handlers: [handler], owner: "product" });
 const { succeeded } = await runner.drain({ budgetMs: 20_000 });
 const { windows } = await ledger.report();
@@ -51,6 +85,11 @@ if (succeeded !== 1 || greeted[0] !== "Ada" || windows.total !== 0) throw new Er
 /** As strict as a product can be: the packages' own declarations are checked too. */
 const typeCheck =
   "--noEmit --strict --skipLibCheck false --module nodenext --target es2023 --types node".split(
+    " ",
+  );
+
+const bundle =
+  "--format esm --target node22 --minify --silent --no-config --no-dts --noExternal @evenkeel/jobs --noExternal @evenkeel/ledger --noExternal @evenkeel/core".split(
     " ",
   );
 
@@ -120,9 +159,13 @@ async function install(
   await writeFile(join(folder, "product.ts"), product);
   const database = `install_${name.replaceAll(/\W/gu, "_")}`;
   await createDatabase(postgres, database);
+  const bin = join(root, "node_modules", ".bin");
   const uses: [program: string, args: string[]][] = [
-    [join(root, "node_modules", ".bin", "tsc"), [...typeCheck, "product.ts"]],
+    [join(bin, "tsc"), [...typeCheck, "product.ts"]],
     [process.execPath, ["product.ts", postgres.url(database)]],
+    // As a product bundles it: minified, with our packages inside.
+    [join(bin, "tsup"), ["product.ts", ...bundle]],
+    [process.execPath, [join("dist", "product.js"), postgres.url(database)]],
   ];
   for (const [program, args] of uses) {
     await run(program, args, folder).catch((error: unknown) => problems.push(describe(error)));
