@@ -3,6 +3,8 @@ import { EvenkeelError } from "./error.ts";
 
 /** A task had no result when its deadline passed. `data` holds `deadlineMs`. */
 export class DeadlineExceededError extends EvenkeelError<"deadline_exceeded"> {
+  override readonly name = "DeadlineExceededError";
+
   constructor(deadlineMs: number) {
     super("deadline_exceeded", `No answer within ${deadlineMs} ms.`, { deadlineMs });
   }

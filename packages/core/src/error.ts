@@ -7,6 +7,8 @@ export type ErrorData = Readonly<Record<string, unknown>>;
  * it never holds a secret or a payload.
  */
 export abstract class EvenkeelError<Code extends string = string> extends Error {
+  /** Written out in each class: a bundler that minifies shortens the name of the class itself. */
+  abstract override readonly name: string;
   readonly code: Code;
   readonly data: ErrorData;
 
@@ -17,7 +19,6 @@ export abstract class EvenkeelError<Code extends string = string> extends Error 
     options?: { readonly cause?: unknown },
   ) {
     super(message, options);
-    this.name = new.target.name;
     this.code = code;
     this.data = data;
   }

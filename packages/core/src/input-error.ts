@@ -5,6 +5,8 @@ export type InputErrorCode = "invalid_payload" | "invalid_tenant" | "payload_too
 
 /** An event, tenant id or payload that breaks its contract. `data` names the contract and the issues. */
 export class InputError extends EvenkeelError<InputErrorCode> {
+  override readonly name = "InputError";
+
   constructor(
     code: InputErrorCode,
     message: string,

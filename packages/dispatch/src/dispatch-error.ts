@@ -14,6 +14,8 @@ export type DispatchErrorCode =
 
 /** A dispatch that cannot be made as asked. */
 export class DispatchError extends EvenkeelError<DispatchErrorCode> {
+  override readonly name = "DispatchError";
+
   constructor(
     code: DispatchErrorCode,
     message: string,

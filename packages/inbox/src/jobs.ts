@@ -16,7 +16,7 @@ const shared = {
   payload: messagePayload,
   retry: exponential({ maxAttempts: 5, baseMs: 500, maxMs: 10_000 }),
   timeoutMs: 20_000,
-  uniqueKey: ({ messageId }: { messageId: string }) => messageId,
+  unique: ({ messageId }: { messageId: string }) => messageId,
 };
 
 /** Parses, threads and classifies a message; asks for a draft if it is to be answered. */

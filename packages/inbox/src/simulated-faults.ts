@@ -25,7 +25,8 @@ export function overloadedDrafter(drafter: Drafter, shares: FaultShares): Drafte
     draft: async (request) => {
       const value = chance("draft", request.tenantId, request.messageId);
       if (request.attempt === 1 && value < shares.drafterOverloaded) {
-        if (value < shares.drafterOverloaded / 2) throw new RetryAfterError(1_500, "Overloaded.");
+        if (value < shares.drafterOverloaded / 2)
+          throw new RetryAfterError("Overloaded.", { delayMs: 1_500 });
         throw new Error("The drafter did not respond.");
       }
       return drafter.draft(request);

@@ -2,7 +2,7 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 
-import { defineJob } from "./definition/job-definition.ts";
+import { defineJob, type AnyJobDefinition } from "./definition/job-definition.ts";
 import { enqueue, enqueueMany } from "./enqueue.ts";
 // A product generates a client of its own; any generated client serves as one.
 import { PrismaClient } from "./generated/prisma/client.ts";
@@ -56,15 +56,15 @@ test("in a Prisma transaction: jobs exist when it commits, and none is left when
   const inputs = Array.from({ length: 200 }, (_, n) => ({ tenantId: "prisma", payload: { n } }));
   const failed = prisma.$transaction(async (tx) => {
     await enqueueMany(tx, countJob, inputs);
-    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
+    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, unique: "k" });
     throw new Error("The product changed its mind.");
   });
   await expect(failed).rejects.toThrow("changed its mind");
   expect(await countPending("prisma")).toBe(0);
 
   const inserted = await prisma.$transaction(async (tx) => {
-    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, uniqueKey: "k" });
-    return enqueueMany(tx, countJob, [...inputs, { ...inputs[0]!, uniqueKey: "k" }]);
+    await enqueue(tx, countJob, { tenantId: "prisma", payload: { n: -1 }, unique: "k" });
+    return enqueueMany(tx, countJob, [...inputs, { ...inputs[0]!, unique: "k" }]);
   });
   expect(await countPending("prisma")).toBe(201);
   expect(inserted.at(-1)).toMatchObject({ created: false });
@@ -76,7 +76,7 @@ test("what was enqueued inside a transaction that rolls back is gone, however mu
   await client.query("BEGIN");
   for (let call = 0; call < 5; call += 1) {
     const emails = Array.from({ length: 2_000 }, (_, n) => {
-      return { tenantId: `rolled-${n % 50}`, payload: { n }, uniqueKey: `${call}-${n}` };
+      return { tenantId: `rolled-${n % 50}`, payload: { n }, unique: `${call}-${n}` };
     });
     await enqueueMany(client, countJob, emails);
   }
@@ -87,12 +87,12 @@ test("what was enqueued inside a transaction that rolls back is gone, however mu
   );
   expect(rows).toEqual([]);
   // Their keys are free.
-  const again = { tenantId: "rolled-0", payload: { n: 0 }, uniqueKey: "0-0" };
+  const again = { tenantId: "rolled-0", payload: { n: 0 }, unique: "0-0" };
   expect(await enqueue(queue.database.pool, countJob, again)).toMatchObject({ created: true });
 });
 
 test("an enqueue waits for the open transaction that holds its key, and takes it on a rollback", async () => {
-  const input = { tenantId: "contended", payload: { n: 1 }, uniqueKey: "k" };
+  const input = { tenantId: "contended", payload: { n: 1 }, unique: "k" };
   const client = await queue.database.pool.connect();
   await client.query("BEGIN");
   const first = await enqueue(client, countJob, input);
@@ -126,7 +126,7 @@ const textJob = defineJob({
   type: "text",
   version: 1,
   payload: z.object({ text: z.string() }),
-  uniqueKey: ({ text }) => (text === "free" ? undefined : text),
+  unique: ({ text }) => (text === "free" ? undefined : text),
 });
 
 test.each([
@@ -139,7 +139,7 @@ test.each([
   ["half a character", { payload: { text: "\ud800" } }, "invalid_payload"],
   ["an empty tenant", { tenantId: "" }, "invalid_tenant"],
   ["a tenant over 200 characters", { tenantId: "x".repeat(201) }, "invalid_tenant"],
-  ["an empty unique key", { uniqueKey: "" }, "invalid_options"],
+  ["an empty unique key", { unique: "" }, "invalid_options"],
   ["a delay below nothing", { delayMs: -1 }, "invalid_options"],
   ["two due times", { delayMs: 1, runAt: new Date() }, "invalid_options"],
   ["a correlation id with NUL", { correlationId: "a\u0000" }, "invalid_options"],
@@ -187,8 +187,83 @@ test.each([
   JSON.parse(`{ "retry": { "maxAttempts": 3 } }`),
   JSON.parse(`{ "isRetryable": true }`),
   JSON.parse(`{ "version": 2, "upcast": { "1": 5 } }`),
-  JSON.parse(`{ "uniqueKey": "id" }`),
+  JSON.parse(`{ "unique": 5 }`),
+  JSON.parse(`{ "unique": "" }`),
+  JSON.parse(`{ "unique": { "keys": "id" } }`),
+  JSON.parse(`{ "unique": { "key": "id", "states": [] } }`),
+  JSON.parse(`{ "result": {} }`),
 ])("the definition %j is refused", (change) => {
   const options = { type: "x", version: 1, payload: z.object({}), ...change };
   expect(() => defineJob(options)).toThrow(expect.objectContaining({ code: "invalid_definition" }));
+});
+
+test("what is stored, and what makes the key, is what the schema lets through", async () => {
+  const draft = z.object({ draftId: z.string(), words: z.string().transform((t) => t.length) });
+  const keys: unknown[] = [];
+  const job = defineJob({
+    type: "draft",
+    version: 1,
+    payload: draft,
+    unique: (payload) => {
+      keys.push(payload);
+      return payload.draftId;
+    },
+  });
+  const row = { draftId: "d-1", words: "four", passwordHash: "hunter2" };
+  const { id } = await enqueue(queue.database.pool, job, { tenantId: "rows", payload: row });
+  const { rows } = await queue.database.pool.query(
+    `select payload, unique_key from evenkeel.background_job where id = $1`,
+    [id],
+  );
+  expect(rows).toEqual([{ payload: { draftId: "d-1", words: "four" }, unique_key: "d-1" }]);
+  expect(keys).toEqual([{ draftId: "d-1", words: 4 }]);
+});
+
+test("a payload that its schema would change again is refused by name", async () => {
+  const payload = z.preprocess((n) => Number(n) * 2, z.number());
+  const job = defineJob({ type: "twice", version: 1, payload });
+  await expect(
+    enqueue(queue.database.pool, job, { tenantId: "t", payload: 1 }),
+  ).rejects.toMatchObject({
+    code: "invalid_payload",
+    message: expect.stringContaining("z.preprocess()"),
+  });
+});
+
+test("unique takes a key, a function or options, and enqueue's go before the definition's", async () => {
+  const options = { version: 1, payload: z.object({ n: z.number() }) };
+  const one = defineJob({ ...options, type: "one", unique: "one" });
+  const many = defineJob({
+    ...options,
+    type: "many",
+    unique: { key: ({ n }) => String(n), states: ["PENDING"], periodMs: 60_000 },
+  });
+  const registry: readonly AnyJobDefinition[] = [one, many];
+  expect(registry.map(({ unique }) => unique?.states)).toEqual([undefined, ["PENDING"]]);
+  const { pool } = queue.database;
+  const add = async (job: AnyJobDefinition, n: number, unique?: string | { periodMs: number }) =>
+    (await enqueue(pool, job, { tenantId: "unique", payload: { n }, ...(unique && { unique }) }))
+      .created;
+  expect([await add(one, 1), await add(one, 2)]).toEqual([true, false]);
+  expect([await add(one, 2, "other"), await add(one, 2, "other")]).toEqual([true, false]);
+  expect([await add(many, 1), await add(many, 2), await add(many, 1)]).toEqual([true, true, false]);
+  expect(await add(many, 1, { periodMs: 1_000 })).toBe(false);
+  const wrong = JSON.parse(`{ "key": "k", "onConflict": "replace" }`);
+  await expect(
+    enqueue(pool, many, { tenantId: "unique", payload: { n: 1 }, unique: wrong }),
+  ).rejects.toMatchObject({ code: "invalid_options" });
+});
+
+test.each([
+  ["a ledger", () => queue.ledger],
+  ["a text", () => "postgres://localhost"],
+  ["nothing", () => undefined],
+  ["a promise of a client", () => Promise.resolve(queue.database.pool)],
+])("%s in place of a client is told what enqueue takes", async (_case, client) => {
+  const input = { tenantId: "client", payload: { n: 1 } };
+  await expect(enqueue(client() as never, countJob, input)).rejects.toMatchObject({
+    name: "JobError",
+    code: "invalid_options",
+    message: expect.stringMatching(/^enqueue takes .* pool/u),
+  });
 });

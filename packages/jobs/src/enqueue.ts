@@ -6,19 +6,23 @@ import {
   type InsertedJob,
   type NewJob,
   type TransactionClient,
-  type Uniqueness,
 } from "@evenkeel/ledger";
 import type { z } from "zod";
 
 import { maxDelayMs } from "./definition/attempt-error.ts";
-import { checkPriority, checkUniqueness, type JobDefinition } from "./definition/job-definition.ts";
+import { checkPriority, traitsOf, type JobDefinition } from "./definition/job-definition.ts";
+import { readStoredForm } from "./definition/stored-form.ts";
+import { resolveUnique, type JobUniqueOptions } from "./definition/unique-option.ts";
 import { JobError } from "./job-error.ts";
 
 /** One job to be enqueued. */
 export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
   /** Whose job it is, 1 to 200 characters. Tenants with due work take turns. */
   readonly tenantId: string;
-  /** What the handler gets, at most 512 KiB of JSON. The definition's schema must accept it. */
+  /**
+   * What the handler needs, at most 512 KiB of JSON. The definition's schema must accept it, and only what the schema
+   * lets through is stored.
+   */
   readonly payload: z.input<Schema>;
   /** When it is due, in the years 1 to 9999; at once by default, and when it is in the past. Not beside `delayMs`. */
   readonly runAt?: Date;
@@ -28,10 +32,11 @@ export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
   readonly delayMs?: number;
   /** Which of the tenant's due jobs go first, a whole number from -10 to 10; the definition's own by default. */
   readonly priority?: number;
-  /** At most one job per tenant, type and key, 1 to 400 characters; the key of the definition by default. */
-  readonly uniqueKey?: string;
-  /** How long the job holds its unique key; as the definition says by default. Without a key it has no effect. */
-  readonly uniqueness?: Uniqueness;
+  /**
+   * At most one job per tenant, type and key: a key of 1 to 400 characters, or an object with `key`, `states` and
+   * `periodMs`. The definition's by default, field by field. Without a key it has no effect.
+   */
+  readonly unique?: string | JobUniqueOptions;
   /** Passed on to the handler to follow work that belongs together, 1 to 200 characters; none by default. */
   readonly correlationId?: string;
 }
@@ -42,7 +47,8 @@ const maxBatchLength = 64 * 1024 * 1024;
 /**
  * Enqueues a job inside the caller's transaction: it exists if and when that transaction commits.
  *
- * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once.
+ * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once. Not a ledger:
+ * it has no transaction.
  * @returns The job's id; `created: false` with the id of the job that holds the unique key.
  * @throws InputError `invalid_tenant`, `invalid_payload` or `payload_too_large`, JobError `invalid_options`;
  * nothing is written then. Database errors pass through, and the transaction is then to be rolled back.
@@ -71,6 +77,7 @@ export async function enqueueMany<Schema extends z.ZodType>(
   definition: JobDefinition<Schema>,
   inputs: readonly EnqueueInput<Schema>[],
 ): Promise<InsertedJob[]> {
+  checkClient(tx);
   const jobs = inputs.map((input) => prepareJob(definition, input));
   const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
   if (length > maxBatchLength) {
@@ -91,10 +98,7 @@ function prepareJob<Schema extends z.ZodType>(
   const { type, version } = definition;
   const tenantId = checkTenantId(input.tenantId);
   const { text, payload } = encodeChecked(definition, input.payload);
-  const uniqueKey = input.uniqueKey ?? definition.uniqueKey?.(payload);
-  checkText(type, "uniqueKey", uniqueKey, 400);
-  const uniqueness = input.uniqueness ?? definition.uniqueness;
-  if (uniqueness !== undefined) checkUniqueness("invalid_options", type, uniqueness);
+  const unique = resolveUnique(type, definition.unique, input.unique, payload);
   checkText(type, "correlationId", input.correlationId, 200);
   checkDueTime(type, input);
   const priority = input.priority ?? definition.priority;
@@ -109,11 +113,20 @@ function prepareJob<Schema extends z.ZodType>(
     ...defined({
       runAt: input.runAt,
       delayMs: input.delayMs,
-      uniqueKey,
-      uniqueness: uniqueKey === undefined ? undefined : uniqueness,
+      ...toKeyColumns(unique),
       correlationId: input.correlationId,
     }),
   };
+}
+
+/** The key as the ledger's insert takes it. */
+function toKeyColumns(
+  unique: ReturnType<typeof resolveUnique>,
+): Pick<NewJob, "uniqueKey" | "uniqueness"> {
+  if (unique === undefined) return {};
+  const { key, states, periodMs } = unique;
+  const uniqueness = defined({ states, periodMs });
+  return Object.keys(uniqueness).length === 0 ? { uniqueKey: key } : { uniqueKey: key, uniqueness };
 }
 
 function checkTenantId(value: unknown): string {
@@ -122,29 +135,56 @@ function checkTenantId(value: unknown): string {
   throw new InputError("invalid_tenant", "A tenant id must be well-formed Unicode text.", {});
 }
 
-/**
- * The payload as it will be stored, and as the handler will see it. It is parsed from its JSON form, so
- * that what is accepted here is accepted there: a Date, say, becomes a string on the way.
- */
+/** The payload as it is stored, and as the handler will see it. It goes through JSON first: a Date becomes a text. */
 function encodeChecked<Schema extends z.ZodType>(
   { type, payload: schema }: JobDefinition<Schema>,
   value: unknown,
 ): { readonly text: string; readonly payload: z.output<Schema> } {
-  const text = encodePayload(value, `job ${type}`);
-  if (!isStorableJson(text)) {
-    throw new InputError(
+  const json: unknown = JSON.parse(encodePayload(value, `job ${type}`));
+  const form = readStoredForm(schema, traitsOf(schema, type, "payload"), json);
+  if (!form.ok) throw refusePayload(type, form.error);
+  const text = encodePayload(form.stored, `job ${type}`);
+  if (isStorableJson(text)) return { text, payload: form.value };
+  throw new InputError(
+    "invalid_payload",
+    `The payload of job ${type} holds a NUL character or half of a surrogate pair, which Postgres cannot store. Clean the text first.`,
+    { type },
+  );
+}
+
+function refusePayload(type: string, error: z.ZodError | undefined): InputError {
+  if (error === undefined) {
+    return new InputError(
       "invalid_payload",
-      `The payload of job ${type} holds a NUL character or half of a surrogate pair, which Postgres cannot store. Clean the text first.`,
+      `The schema of job ${type} changes this payload again when it parses what it made of it, so that the handler would get something else. Let z.preprocess() and .overwrite() leave alone what they have made, or use .transform().`,
       { type },
     );
   }
-  const result = schema.safeParse(JSON.parse(text));
-  if (result.success) return { text, payload: result.data };
-  const issues = describeIssues(result.error);
-  throw new InputError(
+  const issues = describeIssues(error);
+  return new InputError(
     "invalid_payload",
     `The payload of job ${type} does not match its schema: ${issues.join("; ")}`,
     { type, issues },
+  );
+}
+
+/** Callers pass what holds a client as well: a ledger, a promise of a client. */
+function checkClient(client: unknown): void {
+  const isObject = typeof client === "object" && client !== null;
+  const isClient = (["$queryRawUnsafe", "query"] as const).some(
+    (method) =>
+      (isObject || typeof client === "function") &&
+      typeof Reflect.get(client, method) === "function",
+  );
+  if (isClient) return;
+  const got =
+    isObject && client instanceof Promise
+      ? "a promise: await it"
+      : `${typeof client} without a query method`;
+  throw new JobError(
+    "invalid_options",
+    `enqueue takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
+    { field: "tx" },
   );
 }
 

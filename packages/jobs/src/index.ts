@@ -3,6 +3,7 @@ export {
   SnoozeError,
   TerminalError,
   type AttemptErrorCode,
+  type DelayOptions,
 } from "./definition/attempt-error.ts";
 export { systemClock, type Clock } from "@evenkeel/core";
 export { enqueue, enqueueMany, type EnqueueInput } from "./enqueue.ts";
@@ -12,7 +13,20 @@ export type {
   EffectResult,
   JobEffects,
 } from "./definition/job-effects.ts";
-export { defineJob, type JobDefinition, type JobOptions } from "./definition/job-definition.ts";
+export {
+  defineJob,
+  type AnyJobDefinition,
+  type JobDefinition,
+  type JobOptions,
+} from "./definition/job-definition.ts";
+export type {
+  JobUniqueOptions,
+  UniqueKey,
+  UniqueOptions,
+  UniqueRule,
+  UniqueScope,
+} from "./definition/unique-option.ts";
+export { upcaster } from "./definition/upcast.ts";
 export type { RequestRuns, IsolatedJob } from "./runner/isolated-jobs.ts";
 export { JobError, type JobErrorCode } from "./job-error.ts";
 export {

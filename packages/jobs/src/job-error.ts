@@ -18,6 +18,8 @@ export type JobErrorCode =
  * `drain_aborted`, `effect_in_doubt`). `data` names the job's type and the offending field, never a payload.
  */
 export class JobError extends EvenkeelError<JobErrorCode> {
+  override readonly name = "JobError";
+
   constructor(
     code: JobErrorCode,
     message: string,

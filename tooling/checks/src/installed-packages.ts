@@ -1,5 +1,14 @@
 import { execFile } from "node:child_process";
-import { lstat, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -8,51 +17,61 @@ import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Client } from "pg";
 
 /*
- * Installs what a product installs: packs core, ledger and jobs as they are published, lets npm install the
- * tarballs into an empty folder, measures it, checks its types, and runs a job with it. Once with the newest dependencies
- * that the packages allow, once with the oldest.
+ * Installs what a product installs: packs our packages as they are published, lets npm install the tarballs into an
+ * empty folder, measures it, counts the copies of zod and inngest, checks its types, and runs a job with it, also as
+ * a minified bundle. Once with the newest dependencies that the packages allow, once with the oldest.
  *
  *   pnpm test:install
  *
  * Exits with 1 when something does not hold, with 2 when there is no registry and nothing could be checked.
  */
 const root = join(import.meta.dirname, "..", "..", "..");
-const packages = ["core", "ledger", "jobs"];
-const maxBytes = 20_000_000;
 
-/** Beside the tarballs: nothing, or the oldest versions inside the ranges of the packages. */
-const cases: ReadonlyMap<string, readonly string[]> = new Map([
-  ["newest dependencies", []],
-  ["oldest dependencies", ["pg@8.16.0", "zod@4.0.0"]],
+/** What is installed, and the program in `installed/` that uses it. */
+interface Product {
+  readonly program: string;
+  readonly packages: readonly string[];
+  /** Beside the tarballs: nothing, or the oldest versions inside the ranges of the packages. */
+  readonly versions: readonly string[];
+  /** What may not be installed twice: a schema or a client of another copy would be a stranger. */
+  readonly single: readonly string[];
+  readonly maxBytes: number;
+  /** Whether it runs once more as a minified bundle. */
+  readonly isBundled: boolean;
+  /** Whether the declarations of all packages are checked; Inngest's need those of every framework. */
+  readonly skipLibCheck: boolean;
+}
+
+const jobs = {
+  program: "jobs-product.ts",
+  packages: ["core", "ledger", "jobs"],
+  single: ["zod"],
+  maxBytes: 20_000_000,
+  isBundled: true,
+  skipLibCheck: false,
+};
+const functions = {
+  program: "functions-product.ts",
+  packages: [...jobs.packages, "events", "dispatch", "functions"],
+  single: ["zod", "inngest"],
+  maxBytes: Number.POSITIVE_INFINITY,
+  isBundled: false,
+  skipLibCheck: true,
+};
+const cases: ReadonlyMap<string, Product> = new Map([
+  ["jobs, newest dependencies", { ...jobs, versions: [] }],
+  ["jobs, oldest dependencies", { ...jobs, versions: ["pg@8.16.0", "zod@4.0.0"] }],
+  ["functions, oldest dependencies", { ...functions, versions: ["zod@4.0.0", "inngest@4.24.0"] }],
 ]);
 
-/** The whole way of a job, with nothing but what was installed. */
-const product = `
-import { createRunner, defineJob, enqueue, handleJob } from "@evenkeel/jobs";
-import { createLedger } from "@evenkeel/ledger";
-import pg from "pg";
-import { z } from "zod";
+/** As strict as a product can be. */
+const typeCheck = "--noEmit --strict --module nodenext --target es2023 --types node".split(" ");
 
-const pool = new pg.Pool({ connectionString: process.argv[2] ?? "" });
-const ledger = createLedger({ pool });
-await ledger.migrate();
-const greet = defineJob({ type: "greet", version: 1, payload: z.object({ name: z.string() }) });
-await enqueue(pool, greet, { tenantId: "acme", payload: { name: "Ada" } });
-const greeted: string[] = [];
-const handler = handleJob(greet, async ({ payload }) => void greeted.push(payload.name));
-const runner = createRunner({ ledger, handlers: [handler], owner: "product" });
-const { succeeded } = await runner.drain({ budgetMs: 20_000 });
-const { windows } = await ledger.report();
-await ledger.close();
-await pool.end();
-if (succeeded !== 1 || greeted[0] !== "Ada" || windows.total !== 0) throw new Error("No job ran.");
-`;
-
-/** As strict as a product can be: the packages' own declarations are checked too. */
-const typeCheck =
-  "--noEmit --strict --skipLibCheck false --module nodenext --target es2023 --types node".split(
-    " ",
-  );
+/** A product's bundler: minified, with our packages inside. */
+const bundling = `export default {
+  format: "esm", target: "node22", minify: true, silent: true,
+  noExternal: [/^@evenkeel\\//], external: ["pg", "zod"],
+};`;
 
 const work = await mkdtemp(join(tmpdir(), "evenkeel-install-"));
 const cluster: { running?: PostgresCluster } = {};
@@ -75,11 +94,13 @@ async function check(): Promise<number> {
     );
     return 2;
   }
-  const tarballs = await Promise.all(packages.map(pack));
+  const tarballs = new Map<string, string>();
+  for (const name of functions.packages) tarballs.set(name, await pack(name));
   cluster.running = await startPostgres({ durable: false });
   let failures = 0;
-  for (const [name, versions] of cases) {
-    const problems = await install(name, [...tarballs, ...versions], cluster.running);
+  for (const [name, product] of cases) {
+    const packed = product.packages.flatMap((each) => tarballs.get(each) ?? []);
+    const problems = await install(name, product, packed, cluster.running);
     for (const problem of problems) console.error(`FAILED  ${name}: ${problem}`);
     failures += problems.length;
   }
@@ -100,13 +121,14 @@ async function pack(name: string): Promise<string> {
 /** Installs into a folder of its own and uses what is there. Returns one line per problem. */
 async function install(
   name: string,
-  wanted: readonly string[],
+  { program, versions, single, maxBytes, isBundled, skipLibCheck }: Product,
+  tarballs: readonly string[],
   postgres: PostgresCluster,
 ): Promise<string[]> {
   const folder = await mkdtemp(join(work, "product-"));
   const manifest = { name: "product", private: true, type: "module" };
   await writeFile(join(folder, "package.json"), JSON.stringify(manifest));
-  await run("npm", ["install", "--no-audit", "--no-fund", ...wanted], folder);
+  await run("npm", ["install", "--no-audit", "--no-fund", ...tarballs, ...versions], folder);
   const files = await listFiles(join(folder, "node_modules"));
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const problems: string[] = [];
@@ -114,23 +136,39 @@ async function install(
     problems.push(`${megabytes(bytes)} are installed, over ${megabytes(maxBytes)}.`);
   const strangers = files.filter(({ path }) => /[\\/]@?prisma[\\/]/u.test(path));
   if (strangers.length > 0) problems.push(`Prisma is installed: ${strangers[0]?.path ?? ""}.`);
-  const zods = files.filter(({ path }) => /[\\/]zod[\\/]package\.json$/u.test(path));
-  if (zods.length !== 1)
-    problems.push(`zod is installed ${zods.length} times; schemas would differ.`);
-  await writeFile(join(folder, "product.ts"), product);
+  for (const dependency of single) {
+    const copies = await countCopies(dependency, files);
+    if (copies !== 1) problems.push(`${dependency} is installed ${copies} times.`);
+  }
+  await copyFile(join(import.meta.dirname, "installed", program), join(folder, "product.ts"));
+  await writeFile(join(folder, "tsup.config.mjs"), bundling);
   const database = `install_${name.replaceAll(/\W/gu, "_")}`;
   await createDatabase(postgres, database);
+  const bin = join(root, "node_modules", ".bin");
   const uses: [program: string, args: string[]][] = [
-    [join(root, "node_modules", ".bin", "tsc"), [...typeCheck, "product.ts"]],
+    [join(bin, "tsc"), [...typeCheck, "--skipLibCheck", String(skipLibCheck), "product.ts"]],
     [process.execPath, ["product.ts", postgres.url(database)]],
   ];
+  const bundled: typeof uses = [
+    [join(bin, "tsup"), ["product.ts"]],
+    [process.execPath, [join("dist", "product.js"), postgres.url(database)]],
+  ];
+  if (isBundled) uses.push(...bundled);
   for (const [program, args] of uses) {
     await run(program, args, folder).catch((error: unknown) => problems.push(describe(error)));
   }
   console.log(
-    `${problems.length === 0 ? "ok    " : "FAILED"}  ${name}: ${megabytes(bytes)} in ${files.length} files (at most ${megabytes(maxBytes)})`,
+    `${problems.length === 0 ? "ok    " : "FAILED"}  ${name}: ${megabytes(bytes)} in ${files.length} files`,
   );
   return problems;
+}
+
+/** How many copies there are, of the major version 4: Inngest brings a zod 3 of its own for its own use. */
+async function countCopies(dependency: string, files: readonly InstalledFile[]): Promise<number> {
+  const end = join("node_modules", dependency, "package.json");
+  const manifests = files.filter(({ path }) => path.endsWith(end));
+  const texts = await Promise.all(manifests.map(({ path }) => readFile(path, "utf8")));
+  return texts.filter((text) => /"version":\s*"4\./u.test(text)).length;
 }
 
 async function createDatabase(postgres: PostgresCluster, name: string): Promise<void> {
@@ -143,7 +181,9 @@ async function createDatabase(postgres: PostgresCluster, name: string): Promise<
 /** A failed program's message, which names the program, and what it printed. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  return "stdout" in error ? `${error.message}${String(error.stdout)}` : error.message;
+  const text = "stdout" in error ? `${error.message}${String(error.stdout)}` : error.message;
+  // Node shows the line of an error, which in a minified file is the file.
+  return text.replaceAll(/.{1000,}/gu, "…");
 }
 
 interface InstalledFile {

@@ -29,7 +29,7 @@ const invoice = defineJob({
   version: 2,
   payload: z.object({ invoiceId: z.string() }),
   retry: exponential({ maxAttempts: 4 }),
-  uniqueKey: ({ invoiceId }) => invoiceId,
+  unique: ({ invoiceId }) => invoiceId,
 });
 const handler = handleJob(invoice, async () => {
   if (isBroken) throw new TerminalError("the provider said no");

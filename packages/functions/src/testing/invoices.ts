@@ -8,7 +8,7 @@ export const sendInvoice: JobDefinition<typeof invoicePayload> = defineJob({
   type: "invoice.send",
   version: 1,
   payload: invoicePayload,
-  uniqueKey: ({ invoiceId }) => invoiceId,
+  unique: ({ invoiceId }) => invoiceId,
 });
 
 /** The invoices that were sent, in order. */

@@ -9,33 +9,47 @@ export type AttemptErrorCode = "job_terminal" | "job_retry_after" | "job_snooze"
  * @example throw new TerminalError("The mailbox was closed.", { cause: error });
  */
 export class TerminalError extends EvenkeelError<"job_terminal"> {
+  override readonly name = "TerminalError";
+
   constructor(message: string, options?: { readonly cause?: unknown }) {
     super("job_terminal", message, {}, options);
   }
 }
 
+/** Settings of {@link RetryAfterError} and {@link SnoozeError}. */
+export interface DelayOptions {
+  /** In how many milliseconds the job is due again. Below 0 counts as 0, and the longest delay is 366 days. */
+  readonly delayMs: number;
+  /** What led to it; recorded with the attempt where the attempt counts. None by default. */
+  readonly cause?: unknown;
+}
+
 /**
- * Thrown by a handler: the attempt failed, and the next is due after `delayMs` instead of the policy's
- * delay. Below 0 counts as 0, and the longest delay is 366 days.
+ * Thrown by a handler: the attempt failed, and the next is due after `delayMs` instead of the policy's delay.
+ *
+ * @example throw new RetryAfterError("The provider is busy.", { delayMs: 60_000, cause: error });
  */
 export class RetryAfterError extends EvenkeelError<"job_retry_after"> {
+  override readonly name = "RetryAfterError";
   readonly delayMs: number;
 
-  constructor(delayMs: number, message?: string, options?: { readonly cause?: unknown }) {
-    super("job_retry_after", message ?? `Try again after ${delayMs} ms.`, { delayMs }, options);
+  constructor(message: string, { delayMs, ...options }: DelayOptions) {
+    super("job_retry_after", message, { delayMs }, options);
     this.delayMs = delayMs;
   }
 }
 
 /**
- * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt does not
- * count. Below 0 counts as 0, and the longest delay is 366 days.
+ * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt does not count.
+ *
+ * @example throw new SnoozeError("The import has not ended.", { delayMs: 60_000 });
  */
 export class SnoozeError extends EvenkeelError<"job_snooze"> {
+  override readonly name = "SnoozeError";
   readonly delayMs: number;
 
-  constructor(delayMs: number, message?: string) {
-    super("job_snooze", message ?? `Not yet; again after ${delayMs} ms.`, { delayMs });
+  constructor(message: string, { delayMs, ...options }: DelayOptions) {
+    super("job_snooze", message, { delayMs }, options);
     this.delayMs = delayMs;
   }
 }

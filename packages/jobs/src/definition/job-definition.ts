@@ -1,9 +1,14 @@
-import { jobTransitions, type Uniqueness } from "@evenkeel/ledger";
 import type { z } from "zod";
 
 import { JobError } from "../job-error.ts";
-import { maxDelayMs } from "./attempt-error.ts";
+import { checkJsonSchema, type SchemaTraits } from "./json-schema-check.ts";
 import { checkMaxAttempts, exponential, type RetryPolicy } from "./retry-policy.ts";
+import {
+  readUniqueRule,
+  type UniqueKey,
+  type UniqueOptions,
+  type UniqueRule,
+} from "./unique-option.ts";
 
 /** The longest time-out, in milliseconds: 24 hours. */
 const maxTimeoutMs = 24 * 60 * 60 * 1_000;
@@ -21,20 +26,23 @@ export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType =
    */
   readonly version: number;
   /**
-   * The schema of what the job needs to know. It is stored as JSON, so the schema must accept its own value after a
-   * trip through JSON. It must be synchronous.
+   * The schema of what the job needs to know; it must be synchronous. What it lets through is stored as JSON: without
+   * unknown keys, and with defaults filled in. A part with a transform is stored as it was before it, and the handler's
+   * parse transforms it. What would not come back from JSON (`z.date()`, `z.map()`, a class) is refused.
    */
   readonly payload: Schema;
   /**
    * How payloads of older versions become newer ones: under n, the pure function that takes version n's JSON to
    * version n + 1's. None by default; a version without one is read as it is. `payload` parses what comes out at the end.
+   * {@link upcaster} types one by the schemas of its two versions.
    *
-   * @example upcast: { 1: (old) => ({ ...v1.parse(old), currency: "EUR" }) }
+   * @example upcast: { 1: upcaster({ from: v1, to: v2 }, (old) => ({ ...old, currency: "EUR" })) }
    */
   readonly upcast?: Readonly<Record<number, (payload: unknown) => unknown>>;
   /**
-   * The schema of what its handler returns; any JSON by default. The handler's type is held against it, and
-   * `parseResult` parses stored results with it. No attempt fails because of it.
+   * The schema of what its handler returns; any JSON by default. The handler's type is held against it, what it lets
+   * through is kept as of a payload, and `parseResult` parses that. No attempt fails because of it: a result that it
+   * refuses is not kept, and logged as `job.result_dropped`.
    */
   readonly result?: Result;
   /**
@@ -72,21 +80,21 @@ export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType =
    */
   readonly isolated?: boolean;
   /**
-   * The key of a payload, 1 to 400 characters: at most one unsettled job per tenant, type and key. None by default, and
-   * `undefined` means that this payload has no such limit. `uniqueness` changes how long a job holds its key.
-   */
-  readonly uniqueKey?: (payload: z.output<Schema>) => string | undefined;
-  /**
-   * How long a job holds its unique key; by default while it is unsettled. `states` are those in which it holds the key,
-   * and after `periodMs` milliseconds, 1 to 366 days, it holds the key no longer. Without a unique key it has no effect.
+   * At most one job per tenant, type and key, while that job is unsettled: a key, a function that makes it of the
+   * payload as the handler gets it, or both of these with `states` and `periodMs`, which say how long a job holds its
+   * key. None by default. What `enqueue` is given goes before it, field by field.
    *
-   * @example uniqueness: { states: ["PENDING"] } // one may wait while another runs
-   * @example uniqueness: { states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs: 3_600_000 } // once an hour
+   * @example unique: ({ draftId }) => draftId
+   * @example unique: { key: ({ draftId }) => draftId, states: ["PENDING"] } // one may wait while another runs
+   * @example unique: { key: "digest", states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs: 3_600_000 } // once an hour
    */
-  readonly uniqueness?: Uniqueness;
+  readonly unique?: UniqueKey<z.output<Schema>> | UniqueOptions<z.output<Schema>>;
 }
 
-/** A kind of job, shared by those who enqueue it and those who handle it. */
+/**
+ * A kind of job, shared by those who enqueue it and those who handle it. Without type arguments it takes every
+ * definition, as a registry of them does: {@link AnyJobDefinition}.
+ */
 export interface JobDefinition<
   Schema extends z.ZodType = z.ZodType,
   Result extends z.ZodType = z.ZodType,
@@ -102,8 +110,26 @@ export interface JobDefinition<
   readonly maxCrashes: number;
   readonly priority: number;
   readonly isolated: boolean;
-  readonly uniqueKey: ((payload: z.output<Schema>) => string | undefined) | undefined;
-  readonly uniqueness: Uniqueness | undefined;
+  readonly unique: UniqueRule<z.output<Schema>> | undefined;
+}
+
+/**
+ * Any definition, whatever its payload and its result.
+ *
+ * @example const registry: readonly AnyJobDefinition[] = [sendReply, bookInvoice];
+ */
+export type AnyJobDefinition = JobDefinition;
+
+/** What is known of the schemas of definitions. By schema, so that a copy of a definition has it too. */
+const traitsOfSchemas = new WeakMap<z.ZodType, SchemaTraits>();
+
+/** What a schema of a definition does to what it parses. Read by `defineJob`; of a definition made by hand, now. */
+export function traitsOf(schema: z.ZodType, type: string, root: string): SchemaTraits {
+  const known = traitsOfSchemas.get(schema);
+  if (known !== undefined) return known;
+  const traits = checkJsonSchema(schema, type, root);
+  traitsOfSchemas.set(schema, traits);
+  return traits;
 }
 
 /**
@@ -114,14 +140,14 @@ export interface JobDefinition<
  *   type: "reply.send",
  *   version: 1,
  *   payload: z.object({ draftId: z.string() }),
- *   uniqueKey: ({ draftId }) => draftId,
+ *   unique: ({ draftId }) => draftId,
  * });
  * @throws JobError `invalid_definition` when an option is missing or out of range; `data.field` names it.
  */
 export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z.ZodType>(
   options: JobOptions<Schema, Result>,
 ): JobDefinition<Schema, Result> {
-  const { type, version, payload, retry = exponential(), timeoutMs = 30_000, uniqueKey } = options;
+  const { type, version, payload, retry = exponential(), timeoutMs = 30_000 } = options;
   const {
     isRetryable = () => true,
     maxCrashes = 3,
@@ -129,7 +155,6 @@ export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z
     upcast = {},
     isolated = false,
     result,
-    uniqueness,
   } = options;
   // Definitions are written without types as well: `undefined` would pass as a name.
   if (typeof type !== "string" || !/^[a-z][\w.-]{0,99}$/iu.test(type)) {
@@ -151,7 +176,7 @@ export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z
     "retry policy with a function delayMs": typeof retry?.delayMs === "function",
     "function isRetryable": typeof isRetryable === "function",
     "function per version in upcast": Object.values(upcast).every((f) => typeof f === "function"),
-    "function uniqueKey": uniqueKey === undefined || typeof uniqueKey === "function",
+    "result that is a zod schema": result === undefined || typeof result?.safeParse === "function",
   }).find(([, isThere]) => !isThere);
   if (missing !== undefined) {
     throw new JobError("invalid_definition", `Job ${type} needs a ${missing[0]}.`, { type });
@@ -181,7 +206,9 @@ export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z
     );
   }
   checkPriority("invalid_definition", type, priority);
-  if (uniqueness !== undefined) checkUniqueness("invalid_definition", type, uniqueness);
+  const unique = readUniqueRule(type, options.unique);
+  traitsOf(payload, type, "payload");
+  if (result !== undefined) traitsOf(result, type, "result");
   checkMaxAttempts(retry.maxAttempts);
   return Object.freeze({
     type,
@@ -195,8 +222,7 @@ export function defineJob<Schema extends z.ZodType, Result extends z.ZodType = z
     maxCrashes,
     priority,
     isolated,
-    uniqueKey,
-    uniqueness,
+    unique,
   });
 }
 
@@ -212,25 +238,4 @@ export function checkPriority(
     `The priority of job ${type} must be a whole number from -10 to 10; got ${priority}.`,
     { field: "priority", type, value: priority },
   );
-}
-
-/** @throws JobError with this code unless it has states of jobs and a period of 1 ms to 366 days. */
-export function checkUniqueness(
-  code: "invalid_definition" | "invalid_options",
-  type: string,
-  { states, periodMs }: Uniqueness,
-): void {
-  const problem =
-    states?.length === 0
-      ? "needs a state"
-      : states?.some((state) => !Object.hasOwn(jobTransitions, state)) === true
-        ? `takes the states ${Object.keys(jobTransitions).join(", ")}`
-        : periodMs !== undefined && !(periodMs >= 1 && periodMs <= maxDelayMs)
-          ? `takes a periodMs from 1 to ${maxDelayMs}`
-          : undefined;
-  if (problem === undefined) return;
-  throw new JobError(code, `The uniqueness of job ${type} ${problem}.`, {
-    field: "uniqueness",
-    type,
-  });
 }

@@ -2,8 +2,10 @@ import { describeIssues, type Logger } from "@evenkeel/core";
 import type { TransactionClient } from "@evenkeel/ledger";
 import type { z } from "zod";
 
-import type { JobDefinition } from "./job-definition.ts";
+import { traitsOf, type JobDefinition } from "./job-definition.ts";
 import type { JobEffects } from "./job-effects.ts";
+import { readStoredForm } from "./stored-form.ts";
+import { upcastPayload } from "./upcast.ts";
 
 /** What a handler is given beside its payload. */
 export interface AttemptContext {
@@ -76,8 +78,8 @@ export interface JobHandler {
 }
 
 /**
- * Binds a definition to the code that runs it. What it returns, as the definition's `result` has it, is kept in the
- * job's history if it is JSON of at most 64 KiB; otherwise it is dropped and the job has succeeded all the same.
+ * Binds a definition to the code that runs it. What it returns, as the definition's `result` lets it through, is kept
+ * in the job's history if it is JSON of at most 64 KiB; otherwise it is dropped and the job has succeeded all the same.
  *
  * A job can run more than once (a worker may die before it settles): let its effects be idempotent, or
  * write them under a unique constraint.
@@ -100,28 +102,40 @@ export function handleJob<Schema extends z.ZodType, Result extends z.ZodType = z
       const parsed = definition.payload.safeParse(stored);
       if (!parsed.success) return { ok: false, issues: describeIssues(parsed.error) };
       const payload = parsed.data;
-      return { ok: true, stored, run: async (context) => run({ ...context, payload }) };
+      return {
+        ok: true,
+        stored,
+        run: async (context) => {
+          const keep = (result: unknown): unknown => readKeptResult(definition, result, context);
+          const { completeIn } = context;
+          const result = await run({
+            ...context,
+            payload,
+            completeIn: (tx, given) => completeIn(tx, keep(given)),
+          });
+          return keep(result);
+        },
+      };
     },
   };
 }
 
-/** A payload of an older version as the definition's version has it, through JSON as if it had been stored. */
-function upcastPayload(
-  definition: Pick<JobDefinition, "upcast" | "version">,
-  payload: unknown,
-  from: number,
-): { readonly stored: unknown } | { readonly issue: string } {
-  let stored = payload;
-  for (let version = from; version < definition.version; version += 1) {
-    const step = definition.upcast[version];
-    if (step === undefined) continue;
-    try {
-      stored = JSON.parse(JSON.stringify(step(stored)));
-    } catch (error) {
-      // A parser's message may quote the payload.
-      const name = error instanceof Error ? error.name : "a thrown value";
-      return { issue: `the upcast from version ${version} failed with ${name}` };
-    }
+/** What the definition's `result` lets through of a result. What it refuses is dropped and logged, without values. */
+function readKeptResult(
+  { type, result: schema }: Pick<JobDefinition, "type" | "result">,
+  result: unknown,
+  { logger }: Pick<AttemptContext, "logger">,
+): unknown {
+  if (schema === undefined || result === undefined || result === null) return result;
+  try {
+    const text: string | undefined = JSON.stringify(result);
+    if (text === undefined) return undefined;
+    const form = readStoredForm(schema, traitsOf(schema, type, "result"), JSON.parse(text));
+    if (form.ok) return form.stored;
+    const issues = form.error === undefined ? [] : describeIssues(form.error);
+    logger.warn("job.result_dropped", { issues });
+  } catch {
+    logger.warn("job.result_dropped", { issues: ["it has no JSON form"] });
   }
-  return { stored };
+  return undefined;
 }

@@ -76,3 +76,49 @@ test("a handler must return what its definition says; without a schema it may re
   expectTypeOf(result).toBeUnknown();
   expect(result).toEqual([1]);
 });
+
+test("only what the result's schema lets through is kept, and what it refuses is dropped and logged", async () => {
+  const events: unknown[] = [];
+  const log = (event: string, fields: unknown) => events.push([event, fields]);
+  const logger = { debug: log, info: log, warn: log, error: log };
+  const results: unknown[] = [
+    { words: 1, at, passwordHash: "hunter2" },
+    { words: "secret", at },
+  ];
+  const handler = handleJob(
+    countWords,
+    async () => results.shift() as { words: number; at: string },
+  );
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o", logger });
+  for (const text of ["a", "b"]) {
+    await enqueue(queue.database.pool, countWords, { tenantId: "t", payload: { text } });
+    await runner.drain({ budgetMs: 60_000 });
+  }
+  const history = await queue.history();
+  expect(history.map(({ outcome }) => outcome)).toEqual(["SUCCEEDED", "SUCCEEDED"]);
+  expect(history.map(({ result }) => result)).toEqual([{ words: 1, at }, null]);
+  const dropped = events.filter(
+    (event) => Array.isArray(event) && event[0] === "job.result_dropped",
+  );
+  expect(dropped).toHaveLength(1);
+  expect(JSON.stringify(dropped)).toContain("words: ");
+  expect(JSON.stringify(dropped)).not.toContain("secret");
+});
+
+test("completeIn keeps of its result what the schema lets through", async () => {
+  const { pool } = queue.database;
+  const handler = handleJob(countWords, async ({ completeIn }) => {
+    const result = { words: 1, at, passwordHash: "hunter2" };
+    const client = await pool.connect();
+    await client.query("BEGIN");
+    await completeIn(client, result);
+    await client.query("COMMIT");
+    client.release();
+    return result;
+  });
+  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  await enqueue(pool, countWords, { tenantId: "t", payload: { text: "a" } });
+  await runner.drain({ budgetMs: 60_000 });
+  expect(await queue.history()).toMatchObject([{ result: { words: 1, at } }]);
+  expect((await queue.history())[0]?.result).not.toHaveProperty("passwordHash");
+});

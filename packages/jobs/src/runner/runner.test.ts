@@ -70,9 +70,9 @@ test("a terminal error is final, a snooze costs no attempt, a retry-after sets t
   const runner = runnerOf(
     handleJob(countJob, async ({ payload, attempt }) => {
       if (payload.n === 0) throw new TerminalError("closed");
-      if (payload.n === 1) throw new RetryAfterError(3_600_000);
+      if (payload.n === 1) throw new RetryAfterError("busy", { delayMs: 3_600_000 });
       snoozed.push(attempt);
-      if (snoozed.length < 4) throw new SnoozeError(3_600_000);
+      if (snoozed.length < 4) throw new SnoozeError("early", { delayMs: 3_600_000 });
     }),
   );
   expect(await runner.drain(budget)).toMatchObject({ dead: 1, retried: 1, snoozed: 1 });

@@ -42,9 +42,17 @@ test("the errors of this package decide, also when they come from another copy o
     kind: "dead",
     reason: "terminal",
   });
-  expect(decide(threw(new RetryAfterError(7)), 2)).toMatchObject({ kind: "retry", delayMs: 7 });
-  expect(decide(threw(new RetryAfterError(7)), 3)).toMatchObject({ kind: "dead" });
-  expect(decide(threw(new SnoozeError(9)), 3)).toEqual({ kind: "snooze", delayMs: 9 });
+  expect(decide(threw(new RetryAfterError("x", { delayMs: 7 })), 2)).toMatchObject({
+    kind: "retry",
+    delayMs: 7,
+  });
+  expect(decide(threw(new RetryAfterError("x", { delayMs: 7 })), 3)).toMatchObject({
+    kind: "dead",
+  });
+  expect(decide(threw(new SnoozeError("x", { delayMs: 9 })), 3)).toEqual({
+    kind: "snooze",
+    delayMs: 9,
+  });
   expect(decide(threw({ code: "job_snooze", delayMs: 9 }))).toEqual({ kind: "snooze", delayMs: 9 });
 });
 
@@ -72,8 +80,8 @@ const outcomes: fc.Arbitrary<AttemptOutcome> = fc.oneof(
     .oneof(
       fc.anything(),
       fc.constantFrom(new Error("x"), new TerminalError("x")),
-      fc.double().map((delayMs) => new RetryAfterError(delayMs)),
-      fc.double().map((delayMs) => new SnoozeError(delayMs)),
+      fc.double().map((delayMs) => new RetryAfterError("x", { delayMs })),
+      fc.double().map((delayMs) => new SnoozeError("x", { delayMs })),
     )
     .map(threw),
 );
@@ -105,12 +113,20 @@ test("whatever the outcome and the policy: no retry after the last attempt, and 
 });
 
 test("a delay to a time that has just passed is none, and one that is no number fails the attempt", () => {
-  expect(decide(threw(new SnoozeError(-20)), 3)).toEqual({ kind: "snooze", delayMs: 0 });
-  expect(decide(threw(new RetryAfterError(-20)))).toMatchObject({ kind: "retry", delayMs: 0 });
-  expect(decide(threw(new SnoozeError(Number.POSITIVE_INFINITY)))).toMatchObject({
+  expect(decide(threw(new SnoozeError("x", { delayMs: -20 })), 3)).toEqual({
+    kind: "snooze",
+    delayMs: 0,
+  });
+  expect(decide(threw(new RetryAfterError("x", { delayMs: -20 })))).toMatchObject({
+    kind: "retry",
+    delayMs: 0,
+  });
+  expect(decide(threw(new SnoozeError("x", { delayMs: Number.POSITIVE_INFINITY })))).toMatchObject({
     delayMs: maxDelayMs,
   });
-  expect(decide(threw(new SnoozeError(Number.NaN)), 3)).toMatchObject({ reason: "exhausted" });
+  expect(decide(threw(new SnoozeError("x", { delayMs: Number.NaN })), 3)).toMatchObject({
+    reason: "exhausted",
+  });
 });
 
 test("work that was interrupted or is too new costs no attempt", () => {
@@ -142,8 +158,14 @@ test("an error that the definition calls hopeless is dead at once, unless the ha
   expect(decideBy(isRetryable, new RangeError("no such mailbox"))).toMatchObject(dead);
   expect(decideBy(isRetryable, new Error("boom"))).toMatchObject({ kind: "retry" });
   const never = (): boolean => false;
-  expect(decideBy(never, new RetryAfterError(5))).toMatchObject({ kind: "retry", delayMs: 5 });
-  expect(decideBy(never, new SnoozeError(5))).toMatchObject({ kind: "snooze", delayMs: 5 });
+  expect(decideBy(never, new RetryAfterError("x", { delayMs: 5 }))).toMatchObject({
+    kind: "retry",
+    delayMs: 5,
+  });
+  expect(decideBy(never, new SnoozeError("x", { delayMs: 5 }))).toMatchObject({
+    kind: "snooze",
+    delayMs: 5,
+  });
   const broken = (): boolean => {
     throw new Error("It could not look at it.");
   };

@@ -1,8 +1,9 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
 
 import { defineJob, type JobOptions } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
+import { upcaster } from "../definition/upcast.ts";
 import { enqueue } from "../enqueue.ts";
 import { openQueue, type Queue } from "../testing/queue.ts";
 import { createRunner } from "./runner.ts";
@@ -57,6 +58,35 @@ test("an upcast that fails ends the job as one that the schema refuses, without 
     error: expect.stringContaining("the upcast from version 1 failed with SyntaxError"),
   });
   expect(letter?.error).not.toContain("secret");
+});
+
+test("an upcaster is typed by the schemas of its versions, and refuses what the older does not accept", async () => {
+  const v2 = z.object({ amount: z.number() });
+  const typed = defineJob({
+    ...options,
+    upcast: {
+      1: upcaster({ from: first.payload, to: v2 }, (old) => {
+        expectTypeOf(old).toEqualTypeOf<{ cents: number }>();
+        return { amount: old.cents };
+      }),
+      2: upcaster({ from: v2, to: schema }, ({ amount }) => ({
+        amount: { cents: amount, currency: "EUR" },
+      })),
+    },
+  });
+  // @ts-expect-error -- version 2 has an amount
+  upcaster({ from: first.payload, to: v2 }, (old) => ({ cents: old.cents }));
+  const handler = handleJob(typed, async () => {});
+  expect(handler.prepare({ cents: 1 }, 1)).toMatchObject({
+    ok: true,
+    stored: { amount: { cents: 1, currency: "EUR" } },
+  });
+  const refused = handler.prepare({ cents: "secret" }, 1);
+  expect(refused).toMatchObject({ ok: false });
+  expect(JSON.stringify(refused)).toContain(
+    "the upcast from version 1 failed with ZodError: cents: ",
+  );
+  expect(JSON.stringify(refused)).not.toContain("secret");
 });
 
 test.each([0, 3, 4])("an upcast from version %d of a job of version 3 is refused", (from) => {

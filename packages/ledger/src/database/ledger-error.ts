@@ -15,6 +15,8 @@ export type LedgerErrorCode =
 
 /** A failure of the ledger. `data` names what was tried, never credentials. */
 export class LedgerError extends EvenkeelError<LedgerErrorCode> {
+  override readonly name = "LedgerError";
+
   constructor(
     code: LedgerErrorCode,
     message: string,

@@ -5,3 +5,12 @@ const refusedEscape = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f][0-9a-f]{2})/u;
 export function isStorableJson(text: string): boolean {
   return !text.includes("\\u") || !refusedEscape.test(text);
 }
+
+/** Returns a JSON text of `JSON.stringify` with U+FFFD in place of what {@link isStorableJson} refuses. */
+export function toStorableJson(text: string): string {
+  if (isStorableJson(text)) return text;
+  // Pair by pair, so that an escaped backslash before a "u" is none of an escape.
+  return text.replaceAll(/\\(?:u[0-9a-f]{4}|.)/gu, (escape) =>
+    /^\\u(?:0000|d[89a-f])/u.test(escape) ? "\\ufffd" : escape,
+  );
+}

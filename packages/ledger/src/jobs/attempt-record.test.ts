@@ -23,7 +23,17 @@ test("a result is kept as JSON if it can be", () => {
   expect(encodeResult({ a: 1 })).toBe('{"a":1}');
   const cycle: Record<string, unknown> = {};
   cycle["self"] = cycle;
-  for (const result of [undefined, null, cycle, 1n, () => 1, "\u0000", "é".repeat(32 * 1024)]) {
+  for (const result of [undefined, null, cycle, 1n, () => 1, "é".repeat(32 * 1024)]) {
     expect(encodeResult(result)).toBeUndefined();
   }
+});
+
+test("what Postgres cannot store in a result or an error is replaced, and the rest is kept", () => {
+  const dirty = "a\u0000b \ud800 c \udc00 \\u0000 \\\ud800 😀";
+  const clean = "a\ufffdb \ufffd c \ufffd \\u0000 \\\ufffd 😀";
+  const kept = encodeResult({ [dirty]: [dirty, { n: 1 }] });
+  expect(JSON.parse(kept ?? "")).toEqual({ [clean]: [clean, { n: 1 }] });
+  expect(isStorableJson(kept ?? "")).toBe(true);
+  const error = recordAttemptError({ code: dirty, message: dirty, stack: dirty });
+  expect(error).toEqual({ code: clean, message: clean, stack: clean });
 });

@@ -1,5 +1,5 @@
 import { redactError } from "../database/redaction.ts";
-import { isStorableJson } from "../database/storable-json.ts";
+import { toStorableJson } from "../database/storable-json.ts";
 import type { AttemptError } from "./job.ts";
 
 /** The most that one attempt's error may take in the record, in bytes of UTF-8 JSON. */
@@ -37,7 +37,8 @@ function cut(text: string, maxBytes: number): string {
 
 /**
  * Returns the JSON text of a handler's result, or `undefined` when there is none or it cannot be kept. A job that did
- * its work is not tried again because of what it returned.
+ * its work is not tried again because of what it returned. What Postgres cannot store (NUL, half of a surrogate pair)
+ * becomes U+FFFD, as in an error.
  */
 export function encodeResult(result: unknown): string | undefined {
   if (result === undefined || result === null) return undefined;
@@ -48,5 +49,5 @@ export function encodeResult(result: unknown): string | undefined {
     return undefined;
   }
   if (text === undefined || Buffer.byteLength(text) > maxResultBytes) return undefined;
-  return isStorableJson(text) ? text : undefined;
+  return toStorableJson(text);
 }

@@ -77,7 +77,7 @@ test("null, nothing and what cannot be kept are told apart only as far as a resu
     nothing: undefined,
     null: "null",
     long: undefined,
-    nul: undefined,
+    nul: `"\ufffd"`,
     number: undefined,
     text: `"é"`,
   });
