@@ -22,7 +22,7 @@ import type {
   NewJob,
   Settlement,
 } from "./job.ts";
-import { recordCrash, renewLeases } from "./lease.ts";
+import { recordCrash, renewLeases, startJobs } from "./lease.ts";
 import { acquireLanePoller, hasLanePoller, releaseLanePoller } from "./poller-lease.ts";
 import { recordProgress, type ProgressReport } from "./progress.ts";
 import { settleJobs } from "./settlement.ts";
@@ -56,6 +56,13 @@ export interface JobStore {
    * @returns `false`: it is no longer held.
    */
   recordCrash(claim: JobClaim, crashes: number): Promise<boolean>;
+  /**
+   * Puts on record that the handlers of held jobs start now: the attempt counts, and if the worker dies from now on, a
+   * crash. What is only held when its worker dies goes back as it was. Asked again it counts nothing.
+   *
+   * @returns The ids still held. The others must not start.
+   */
+  start(claims: readonly JobClaim[]): Promise<Set<string>>;
   /**
    * Renews leases. A lease that expired is renewed as well, unless another has claimed the job.
    *
@@ -118,6 +125,7 @@ export function createJobStore(sql: SqlClient): JobStore {
     claim: createClaim(sql, watermarks),
     claimById: (request) => claimJobById(sql, request),
     recordCrash: (claim, crashes) => recordCrash(sql, claim, crashes),
+    start: (claims) => startJobs(sql, claims),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: async (settlements, client) => {
       const accepted = await settleJobs(client ?? sql, settlements);

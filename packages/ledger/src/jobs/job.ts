@@ -113,6 +113,11 @@ export interface ClaimRequest {
    * claim then moves: so short-lived runners take turns over all tenants too.
    */
   readonly afterTenant?: string;
+  /**
+   * Tenants whose jobs stay as they are: those that the caller could not start soon. Defaults to none. The rotation
+   * passes them.
+   */
+  readonly exceptTenants?: readonly string[];
 }
 
 /** The claimed jobs, interleaved by tenant, and where the rotation continues. */

@@ -80,3 +80,24 @@ export async function recordCrash(
 ): Promise<boolean> {
   return (await sql.query(crashStatement, [id, fence, crashes])).length > 0;
 }
+
+const startStatement = `
+UPDATE evenkeel.background_job AS job SET crashes = job.crashes + (job.crashes > 0)::int
+WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}
+  AND ((job.id, job.fence) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[]))) IS TRUE
+RETURNING job.id::text`;
+
+/**
+ * Puts on record that the handlers of held jobs start now.
+ *
+ * @returns The ids still held. The others are held by someone else, or settled: they must not start.
+ */
+export async function startJobs(sql: SqlClient, claims: readonly JobClaim[]): Promise<Set<string>> {
+  if (claims.length === 0) return new Set();
+  const sorted = claims.toSorted((a, b) => (BigInt(a.id) < BigInt(b.id) ? -1 : 1));
+  const rows = await sql.query<{ id: string }>(startStatement, [
+    `{${sorted.map(({ id }) => id).join(",")}}`,
+    `{${sorted.map(({ fence }) => fence).join(",")}}`,
+  ]);
+  return new Set(rows.map(({ id }) => id));
+}
