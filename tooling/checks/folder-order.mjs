@@ -16,7 +16,7 @@ const folderOrder = {
     ["jobs/job-store.ts"],
     ["*.ts"],
   ],
-  "packages/jobs": [["job-error.ts"], ["definition"], ["runner"], ["*.ts"]],
+  "packages/jobs": [["job-error.ts"], ["definition"], ["runner/slots"], ["runner"], ["*.ts"]],
   "packages/dispatch": [
     ["dispatch-error.ts"],
     ["background-config.ts"],

@@ -86,7 +86,7 @@ export type BackgroundPartsOptions = ConfigSource &
     /** How the runner runs jobs; the runner's own defaults. */
     readonly runner?: Pick<
       RunnerOptions,
-      "concurrency" | "batchSize" | "leaseMs" | "settleDelayMs"
+      "concurrency" | "singleTenant" | "batchSize" | "leaseMs" | "settleDelayMs"
     >;
     /** Whether the operator's inline switches work on this host; defaults to `true`. */
     readonly runsInline?: boolean;

@@ -64,8 +64,8 @@ export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType =
   /**
    * How often in a row its worker may die (killed, out of memory, hung for longer than the lease) before the job counts
    * as the cause and is dead (`poison`): a whole number from 1 to 1,000, 3 by default. An attempt that ends, however it
-   * ends, starts the count anew. The first crash counts for all jobs that the worker had claimed, later ones only for
-   * those it had started. A job that one more crash would make poison runs beside no other such job of its process.
+   * ends, starts the count anew. A crash counts for the jobs that the worker had started. A job that one more crash would
+   * make poison runs beside no other such job of its process.
    */
   readonly maxCrashes?: number;
   /**

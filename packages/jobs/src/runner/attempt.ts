@@ -7,6 +7,17 @@ import { AttemptEffects } from "./attempt-effects.ts";
 import { checkProgress } from "./progress-writer.ts";
 import type { AttemptOutcome } from "./settlement-decision.ts";
 
+/** Why a job is not to be started at all; `undefined` when it is. Pure. */
+export function refusalOf(
+  { attempt, crashes, maxAttempts, version }: ClaimedJob,
+  { definition }: JobHandler,
+): AttemptOutcome | undefined {
+  if (crashes >= definition.maxCrashes) return { kind: "poison", crashes };
+  if (attempt > maxAttempts) return { kind: "attempts_exhausted" };
+  if (version > definition.version) return { kind: "unsupported_version" };
+  return undefined;
+}
+
 /** One attempt under way. It ends once, by whichever comes first; what comes later is dropped. */
 export class Attempt {
   readonly job: ClaimedJob;
@@ -18,6 +29,7 @@ export class Attempt {
   readonly #effects: JobEffectStore;
   readonly #onProgress: (done: number, total: number) => void;
   #cancelTimeout: (() => void) | undefined;
+  #hasStarted = false;
   #hasEnded = false;
 
   constructor(deps: {
@@ -41,20 +53,20 @@ export class Attempt {
     this.#onProgress = deps.onProgress;
   }
 
-  /**
-   * Starts the handler. `onEnd` may be called before this returns.
-   *
-   * @param leftMs How long its host lets it run, if that is less than its time-out.
-   */
+  /** Starts the handler. `onEnd` may be called before this returns. `leftMs`: how long its host lets it run. */
   start(handler: JobHandler, leftMs: number): void {
-    const { definition } = handler;
-    const { crashes } = this.job;
-    // It was aborted before it could start.
-    if (this.#controller.signal.aborted) return this.#end({ kind: "interrupted" });
-    if (crashes >= definition.maxCrashes) return this.#end({ kind: "poison", crashes });
-    if (this.job.attempt > this.job.maxAttempts) return this.#end({ kind: "attempts_exhausted" });
-    if (this.job.version > definition.version) return this.#end({ kind: "unsupported_version" });
+    this.#hasStarted = true;
     void this.#run(handler, Math.max(1, leftMs));
+  }
+
+  /** Whether its handler was started. */
+  get hasStarted(): boolean {
+    return this.#hasStarted;
+  }
+
+  /** Ends an attempt that is not to be started. `undefined`: there is nothing to settle here. */
+  refuse(outcome: AttemptOutcome | undefined): void {
+    this.#end(outcome);
   }
 
   /** The lease is someone else's: fires the signal and ends without a settlement. */

@@ -11,7 +11,7 @@ import {
   type DrainState,
   type DrainStep,
 } from "./claim-policy.ts";
-import { prefetchTarget } from "./prefetch.ts";
+import { stockTarget } from "./slots/prefetch.ts";
 
 const pollMs = 250;
 const nowMs = 1_000_000;
@@ -33,34 +33,33 @@ const phases: fc.Arbitrary<DrainPhase> = fc.oneof(
 const few = fc.nat({ max: 3 });
 const flag = fc.boolean();
 
-const states: fc.Arbitrary<DrainState> = fc
-  .record({
-    phase: phases,
-    nowMs: fc.constant(nowMs),
-    running: few,
-    waiting: few,
-    ready: few,
-    delegating: fc.nat({ max: 1 }),
-    isSettled: flag,
-    isBehind: flag,
-    room: fc.oneof(fc.nat({ max: 5 }), fc.constant(Number.MAX_SAFE_INTEGER)),
-    concurrency: fc.integer({ min: 1, max: 4 }),
-    batchSize: fc.integer({ min: 1, max: 10 }),
-    averageMs: fc.option(fc.double({ min: 0, max: 1_000, noNaN: true }), { nil: undefined }),
-    types: fc.array(fc.record({ type: fc.string(), timeoutMs: fc.integer({ min: 1, max: 90 }) })),
-    leftMs: fc.oneof(
-      fc.constant(Number.POSITIVE_INFINITY),
-      fc.double({ min: -10, max: 100, noNaN: true }),
-    ),
-    claimedAtMs: fc.nat({ max: 1_000 }).map((agoMs) => nowMs - agoMs),
-    claimFailures: fc.nat({ max: 2 }),
-    hasChanged: flag,
-    isThrottled: flag,
-    idleMs: fc.nat({ max: 2_000 }),
-    idleTimeoutMs: fc.nat({ max: 2_000 }),
-    poller: fc.record({ isHeld: flag, isMarked: flag, isAsking: flag, isBackingOff: flag }),
-  })
-  .map(({ ready, ...state }) => ({ ...state, hasReady: Math.min(ready, state.waiting) > 0 }));
+const states: fc.Arbitrary<DrainState> = fc.record({
+  phase: phases,
+  nowMs: fc.constant(nowMs),
+  running: few,
+  waiting: few,
+  open: few,
+  hasBlocked: flag,
+  stock: fc.nat({ max: 10 }),
+  delegating: fc.nat({ max: 1 }),
+  isSettled: flag,
+  isBehind: flag,
+  room: fc.oneof(fc.nat({ max: 5 }), fc.constant(Number.MAX_SAFE_INTEGER)),
+  batchSize: fc.integer({ min: 1, max: 10 }),
+  types: fc.array(fc.record({ type: fc.string(), timeoutMs: fc.integer({ min: 1, max: 90 }) })),
+  leftMs: fc.oneof(
+    fc.constant(Number.POSITIVE_INFINITY),
+    fc.double({ min: -10, max: 100, noNaN: true }),
+  ),
+  claimedAtMs: fc.nat({ max: 1_000 }).map((agoMs) => nowMs - agoMs),
+  askOthersAtMs: fc.integer({ min: nowMs - 300, max: nowMs + 300 }),
+  claimFailures: fc.nat({ max: 2 }),
+  hasChanged: flag,
+  isThrottled: flag,
+  idleMs: fc.nat({ max: 2_000 }),
+  idleTimeoutMs: fc.nat({ max: 2_000 }),
+  poller: fc.record({ isHeld: flag, isMarked: flag, isAsking: flag, isBackingOff: flag }),
+});
 
 /** The smallest state found whose step breaks a rule; `null` when there is none. */
 function breach(rule: (step: DrainStep, state: DrainState) => boolean): unknown {
@@ -83,15 +82,42 @@ test("it ends only without work in hand", () => {
   ).toBeNull();
 });
 
-test("a claim stays within maxJobs, the batch size and the stock", () => {
+test("a claim stays within maxJobs and the batch size, and brings what can start at once and the stock", () => {
   expect(
     breach((step, state) => {
       if (step.kind !== "claim") return true;
-      const stock = state.running + state.waiting + step.limit;
-      const isWithin = step.limit <= Math.min(state.room, state.batchSize);
-      return step.limit >= 1 && isWithin && stock <= prefetchTarget(state) && !state.isBehind;
+      const { batchSize, hasBlocked, isBehind, open, room, stock, waiting } = state;
+      const isForOthers = step.except === "blocked";
+      const startable = isForOthers ? open : (hasBlocked ? 0 : open) + stock - waiting;
+      const most = Math.min(room, batchSize, startable);
+      return step.limit >= 1 && step.limit <= most && !isBehind;
     }),
   ).toBeNull();
+});
+
+test("where blocked tenants stand before open slots, the others are asked for in time, whatever was found before", () => {
+  fc.assert(
+    fc.property(states, flag, (any, isIdle) => {
+      const state: DrainState = {
+        ...any,
+        phase: isIdle ? { kind: "idle", askAgainAtMs: nowMs + 100 } : { kind: "draining" },
+        running: 1,
+        waiting: 0,
+        open: 1,
+        hasBlocked: true,
+        stock: 0,
+        isBehind: false,
+        claimFailures: 0,
+        room: 5,
+        types: [{ type: "t", timeoutMs: 1 }],
+        leftMs: 1_000,
+      };
+      const due = nextStep({ ...state, askOthersAtMs: nowMs });
+      expect(due).toMatchObject({ kind: "claim", except: "blocked", limit: 1 });
+      const early = nextStep({ ...state, askOthersAtMs: nowMs + 50 });
+      expect(early).toEqual({ kind: "wait", untilMs: nowMs + 50 });
+    }),
+  );
 });
 
 test("a claim takes the types that fit into what the deadline leaves, and no others", () => {
@@ -114,11 +140,13 @@ test("while jobs run or it polls, it asks again within the poll interval", () =>
       const askAgainAtMs = nowMs + delayMs;
       const state: DrainState = {
         ...any,
-        ...(hasJob ? { running: 1, concurrency: 2 } : { running: 0, idleMs: 0, idleTimeoutMs: 1 }),
+        open: 1,
+        hasBlocked: false,
+        ...(hasJob ? { running: 1 } : { running: 0, idleMs: 0, idleTimeoutMs: 1 }),
         phase: { kind: "idle", askAgainAtMs },
         poller: { isHeld: !hasJob, isMarked: true, isAsking: false, isBackingOff: false },
         waiting: 0,
-        hasReady: false,
+        stock: 0,
         isBehind: false,
         claimFailures: 0,
         room: 5,
@@ -193,17 +221,18 @@ function simulate(given: {
       nowMs: now,
       running,
       waiting,
-      hasReady: waiting > 0,
+      open: concurrency - running,
+      hasBlocked: running === concurrency,
+      stock: stockTarget({ averageMs: 1, averageBytes: 9, slots: concurrency, batchSize }),
       delegating: 0,
       isSettled: true,
       isBehind: false,
       room: maxJobs - claimed,
-      concurrency,
       batchSize,
-      averageMs: 1,
       types: [{ type: "t", timeoutMs: 1 }],
       leftMs: Number.POSITIVE_INFINITY,
       claimedAtMs: now,
+      askOthersAtMs: 0,
       claimFailures,
       hasChanged,
       isThrottled: false,

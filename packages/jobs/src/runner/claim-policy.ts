@@ -1,5 +1,5 @@
+import type { SlotState } from "./job-slots.ts";
 import { renewalMs } from "./poller-lease.ts";
-import { prefetchTarget } from "./prefetch.ts";
 
 /** While jobs run and none was due, how often the queue is asked again, in milliseconds. */
 const pollMs = 250;
@@ -31,35 +31,28 @@ export interface KnownType {
 }
 
 /** All that decides what a drain does next, as of one moment. */
-export interface DrainState {
+export interface DrainState extends SlotState {
   readonly phase: DrainPhase;
   readonly nowMs: number;
-  /** Attempts under way. */
-  readonly running: number;
-  /** Jobs claimed and not started. */
-  readonly waiting: number;
-  /** Whether one of those waits for nothing but a slot. */
-  readonly hasReady: boolean;
   /** Batches of isolated jobs that are being delegated. */
   readonly delegating: number;
-  /** Whether every settlement is written. */
+  /** Whether every settlement and every start is written. */
   readonly isSettled: boolean;
   /** Whether settlements pile up. */
   readonly isBehind: boolean;
   /** How many more jobs it may claim before it has claimed `maxJobs`. */
   readonly room: number;
-  readonly concurrency: number;
   readonly batchSize: number;
-  /** How long a job takes on average; `undefined` while none has ended. */
-  readonly averageMs: number | undefined;
   readonly types: readonly KnownType[];
   /** How long what is claimed now may take; infinite without a deadline, and for the first claim. */
   readonly leftMs: number;
-  /** When the last claim was sent. */
+  /** When the last claim for all tenants was sent. */
   readonly claimedAtMs: number;
+  /** When the queue is to be asked for jobs of tenants that are not blocked, beside others that are. */
+  readonly askOthersAtMs: number;
   /** Claims that failed since the last one that did not. */
   readonly claimFailures: number;
-  /** Whether a job ended since the last claim was sent: it may have enqueued others, or be due again. */
+  /** Whether a job ended since the last claim for all tenants was sent: it may have enqueued others, or be due again. */
   readonly hasChanged: boolean;
   /** Whether a cap or a rate kept the last claim from due work. */
   readonly isThrottled: boolean;
@@ -80,9 +73,18 @@ export interface PollerState {
   readonly isBackingOff: boolean;
 }
 
+/** A claim that a drain makes next. */
+export interface ClaimStep {
+  readonly kind: "claim";
+  readonly limit: number;
+  readonly types: readonly string[];
+  /** `blocked`: it is for tenants that may start jobs now. `stalled`: for all but those that will not soon. */
+  readonly except: "blocked" | "stalled";
+}
+
 /** What a drain does next. */
 export type DrainStep =
-  | { readonly kind: "claim"; readonly limit: number; readonly types: readonly string[] }
+  | ClaimStep
   /** Until that time by its clock, or until something changes. */
   | { readonly kind: "wait"; readonly untilMs: number }
   /** Ask for the poller lease again at once, and wait. */
@@ -99,7 +101,7 @@ const waitForChange: DrainStep = { kind: "wait", untilMs: Number.POSITIVE_INFINI
  * lease before it ends by itself. While it stops the lease is being released anyway.
  */
 export function nextStep(state: DrainState): DrainStep {
-  const { phase, poller } = state;
+  const { nowMs, phase, poller } = state;
   if (phase.kind === "ended") return { kind: "end" };
   if (phase.kind === "claiming" || phase.kind === "leaving") return waitForChange;
   const isFree = hasNothingRunning(state) && state.isSettled;
@@ -107,8 +109,8 @@ export function nextStep(state: DrainState): DrainStep {
     return isFree && !phase.isClaiming ? { kind: "end" } : waitForChange;
   }
   const types = fittingTypes(state);
-  const limit = types.length === 0 ? 0 : claimLimit(state, isFree);
-  if (limit > 0) return { kind: "claim", limit, types: types.map(({ type }) => type) };
+  const claim = types.length === 0 ? undefined : nextClaim(state, isFree);
+  if (claim !== undefined) return { ...claim, types: types.map(({ type }) => type) };
   if (isFree) {
     const canClaim = state.room > 0 && types.length > 0;
     const sawNothing = phase.kind === "idle" && state.claimFailures === 0 && !state.hasChanged;
@@ -120,8 +122,11 @@ export function nextStep(state: DrainState): DrainStep {
       return poller.isMarked ? { kind: "release-poller" } : { kind: "end" };
     }
   }
-  if (phase.kind === "draining" || phase.askAgainAtMs <= state.nowMs) return waitForChange;
-  return { kind: "wait", untilMs: phase.askAgainAtMs };
+  const times = [
+    phase.kind === "idle" ? phase.askAgainAtMs : nowMs,
+    state.open > 0 && state.hasBlocked ? state.askOthersAtMs : nowMs,
+  ].filter((atMs) => atMs > nowMs);
+  return times.length === 0 ? waitForChange : { kind: "wait", untilMs: Math.min(...times) };
 }
 
 /** Whether nothing runs or waits that could be settled together with what has ended. Pure. */
@@ -132,8 +137,8 @@ export function hasNothingRunning(
 }
 
 /**
- * Returns whether others may rely on the drain to pick up new jobs. While all its slots are taken, or it starts nothing
- * any more, others should see to the lane. Pure.
+ * Returns whether others may rely on the drain to pick up new jobs. While some tenant has taken all the slots that it
+ * may have, or the drain starts nothing any more, others should see to the lane. Pure.
  */
 export function isAttentive(state: DrainState): boolean {
   if (state.phase.kind === "stopping" || state.phase.kind === "ended" || state.room <= 0) {
@@ -141,8 +146,11 @@ export function isAttentive(state: DrainState): boolean {
   }
   if (state.claimFailures > 0 || state.isBehind) return false;
   if (fittingTypes(state) !== state.types) return false;
-  return state.running < state.concurrency || state.nowMs - state.claimedAtMs < renewalMs;
+  return !state.hasBlocked || state.nowMs - state.claimedAtMs < renewalMs;
 }
+
+/** How long after a claim tenants that are not blocked are asked for beside those that are, in milliseconds. */
+export const askOthersAfterMs = pollMs;
 
 /** Returns how long to wait after a claim that found nothing, in milliseconds: longer as the last job is longer ago. Pure. */
 export function pollAfterMs({ isHeld, idleMs }: { isHeld: boolean; idleMs: number }): number {
@@ -161,19 +169,26 @@ function fittingTypes({ types, leftMs }: DrainState): readonly KnownType[] {
   return fits.length === types.length ? types : fits;
 }
 
-/** How many jobs to claim now; 0: none. */
-function claimLimit(state: DrainState, isFree: boolean): number {
-  const { phase, concurrency, batchSize, running, waiting, room } = state;
-  if (room <= 0 || state.isBehind) return 0;
-  const target = prefetchTarget(state);
-  const missing = target - running - waiting;
-  const isHungry = !state.hasReady && running < concurrency;
-  if (!isHungry && missing < target / 2) return 0;
-  if (phase.kind === "idle" && state.nowMs < phase.askAgainAtMs) {
-    // Before its time only when all work has ended and may have left more.
-    if (state.claimFailures > 0 || !(isFree && state.hasChanged)) return 0;
+/**
+ * The claim to make now, if any. One for all tenants brings what can start at once and a stock. Where blocked tenants
+ * stand in its way, a claim for the others brings what can start at once.
+ */
+function nextClaim(state: DrainState, isFree: boolean): Omit<ClaimStep, "types"> | undefined {
+  const { phase, batchSize, running, waiting, room, open, hasBlocked, stock } = state;
+  if (room <= 0 || state.isBehind) return undefined;
+  const isEarly = phase.kind === "idle" && state.nowMs < phase.askAgainAtMs;
+  if (isEarly && state.claimFailures > 0) return undefined;
+  const startable = hasBlocked ? 0 : open;
+  const missing = startable + stock - waiting;
+  const isDue = startable > 0 ? missing > 0 : missing >= Math.max(1, (running + stock) / 2);
+  // Before its time only when all work has ended and may have left more.
+  if (isDue && (!isEarly || (isFree && state.hasChanged))) {
+    return { kind: "claim", limit: Math.min(missing, batchSize, room), except: "stalled" };
   }
-  return Math.min(missing, batchSize, room);
+  if (open > 0 && hasBlocked && state.nowMs >= state.askOthersAtMs) {
+    return { kind: "claim", limit: Math.min(open, batchSize, room), except: "blocked" };
+  }
+  return undefined;
 }
 
 /** Whether it waits for new jobs, or does not know yet whether it is the one that does. */

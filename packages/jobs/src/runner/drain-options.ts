@@ -3,7 +3,7 @@ import type { JobStore } from "@evenkeel/ledger";
 
 import type { JobHandler } from "../definition/job-handler.ts";
 import type { RequestRuns } from "./isolated-jobs.ts";
-import type { SuspectGate } from "./suspect-gate.ts";
+import type { SuspectGate } from "./slots/suspect-gate.ts";
 
 /** How far a drain goes. */
 export interface DrainOptions {
@@ -61,6 +61,7 @@ export interface DrainDeps {
   /** The newest version of each type that there is a handler for. */
   readonly versions: Readonly<Record<string, number>>;
   readonly concurrency: number;
+  readonly singleTenant: boolean;
   readonly batchSize: number;
   readonly leaseMs: number;
   readonly clock: Clock;

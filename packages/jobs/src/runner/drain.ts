@@ -2,13 +2,14 @@ import { defined } from "@evenkeel/core";
 import type { ClaimedJob } from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
-import { AttemptPool } from "./attempt-pool.ts";
 import {
+  askOthersAfterMs,
   claimRetryAfterMs,
   hasNothingRunning,
   isAttentive,
   nextStep,
   pollAfterMs,
+  type ClaimStep,
   type DrainPhase,
   type DrainState,
   type KnownType,
@@ -21,38 +22,48 @@ import {
   type DrainCounts,
   type DrainReport,
 } from "./drain-report.ts";
-import { delegate, type RequestRuns } from "./isolated-jobs.ts";
+import { DrainTimers } from "./drain-timers.ts";
+import { IsolatedJobs } from "./isolated-jobs.ts";
 import { JobSettler } from "./job-settler.ts";
+import { JobSlots } from "./job-slots.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";
-import { LocalQueue } from "./local-queue.ts";
 import { PollerLease } from "./poller-lease.ts";
 import { ProgressWriter } from "./progress-writer.ts";
+
+/** While jobs hold others up, how often it looks whether they run for long, in milliseconds. */
+const lookMs = 100;
 
 /**
  * One drain: a loop that fills its slots, asks {@link nextStep} what to do, does it, and waits until something changes.
  *
  * A claimed job has one owner at a time, in this order:
  *
- * - this class, while a claim is under way, and until a batch of isolated jobs is delegated;
- * - `LocalQueue`, until the job has a slot, and its turn if it is a suspect;
- * - `AttemptPool`, until its attempt ends;
+ * - this class, while a claim is under way;
+ * - `IsolatedJobs`, until a batch of isolated jobs is delegated;
+ * - or `JobSlots`, until its attempt ends: in `LocalQueue` until it has a slot, and its turn if it is a suspect, and then
+ *   in `AttemptPool`;
  * - `JobSettler`, until the ledger has answered its settlement.
  *
- * Beside them, `LeaseRenewer` holds the leases of all jobs in the queue and in the pool, `PollerLease` the lane's
- * poller lease, `ProgressWriter` the progress that is not written yet. They report changes by `#wake` and nothing
- * else; what to do about a change is decided in one place.
+ * Beside them, `StartQueue` puts starts on record, `LeaseRenewer` holds the leases of all jobs in the queue and in the
+ * pool, `PollerLease` the lane's poller lease, `ProgressWriter` the progress that is not written yet. They report
+ * changes by `#wake` and nothing else; what to do about a change is decided in one place.
  *
  * Invariants:
  *
  * 1. At most one claim is awaited, and none is sent after a stop.
- * 2. What a claim brings after a stop is released without a start, but for isolated jobs, which are delegated. All jobs
- *    of a claim that was given up on are released.
- * 3. No more than `maxJobs` are claimed, and no more run than there are slots.
+ * 2. No handler starts after a stop, though its start be on record: the job is released. So is what a claim brings then,
+ *    but for isolated jobs, which are delegated. All jobs of a claim that was given up on are released.
+ * 3. No more than `maxJobs` are claimed. A tenant that has something running takes no slot beyond its threshold, nor the
+ *    last one. No more run than there are slots, but for one job each of tenants with nothing else running, while others
+ *    hold more slots than one for long: then no more tenants have jobs running than there are slots.
  * 4. Every claimed job is counted once, under what became of it, before the drain ends.
- * 5. The drain ends only when no claim, delegation, attempt or settlement is under way.
+ * 5. The drain ends only when no claim, delegation, start, attempt or settlement is under way.
  * 6. Whoever enqueues and then finds this drain's poller lease has its job seen: before the drain ends by itself it
  *    releases the lease and claims once more. A drain that was stopped asks in its report whether work is left.
  * 7. When not even the first claim succeeds, the drain rejects, and it holds no job and no poller lease then.
+ * 8. A handler starts only after the ledger has answered that its start is on record under the job's fence. That is
+ *    asked for when the job has a slot; a few milliseconds before only where the attempt that it costs decides nothing.
+ * 9. No job but a suspect waits in hand for slow jobs of others: what will not start soon is released.
  */
 export class Drain {
   readonly #deps: DrainDeps;
@@ -62,30 +73,32 @@ export class Drain {
   readonly #progress: ProgressWriter;
   readonly #settler: JobSettler;
   readonly #poller: PollerLease;
-  readonly #pool: AttemptPool;
-  readonly #waiting: LocalQueue;
-  readonly #cancelTimers = new Set<() => void>();
+  readonly #slots: JobSlots;
+  readonly #isolated: IsolatedJobs;
+  readonly #timers: DrainTimers;
   readonly #startedAtMs: number;
   #phase: DrainPhase = { kind: "draining" };
   /** Ends the loop's wait. */
   #wake: () => void = () => {};
-  /** Batches of isolated jobs that are being delegated. */
-  #delegating = 0;
   /** The tenant that the last claim ended with; the next continues after it. */
   #afterTenant: string | undefined;
   /** Claims that were answered. */
   #claims = 0;
   /** Claims that failed since. */
   #claimFailures = 0;
-  /** When the last claim was sent. */
+  /** When the last claim for all tenants was sent. */
   #claimedAtMs = Number.NEGATIVE_INFINITY;
+  /** When tenants that are not blocked are to be asked for beside those that are. */
+  #askOthersAtMs = Number.NEGATIVE_INFINITY;
+  /** Whether a timer will look at how long jobs have run. */
+  #isLooking = false;
   /** When a claim last brought a job, or the drain began. */
   #lastSeenMs: number;
   /** Why the first claim failed. */
   #failure: { readonly error: unknown } | undefined;
   /** What the claims have told of the queue. */
   readonly #queue = {
-    /** The last claim was answered, and found nothing. */
+    /** The last claim for all tenants was answered, and found nothing. */
     isEmpty: false,
     /** A cap or a rate kept it from due work. */
     isThrottled: false,
@@ -111,8 +124,17 @@ export class Drain {
       counts: this.#counts,
       onWritten: onChange,
     });
-    this.#waiting = new LocalQueue(deps.suspects, onChange);
-    this.#pool = new AttemptPool({
+    this.#timers = new DrainTimers(deps.clock);
+    this.#isolated = new IsolatedJobs({
+      ...deps,
+      requestRuns: limits.requestRuns,
+      settlements: this.#settler.queue,
+      onSettled: (outcome) => {
+        this.#counts[outcome] += 1;
+      },
+      onChange,
+    });
+    this.#slots = new JobSlots({
       ...deps,
       settler: this.#settler,
       progress: this.#progress,
@@ -121,6 +143,7 @@ export class Drain {
         this.#queue.hasChanged = true;
         this.#wake();
       },
+      onChange,
       onLost: (job) => this.#loseLease(job),
     });
     this.#poller = new PollerLease({
@@ -140,7 +163,7 @@ export class Drain {
     signal?.addEventListener("abort", onAbort);
     stopSignal?.addEventListener("abort", onStop);
     try {
-      this.#setTimer(() => this.#stop(), budgetMs);
+      this.#timers.set(() => this.#stop(), budgetMs);
       if (stopSignal?.aborted === true) this.#stop();
       else if (idleTimeoutMs > 0) this.#poller.start();
       if (budgetMs === 0 || signal?.aborted === true) this.#abort();
@@ -149,7 +172,7 @@ export class Drain {
       this.#phase = { kind: "ended" };
       signal?.removeEventListener("abort", onAbort);
       stopSignal?.removeEventListener("abort", onStop);
-      for (const cancel of this.#cancelTimers) cancel();
+      this.#timers.clear();
       this.#leases.stop();
       this.#progress.stop();
       // However it ended: a poller lease that outlives its drain keeps nudges away.
@@ -164,17 +187,18 @@ export class Drain {
       // Before anything is looked at: what changes from here on is not missed.
       const change = Promise.withResolvers<void>();
       this.#wake = change.resolve;
-      this.#fillSlots();
+      if (!this.#isStopping()) this.#slots.fill();
       const state = this.#state();
       // What ends later cannot go with it.
       if (hasNothingRunning(state)) this.#settler.flush();
       const step = nextStep(state);
       if (step.kind === "end") return;
-      if (step.kind === "claim") void this.#claim(step.limit, step.types);
+      if (step.kind === "claim") void this.#claim(step);
       else if (step.kind === "release-poller") void this.#leave();
       else if (step.kind === "resume-poller") this.#poller.resume();
       else {
-        const cancel = this.#setTimer(change.resolve, step.untilMs - state.nowMs);
+        if (state.hasBlocked) this.#lookSoon();
+        const cancel = this.#timers.set(change.resolve, step.untilMs - state.nowMs);
         await change.promise;
         cancel();
       }
@@ -183,26 +207,23 @@ export class Drain {
 
   /** What the next step is decided on. */
   #state(): DrainState {
-    const { clock, concurrency, batchSize } = this.#deps;
+    const { clock, batchSize } = this.#deps;
     const { deadlineMs, idleTimeoutMs, maxJobs } = this.#limits;
     const nowMs = clock.now();
     const hasDeadline = deadlineMs !== Number.POSITIVE_INFINITY && this.#claims > 0;
     return {
       phase: this.#phase,
       nowMs,
-      running: this.#pool.size,
-      waiting: this.#waiting.size,
-      hasReady: this.#waiting.hasReady,
-      delegating: this.#delegating,
-      isSettled: this.#settler.isIdle,
+      ...this.#slots.state,
+      delegating: this.#isolated.size,
+      isSettled: this.#settler.isIdle && this.#slots.isIdle,
       isBehind: this.#settler.isBehind,
       room: maxJobs - this.#counts.claimed,
-      concurrency,
       batchSize,
-      averageMs: this.#pool.averageMs,
       types: this.#types,
       leftMs: hasDeadline ? this.#leftMs() : Number.POSITIVE_INFINITY,
       claimedAtMs: this.#claimedAtMs,
+      askOthersAtMs: this.#askOthersAtMs,
       claimFailures: this.#claimFailures,
       hasChanged: this.#queue.hasChanged,
       isThrottled: this.#queue.isThrottled,
@@ -217,43 +238,53 @@ export class Drain {
     return this.#limits.deadlineMs - (this.#deps.clock.now() - this.#startedAtMs);
   }
 
-  #fillSlots(): void {
-    if (this.#isStopping()) return;
-    while (this.#pool.size < this.#deps.concurrency) {
-      const next = this.#waiting.take();
-      if (next === undefined) return;
-      this.#pool.start(next.job, next.handler);
-    }
-  }
-
-  async #claim(limit: number, types: readonly string[]): Promise<void> {
+  async #claim({ limit, types, except }: ClaimStep): Promise<void> {
     const { buckets, clock, lane, leaseMs, logger, owner, versions } = this.#deps;
-    const request = { lane, buckets, types, versions, limit, leaseMs, owner };
+    const exceptTenants = this.#slots.tenantsToPass(except);
+    const isForAll = except === "stalled";
+    const phaseBefore = this.#phase;
     const claimedAtMs = clock.now();
     this.#phase = { kind: "claiming" };
-    this.#claimedAtMs = claimedAtMs;
-    this.#queue.hasChanged = false;
+    if (isForAll) {
+      this.#claimedAtMs = claimedAtMs;
+      this.#queue.hasChanged = false;
+    }
     this.#queue.hasPassedOver ||= types.length < this.#types.length;
     try {
-      const result = await requestJobs(
-        { ...request, ...defined({ afterTenant: this.#afterTenant }) },
+      const { jobs, lastTenant, throttled } = await requestJobs(
+        {
+          lane,
+          buckets,
+          types,
+          versions,
+          limit,
+          leaseMs,
+          owner,
+          ...defined({
+            afterTenant: this.#afterTenant,
+            exceptTenants: exceptTenants.length > 0 ? exceptTenants : undefined,
+          }),
+        },
         this.#deps,
       );
+      const isEmpty = jobs.length === 0;
       this.#claims += 1;
       this.#claimFailures = 0;
-      this.#afterTenant = result.lastTenant ?? this.#afterTenant;
-      this.#counts.claimed += result.jobs.length;
-      this.#queue.isEmpty = result.jobs.length === 0;
-      this.#queue.isThrottled = result.throttled;
-      this.#take(result.jobs, claimedAtMs);
-      if (this.#queue.isEmpty) {
-        const idleMs = clock.now() - this.#lastSeenMs;
-        this.#endClaim(pollAfterMs({ isHeld: this.#poller.isHeld, idleMs }));
-      } else {
+      this.#afterTenant = lastTenant ?? this.#afterTenant;
+      this.#counts.claimed += jobs.length;
+      if (isForAll || !isEmpty) this.#queue.isEmpty = isEmpty && exceptTenants.length === 0;
+      if (isForAll) this.#queue.isThrottled = throttled;
+      // What a claim for all brings of other tenants starts at once.
+      if (isForAll || isEmpty) this.#askOthersAtMs = clock.now() + askOthersAfterMs;
+      for (const job of this.#isolated.take(jobs, claimedAtMs)) this.#accept(job, claimedAtMs);
+      if (!isEmpty) {
         this.#lastSeenMs = clock.now();
         if (this.#limits.idleTimeoutMs > 0 && !this.#isStopping()) this.#poller.start();
-        this.#endClaim();
-      }
+        this.#endClaim({ kind: "draining" });
+      } else if (isForAll) {
+        const idleMs = clock.now() - this.#lastSeenMs;
+        this.#endClaim(this.#idle(pollAfterMs({ isHeld: this.#poller.isHeld, idleMs })));
+      } else this.#endClaim(phaseBefore);
     } catch (error) {
       if (this.#claims === 0) {
         this.#failure = { error };
@@ -265,49 +296,21 @@ export class Drain {
       this.#queue.isEmpty = false;
       const { code, message } = describeError(error);
       logger.warn("job.claim_failed", { code, error: message, failures: this.#claimFailures });
-      this.#endClaim(claimRetryAfterMs(this.#claimFailures));
+      this.#endClaim(this.#idle(claimRetryAfterMs(this.#claimFailures)));
     }
   }
 
-  /** Continues after a claim; `askAgainMs` if it brought nothing: how long to wait for the next. */
-  #endClaim(askAgainMs?: number): void {
+  /** The phase in which it claims again after so many milliseconds. */
+  #idle(forMs: number): DrainPhase {
+    return { kind: "idle", askAgainAtMs: this.#deps.clock.now() + forMs };
+  }
+
+  /** Continues in a phase after a claim, unless it stops. */
+  #endClaim(next: DrainPhase): void {
     if (this.#isStopping()) {
       this.#phase = { kind: "stopping", isClaiming: false };
       this.#releaseWaiting();
-    } else if (askAgainMs === undefined) this.#phase = { kind: "draining" };
-    else this.#phase = { kind: "idle", askAgainAtMs: this.#deps.clock.now() + askAgainMs };
-    this.#wake();
-  }
-
-  /** Takes what a claim brought: isolated jobs are delegated if there is anyone to run them, the others queued. */
-  #take(jobs: readonly ClaimedJob[], claimedAtMs: number): void {
-    const { requestRuns } = this.#limits;
-    const isIsolated = ({ type }: ClaimedJob): boolean =>
-      requestRuns !== undefined && this.#deps.handlers.get(type)?.definition.isolated === true;
-    const isolated = jobs.filter(isIsolated);
-    if (requestRuns !== undefined && isolated.length > 0) {
-      void this.#delegate(isolated, requestRuns, claimedAtMs);
-    }
-    for (const job of jobs) {
-      if (!isIsolated(job)) this.#accept(job, claimedAtMs);
-    }
-  }
-
-  async #delegate(
-    jobs: readonly ClaimedJob[],
-    requestRuns: RequestRuns,
-    claimedAtMs: number,
-  ): Promise<void> {
-    this.#delegating += 1;
-    await delegate(jobs, claimedAtMs, {
-      ...this.#deps,
-      requestRuns,
-      settlements: this.#settler.queue,
-      onSettled: (outcome) => {
-        this.#counts[outcome] += 1;
-      },
-    });
-    this.#delegating -= 1;
+    } else this.#phase = next;
     this.#wake();
   }
 
@@ -315,8 +318,7 @@ export class Drain {
     const handler = this.#deps.handlers.get(job.type);
     if (handler === undefined) return;
     // Its lease expired unnoticed, and this very drain claimed it again.
-    if (this.#pool.lose(job.id) || this.#waiting.delete(job.id)) this.#counts.lost += 1;
-    this.#waiting.add(job, handler);
+    if (this.#slots.add(job, handler)) this.#counts.lost += 1;
     this.#leases.track(job.id, job.fence, claimedAtMs, () => this.#loseLease(job));
   }
 
@@ -326,8 +328,7 @@ export class Drain {
     const { id: jobId, type, tenantId, attempt } = job;
     this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
     this.#leases.untrack(job.id);
-    this.#waiting.delete(job.id);
-    this.#pool.lose(job.id);
+    this.#slots.lose(job.id);
     this.#wake();
   }
 
@@ -357,27 +358,24 @@ export class Drain {
   }
 
   #releaseWaiting(): void {
-    for (const job of this.#waiting.clear()) this.#settler.release(job);
+    for (const job of this.#slots.close()) this.#settler.release(job);
   }
 
   #abort(): void {
-    this.#pool.interrupt();
-    this.#setTimer(() => this.#pool.abandon(), this.#limits.abortGraceMs);
+    this.#slots.interrupt();
+    this.#timers.set(() => this.#slots.abandon(), this.#limits.abortGraceMs);
     this.#stop();
   }
 
-  /** Sets a timer that ends with the drain. Returns a function that ends it before; none is set for ever. */
-  #setTimer(callback: () => void, delayMs: number): () => void {
-    if (delayMs === Number.POSITIVE_INFINITY) return () => {};
-    const cancel = this.#deps.clock.setTimer(() => {
-      this.#cancelTimers.delete(cancel);
-      callback();
-    }, delayMs);
-    this.#cancelTimers.add(cancel);
-    return () => {
-      this.#cancelTimers.delete(cancel);
-      cancel();
-    };
+  /** Looks after a while at how long jobs have run, and releases what waits for those that take long. */
+  #lookSoon(): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.#timers.set(() => {
+      this.#isLooking = false;
+      for (const job of this.#slots.takeSurplus()) this.#settler.release(job);
+      this.#wake();
+    }, lookMs);
   }
 
   /** `wasPolling`: somebody may rely on a look at the queue that comes only now. */

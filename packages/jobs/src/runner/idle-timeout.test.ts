@@ -215,14 +215,17 @@ test("a drain whose first claim fails holds no poller lease afterwards, and clai
   expect({ claims, acquired, ran }).toEqual({ claims: 1, acquired: 1, ran: 0 });
 });
 
-/** A runner with two slots, whose jobs run until they are let end. */
-function openHeld(): { readonly runner: Runner; readonly letEnd: () => void } {
+/** A runner with two slots, both for any tenant, whose jobs run until they are let end. */
+function openHeld(change: Partial<RunnerOptions> = { singleTenant: true }): {
+  readonly runner: Runner;
+  readonly letEnd: () => void;
+} {
   const gate = Promise.withResolvers<undefined>();
   const handler = handleJob({ ...countJob, timeoutMs: 3_600_000 }, async () => {
     ran += 1;
     await gate.promise;
   });
-  const runner = open({ handlers: [handler], concurrency: 2 });
+  const runner = open({ handlers: [handler], concurrency: 2, ...change });
   return { runner, letEnd: () => gate.resolve(undefined) };
 }
 
@@ -254,6 +257,19 @@ test("a drain whose slots are all taken leaves the lane to others, and waits for
   await advanceUntil(hasPoller);
   stop.abort();
   expect(await draining).toMatchObject({ succeeded: 2, remaining: false });
+});
+
+test("a drain in which a tenant has all the slots that it may leaves the lane to others", async () => {
+  const { runner, letEnd } = openHeld({});
+  const stop = new AbortController();
+  const draining = runner.drain({ ...limits, stopSignal: stop.signal });
+  await until(hasPoller);
+  await enqueueCounts(queue, 2);
+  await advanceUntil(() => ran === 1);
+  await advanceUntil(async () => !(await hasPoller()));
+  stop.abort();
+  letEnd();
+  expect(await draining).toMatchObject({ succeeded: 1, remaining: true });
 });
 
 test("a drain whose deadline has no room for some types polls no more, and ends when nothing is due", async () => {

@@ -2,6 +2,7 @@ import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core
 import type { ClaimedJob } from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
+import type { JobHandler } from "../definition/job-handler.ts";
 import type { SettlementQueue } from "./settlement-queue.ts";
 
 /** A job that is delegated to a run of its own. */
@@ -19,41 +20,77 @@ const delegateMs = 5 * 60_000;
 /** How long a job waits that could not be delegated, in milliseconds. */
 const failedDelegateMs = 5_000;
 
+interface IsolatedJobsDeps {
+  readonly handlers: ReadonlyMap<string, JobHandler>;
+  /** `undefined`: there is nobody to delegate to. */
+  readonly requestRuns: RequestRuns | undefined;
+  readonly settlements: Pick<SettlementQueue, "add">;
+  readonly lane: Lane;
+  readonly leaseMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onSettled: (outcome: "delegated" | "snoozed") => void;
+  /** Called after every batch. */
+  readonly onChange: () => void;
+}
+
 /**
- * Asks for runs of isolated jobs and snoozes the jobs: they are delegated again if their runs never start, each time
- * after twice as long. A run may claim its job before the snooze is written, which is then refused.
+ * Asks for runs of a drain's isolated jobs and snoozes the jobs: they are delegated again if their runs never start, each
+ * time after twice as long. A run may claim its job before the snooze is written, which is then refused.
  */
-export async function delegate(
-  jobs: readonly ClaimedJob[],
-  claimedAtMs: number,
-  deps: {
-    readonly requestRuns: RequestRuns;
-    readonly settlements: Pick<SettlementQueue, "add">;
-    readonly lane: Lane;
-    readonly leaseMs: number;
-    readonly clock: Clock;
-    readonly logger: Logger;
-    readonly onSettled: (outcome: "delegated" | "snoozed") => void;
-  },
-): Promise<void> {
-  const { requestRuns, settlements, lane, leaseMs, clock, logger } = deps;
-  let isAsked = false;
-  try {
-    const requests = jobs.map(({ id, fence, tenantId, type, correlationId }) => {
-      return { id, fence, tenantId, type, correlationId, lane };
-    });
-    await withDeadline(leaseMs / 2, () => requestRuns(requests), clock);
-    isAsked = true;
-  } catch (error) {
-    logger.warn("job.delegate_failed", { jobs: jobs.length, error: describeError(error).message });
+export class IsolatedJobs {
+  readonly #deps: IsolatedJobsDeps;
+  #underWay = 0;
+
+  constructor(deps: IsolatedJobsDeps) {
+    this.#deps = deps;
   }
-  for (const { id, fence, attempt } of jobs) {
-    const earlier = Math.min(6, Math.max(0, Number(fence) - attempt));
-    const delayMs = isAsked ? delegateMs * 2 ** earlier : failedDelegateMs;
-    settlements.add({
-      settlement: { id, fence, kind: "snooze", delayMs, hasRun: false },
-      deadlineMs: claimedAtMs + leaseMs,
-      onSettled: () => deps.onSettled(isAsked ? "delegated" : "snoozed"),
-    });
+
+  /** Batches that are being delegated. */
+  get size(): number {
+    return this.#underWay;
+  }
+
+  /** Delegates the isolated jobs of a claim. Returns the others, which the drain is to run itself. */
+  take(jobs: readonly ClaimedJob[], claimedAtMs: number): readonly ClaimedJob[] {
+    const { handlers, requestRuns } = this.#deps;
+    if (requestRuns === undefined) return jobs;
+    const isIsolated = ({ type }: ClaimedJob): boolean =>
+      handlers.get(type)?.definition.isolated === true;
+    const isolated = jobs.filter(isIsolated);
+    if (isolated.length === 0) return jobs;
+    void this.#delegate(isolated, requestRuns, claimedAtMs);
+    return jobs.filter((job) => !isIsolated(job));
+  }
+
+  async #delegate(
+    jobs: readonly ClaimedJob[],
+    requestRuns: RequestRuns,
+    claimedAtMs: number,
+  ): Promise<void> {
+    const { settlements, lane, leaseMs, clock, logger } = this.#deps;
+    this.#underWay += 1;
+    let isAsked = false;
+    try {
+      const requests = jobs.map(({ id, fence, tenantId, type, correlationId }) => {
+        return { id, fence, tenantId, type, correlationId, lane };
+      });
+      await withDeadline(leaseMs / 2, () => requestRuns(requests), clock);
+      isAsked = true;
+    } catch (error) {
+      const { message } = describeError(error);
+      logger.warn("job.delegate_failed", { jobs: jobs.length, error: message });
+    }
+    for (const { id, fence, attempt } of jobs) {
+      const earlier = Math.min(6, Math.max(0, Number(fence) - attempt));
+      const delayMs = isAsked ? delegateMs * 2 ** earlier : failedDelegateMs;
+      settlements.add({
+        settlement: { id, fence, kind: "snooze", delayMs, hasRun: false },
+        deadlineMs: claimedAtMs + leaseMs,
+        onSettled: () => this.#deps.onSettled(isAsked ? "delegated" : "snoozed"),
+      });
+    }
+    this.#underWay -= 1;
+    this.#deps.onChange();
   }
 }

@@ -124,21 +124,26 @@ test("a job of a newer version is left as it is to a host that knows it", async 
   expect(await queue.history()).toMatchObject([{ attempt: 1 }]);
 });
 
-test("never more jobs at once than the concurrency", async () => {
-  await enqueueCounts(queue, 60);
-  let running = 0;
-  let most = 0;
-  const runner = runnerOf(
-    handleJob(countJob, async () => {
-      running += 1;
-      most = Math.max(most, running);
-      await new Promise((resolve) => setImmediate(resolve));
-      running -= 1;
-    }),
-    { concurrency: 7 },
-  );
-  expect(await runner.drain(budget)).toMatchObject({ succeeded: 60 });
-  expect(most).toBe(7);
+test("never more jobs at once than the concurrency, and of one tenant fewer where others may come", async () => {
+  for (const [singleTenant, expected] of [
+    [true, 7],
+    [false, 5],
+  ] as const) {
+    await enqueueCounts(queue, 60);
+    let running = 0;
+    let most = 0;
+    const runner = runnerOf(
+      handleJob(countJob, async () => {
+        running += 1;
+        most = Math.max(most, running);
+        await new Promise((resolve) => setImmediate(resolve));
+        running -= 1;
+      }),
+      { concurrency: 7, singleTenant },
+    );
+    expect(await runner.drain(budget)).toMatchObject({ succeeded: 60 });
+    expect(most).toBe(expected);
+  }
 });
 
 /** A handler that says when it was entered and waits until it is released. */

@@ -16,7 +16,7 @@ import { JobError } from "../job-error.ts";
 import type { DrainOptions } from "./drain-options.ts";
 import type { DrainReport } from "./drain-report.ts";
 import { Drain } from "./drain.ts";
-import { SuspectGate } from "./suspect-gate.ts";
+import { SuspectGate } from "./slots/suspect-gate.ts";
 
 /** What {@link createRunner} needs. */
 export interface RunnerOptions {
@@ -34,13 +34,23 @@ export interface RunnerOptions {
    */
   readonly buckets?: BucketRange;
   /**
-   * How many jobs run at a time in one drain: 1 to 1,000, 10 by default. Drains that overlap have slots of their own,
-   * so that a process runs as many jobs as all its drains together.
+   * How many jobs run at a time in one drain, its slots: 1 to 1,000, 10 by default. Drains that overlap have slots of
+   * their own, so that a process runs as many jobs as all its drains together. Tenants share the slots: one alone takes
+   * two thirds of them, and with two or more slots it leaves at least one to others (`singleTenant` lets it take all).
+   *
+   * While jobs run for longer than a second, a drain may run more jobs than slots. Those of one tenant then count as one
+   * for other tenants, and each tenant with nothing running gets a place, as long as fewer tenants than slots have jobs
+   * running. That makes `2 × concurrency − 1` jobs at most, and only while tenants hold several slots for long.
    */
   readonly concurrency?: number;
   /**
-   * The most jobs of one claim: 1 to 10,000, 5,000 by default. A drain claims `concurrency` jobs first, and more up to
-   * this number only while jobs end quickly.
+   * Whether all jobs are of one tenant, which may then take every slot. `false` by default. With `true` no slot is kept
+   * for other tenants, no drain runs more jobs than `concurrency`, and jobs that hang hold up whatever else there is.
+   */
+  readonly singleTenant?: boolean;
+  /**
+   * The most jobs of one claim: 1 to 10,000, 5,000 by default. A drain claims what can start at once, and more, up to
+   * this number and to about 64 MiB of payloads, only while jobs end quickly.
    */
   readonly batchSize?: number;
   /**
@@ -95,7 +105,7 @@ export function createRunner(options: RunnerOptions): Runner {
   checkWhole("batchSize", batchSize, 1, 10_000);
   checkWhole("leaseMs", leaseMs, 1_000, 3_600_000);
   checkWhole("settleDelayMs", settleDelayMs, 0, 1_000);
-  const { owner, lane = "stable" } = options;
+  const { owner, lane = "stable", singleTenant = false } = options;
   // Names come from a host's environment, where they may be missing.
   const isName = typeof owner === "string" && owner.length >= 1 && owner.length <= 200;
   if (!isName || owner.includes("\u0000") || !owner.isWellFormed()) {
@@ -128,6 +138,7 @@ export function createRunner(options: RunnerOptions): Runner {
       [...handlers].map(([type, { definition }]) => [type, definition.version]),
     ),
     concurrency,
+    singleTenant,
     batchSize,
     leaseMs,
     settleDelayMs,

@@ -1,0 +1,209 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { defineJob } from "../definition/job-definition.ts";
+import { handleJob } from "../definition/job-handler.ts";
+import { fixed } from "../definition/retry-policy.ts";
+import { enqueueMany } from "../enqueue.ts";
+import { countJob } from "../testing/count-job.ts";
+import { createManualClock } from "../testing/manual-clock.ts";
+import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { createRunner, type RunnerOptions } from "./runner.ts";
+
+type JobStore = RunnerOptions["ledger"]["jobs"];
+
+let queue: Queue;
+beforeEach(async () => {
+  queue = await openQueue();
+});
+afterEach(() => queue.close());
+
+/** Longer than any pause of a slow machine. */
+const leaseMs = 3_600_000;
+const budget = { budgetMs: 3_600_000 };
+
+/** The ledger's store, with another way to put starts on record. */
+function storeWith(start: JobStore["start"]): JobStore {
+  return { ...queue.ledger.jobs, start };
+}
+
+test("a handler starts after the ledger has answered that its start is on record", async () => {
+  await enqueueCounts(queue, 3);
+  const events: string[] = [];
+  const start: JobStore["start"] = async (claims) => {
+    events.push(`asked for ${claims.length}`);
+    const held = await queue.ledger.jobs.start(claims);
+    events.push(`answered for ${held.size}`);
+    return held;
+  };
+  const handler = handleJob(countJob, async ({ attempt }) => void events.push(`run ${attempt}`));
+  const options = { handlers: [handler], owner: "r", leaseMs };
+  const runner = createRunner({ ledger: { jobs: storeWith(start) }, ...options });
+  expect(await runner.drain(budget)).toMatchObject({ succeeded: 3 });
+  expect(events).toEqual(["asked for 3", "answered for 3", "run 1", "run 1", "run 1"]);
+});
+
+test("no handler starts after an abort or a stop, though its start be on record only then", async () => {
+  for (const name of ["signal", "stopSignal"] as const) {
+    await enqueueCounts(queue, 3, name);
+    let ran = 0;
+    const asked = Promise.withResolvers<undefined>();
+    const answered = Promise.withResolvers<undefined>();
+    const marked: number[] = [];
+    const start: JobStore["start"] = async (claims) => {
+      const held = await queue.ledger.jobs.start(claims);
+      marked.push(held.size);
+      asked.resolve(undefined);
+      await answered.promise;
+      return held;
+    };
+    const handler = handleJob(countJob, async () => {
+      ran += 1;
+    });
+    const options = { handlers: [handler], owner: "r", leaseMs };
+    const end = new AbortController();
+    let hasEnded = false;
+    const draining = createRunner({ ledger: { jobs: storeWith(start) }, ...options })
+      .drain({ ...budget, maxJobs: 3, [name]: end.signal })
+      .finally(() => {
+        hasEnded = true;
+      });
+    await asked.promise;
+    end.abort();
+    // Others may have them at once, and the drain waits for the answer nevertheless.
+    while ((await queue.ledger.jobs.counts()).due < 3);
+    expect(hasEnded).toBe(false);
+    answered.resolve(undefined);
+    expect(await draining).toMatchObject({ claimed: 3, released: 3, stopped: true });
+    expect({ ran, marked }).toEqual({ ran: 0, marked: [3] });
+    const { rows } = await queue.database.pool.query(
+      `SELECT DISTINCT state, attempt, crashes FROM evenkeel.background_job`,
+    );
+    expect(rows).toEqual([{ state: "PENDING", attempt: 0, crashes: 0 }]);
+    const other = createRunner({ ledger: queue.ledger, ...options });
+    expect(await other.drain(budget)).toMatchObject({ succeeded: 3 });
+  }
+});
+
+test("a job that is another's when it should start is not started", async () => {
+  await enqueueCounts(queue, 2);
+  const ran: number[] = [];
+  const start: JobStore["start"] = async (claims) => {
+    const held = await queue.ledger.jobs.start(claims);
+    return new Set([...held].slice(1));
+  };
+  const handler = handleJob(countJob, async ({ payload }) => void ran.push(payload.n));
+  const options = { handlers: [handler], owner: "r", leaseMs };
+  const runner = createRunner({ ledger: { jobs: storeWith(start) }, ...options });
+  expect(await runner.drain(budget)).toMatchObject({ claimed: 2, succeeded: 1, lost: 1 });
+  expect(ran).toHaveLength(1);
+});
+
+test("a job whose start cannot be put on record is released after half a lease, and not run", async () => {
+  await enqueueCounts(queue, 2);
+  const clock = createManualClock();
+  let ran = 0;
+  const start: JobStore["start"] = async () => {
+    throw new Error("connection reset");
+  };
+  // Time stands still while the ledger is asked: no lease ends because a machine is slow.
+  let underWay = 0;
+  const noted = async <Response>(call: Promise<Response>): Promise<Response> => {
+    underWay += 1;
+    return call.finally(() => {
+      underWay -= 1;
+    });
+  };
+  const jobs: JobStore = {
+    ...storeWith(start),
+    heartbeat: (...request) => noted(queue.ledger.jobs.heartbeat(...request)),
+    settle: (...request) => noted(queue.ledger.jobs.settle(...request)),
+  };
+  const handler = handleJob(countJob, async () => {
+    ran += 1;
+  });
+  const options = { handlers: [handler], owner: "r", leaseMs, clock };
+  const runner = createRunner({ ledger: { jobs }, ...options });
+  const end = new AbortController();
+  const draining = runner.drain({ ...budget, maxJobs: 2 }).finally(() => end.abort());
+  while (!end.signal.aborted) {
+    await queue.ledger.jobs.hasPoller("stable");
+    if (underWay === 0) clock.advance(20_000);
+  }
+  expect(clock.now()).toBeGreaterThanOrEqual(leaseMs / 2);
+  expect(await draining).toMatchObject({ claimed: 2, released: 2, lost: 0 });
+  expect(ran).toBe(0);
+});
+
+/** A store that notes how many starts each statement puts on record, beyond those that have run by then. */
+function countAhead(): {
+  readonly jobs: JobStore;
+  readonly ahead: number[];
+  readonly onRun: () => void;
+} {
+  const ahead: number[] = [];
+  let [marked, ran] = [0, 0];
+  const start: JobStore["start"] = async (claims) => {
+    marked += claims.length;
+    ahead.push(marked - ran);
+    return queue.ledger.jobs.start(claims);
+  };
+  const onRun = (): void => {
+    ran += 1;
+  };
+  return { jobs: storeWith(start), ahead, onRun };
+}
+
+test("starts of quick jobs are put on record ahead of their slots, many in a statement", async () => {
+  await enqueueCounts(queue, 2_000);
+  const { jobs, ahead, onRun } = countAhead();
+  const handler = handleJob(countJob, async () => onRun());
+  // By a clock that stands still no pause of a slow machine makes them slow.
+  const options = { handlers: [handler], owner: "r", leaseMs, clock: createManualClock() };
+  const runner = createRunner({ ledger: { jobs }, ...options });
+  expect(await runner.drain(budget)).toMatchObject({ succeeded: 2_000, lost: 0, released: 0 });
+  expect(ahead.length).toBeLessThan(2_000 / 10 / 2);
+});
+
+test("a job that a lost attempt or a crash would end is put on record when it has a slot", async () => {
+  const last = defineJob({
+    type: "count",
+    version: 1,
+    payload: countJob.payload,
+    retry: fixed({ maxAttempts: 1, delayMs: 0 }),
+  });
+  const fragile = defineJob({
+    type: "fragile",
+    version: 1,
+    payload: countJob.payload,
+    maxCrashes: 1,
+  });
+  for (const definition of [last, fragile]) {
+    const inputs = Array.from({ length: 300 }, (_, n) => ({ tenantId: "t", payload: { n } }));
+    await enqueueMany(queue.database.pool, definition, inputs);
+    const { jobs, ahead, onRun } = countAhead();
+    const handler = handleJob(definition, async () => onRun());
+    const clock = createManualClock();
+    const options = { handlers: [handler], owner: "r", leaseMs, concurrency: 4, clock };
+    const runner = createRunner({ ledger: { jobs }, ...options });
+    expect(await runner.drain(budget)).toMatchObject({ succeeded: 300 });
+    expect(Math.max(...ahead)).toBeLessThanOrEqual(4);
+  }
+});
+
+test("what is not to be started at all is not put on record as started", async () => {
+  await enqueueCounts(queue, 2);
+  await queue.database.pool.query(
+    `UPDATE evenkeel.background_job SET attempt = CASE WHEN payload ->> 'n' = '0' THEN 3 ELSE 0 END,
+      crashes = CASE WHEN payload ->> 'n' = '1' THEN 3 ELSE 0 END`,
+  );
+  let starts = 0;
+  const start: JobStore["start"] = async (claims) => {
+    starts += claims.length;
+    return queue.ledger.jobs.start(claims);
+  };
+  const handler = handleJob(countJob, async () => {});
+  const options = { handlers: [handler], owner: "r", leaseMs };
+  const runner = createRunner({ ledger: { jobs: storeWith(start) }, ...options });
+  expect(await runner.drain(budget)).toMatchObject({ dead: 2 });
+  expect(starts).toBe(0);
+});
