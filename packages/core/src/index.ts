@@ -1,3 +1,4 @@
+export { allBuckets, bucketCount, bucketOf, type BucketRange } from "./bucket.ts";
 export { systemClock, type Clock } from "./clock.ts";
 export { DeadlineExceededError, withDeadline } from "./deadline.ts";
 export { describeMessage, EvenkeelError, type ErrorData } from "./error.ts";

@@ -36,7 +36,7 @@ async function drainAll(options: Partial<InboxOptions> = {}): Promise<DrainRepor
 async function makeDue(): Promise<number> {
   const { rowCount } = await t.database.pool.query(
     `UPDATE "evenkeel"."background_job" SET "run_at" = date_trunc('milliseconds', now())
-     WHERE "state" = 'PENDING'`,
+     WHERE "state" <> 'RUNNING'`,
   );
   return rowCount ?? 0;
 }

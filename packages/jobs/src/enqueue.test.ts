@@ -142,7 +142,6 @@ test.each([
   ["an empty unique key", { uniqueKey: "" }, "invalid_options"],
   ["a delay below nothing", { delayMs: -1 }, "invalid_options"],
   ["two due times", { delayMs: 1, runAt: new Date() }, "invalid_options"],
-  ["another lane", { lane: "fast" }, "invalid_options"],
   ["a correlation id with NUL", { correlationId: "a\u0000" }, "invalid_options"],
   ["an invalid time", { runAt: new Date(Number.NaN) }, "invalid_options"],
   ["the year 0", { runAt: new Date("0000-01-01T00:00:00Z") }, "invalid_options"],

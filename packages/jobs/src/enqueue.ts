@@ -1,12 +1,4 @@
-import {
-  defined,
-  describeIssues,
-  encodePayload,
-  InputError,
-  lanes,
-  parseTenantId,
-  type Lane,
-} from "@evenkeel/core";
+import { defined, describeIssues, encodePayload, InputError, parseTenantId } from "@evenkeel/core";
 import {
   insertJobs,
   isStorableJson,
@@ -34,8 +26,6 @@ export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
    * In how many milliseconds it is due, by the database's clock: 0 to 366 days, 0 by default. Not beside `runAt`.
    */
   readonly delayMs?: number;
-  /** The lane whose runners claim it; `stable` by default. */
-  readonly lane?: Lane;
   /** Which of the tenant's due jobs go first, a whole number from -10 to 10; the definition's own by default. */
   readonly priority?: number;
   /** At most one job per tenant, type and key, 1 to 400 characters; the key of the definition by default. */
@@ -107,7 +97,6 @@ function prepareJob<Schema extends z.ZodType>(
   if (uniqueness !== undefined) checkUniqueness("invalid_options", type, uniqueness);
   checkText(type, "correlationId", input.correlationId, 200);
   checkDueTime(type, input);
-  checkLane(type, input.lane);
   const priority = input.priority ?? definition.priority;
   checkPriority("invalid_options", type, priority);
   return {
@@ -115,7 +104,6 @@ function prepareJob<Schema extends z.ZodType>(
     type,
     version,
     payloadText: text,
-    lane: input.lane ?? "stable",
     priority,
     maxAttempts: definition.retry.maxAttempts,
     ...defined({
@@ -168,15 +156,6 @@ function checkText(type: string, field: string, value: string | undefined, limit
     "invalid_options",
     `The ${field} of job ${type} must have 1 to ${limit} characters and no NUL.`,
     { type, field },
-  );
-}
-
-function checkLane(type: string, lane: Lane | undefined): void {
-  if (lane === undefined || lanes.includes(lane)) return;
-  throw new JobError(
-    "invalid_options",
-    `The lane of job ${type} must be one of ${lanes.join(", ")}.`,
-    { type, field: "lane" },
   );
 }
 

@@ -37,7 +37,7 @@ async function fill(tenantId: string): Promise<void> {
     const { rows } = await pool.query<{ id: string }>(text, values);
     return rows[0]?.id ?? "";
   };
-  const job = { type: "t", version: 1, payloadText: `{"of":1}`, lane: "stable" as const };
+  const job = { type: "t", version: 1, payloadText: `{"of":1}` };
   const [waiting] = await ledger.jobs.insert(undefined, [{ ...job, tenantId, maxAttempts: 3 }]);
   const ended = await id(
     `INSERT INTO evenkeel.background_job_history

@@ -1,4 +1,4 @@
-import type { Clock, Lane, Logger } from "@evenkeel/core";
+import type { BucketRange, Clock, Lane, Logger } from "@evenkeel/core";
 import type { JobStore } from "@evenkeel/ledger";
 
 import type { JobHandler } from "../definition/job-handler.ts";
@@ -57,6 +57,9 @@ export interface DrainDeps {
   readonly handlers: ReadonlyMap<string, JobHandler>;
   readonly owner: string;
   readonly lane: Lane;
+  readonly buckets: BucketRange;
+  /** The newest version of each type that there is a handler for. */
+  readonly versions: Readonly<Record<string, number>>;
   readonly concurrency: number;
   readonly singleTenant: boolean;
   readonly batchSize: number;

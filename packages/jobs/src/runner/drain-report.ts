@@ -1,4 +1,4 @@
-import { withDeadline, type Clock, type Lane, type Logger } from "@evenkeel/core";
+import { withDeadline, type Clock, type Lane, type Logger, type BucketRange } from "@evenkeel/core";
 import type { JobStore, Settlement, TypeCount } from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
@@ -25,7 +25,7 @@ export interface DrainReport {
   readonly throttled: boolean;
   /** One of its signals ended it. */
   readonly stopped: boolean;
-  /** Pending jobs in this lane that no handler here knows. */
+  /** Due jobs that no host has a handler for, by type. */
   readonly unknownTypes: readonly TypeCount[];
 }
 
@@ -86,7 +86,9 @@ export const countedAs: Readonly<Record<Settlement["kind"], keyof DrainCounts>> 
 export async function readRemains({
   jobs,
   lane,
+  buckets,
   types,
+  versions,
   clock,
   patienceMs,
   logger,
@@ -94,7 +96,9 @@ export async function readRemains({
 }: {
   readonly jobs: JobStore;
   readonly lane: Lane;
+  readonly buckets: BucketRange;
   readonly types: readonly string[];
+  readonly versions: Readonly<Record<string, number>>;
   readonly clock: Clock;
   /** How long a response is awaited, in milliseconds. */
   readonly patienceMs: number;
@@ -102,7 +106,7 @@ export async function readRemains({
   /** The drain has just seen that nothing is due. */
   readonly isThrough: boolean;
 }): Promise<Pick<DrainReport, "remaining" | "unknownTypes">> {
-  const scope = { lane, types };
+  const scope = { types, versions, buckets };
   try {
     const [remaining, unknownTypes] = await withDeadline(
       patienceMs,

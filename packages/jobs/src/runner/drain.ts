@@ -239,7 +239,7 @@ export class Drain {
   }
 
   async #claim({ limit, types, except }: ClaimStep): Promise<void> {
-    const { clock, lane, leaseMs, logger, owner } = this.#deps;
+    const { buckets, clock, lane, leaseMs, logger, owner, versions } = this.#deps;
     const exceptTenants = this.#slots.tenantsToPass(except);
     const isForAll = except === "stalled";
     const phaseBefore = this.#phase;
@@ -254,7 +254,9 @@ export class Drain {
       const { jobs, lastTenant, throttled } = await requestJobs(
         {
           lane,
+          buckets,
           types,
+          versions,
           limit,
           leaseMs,
           owner,

@@ -40,14 +40,20 @@ test("each state of a job is told apart, in words and in fields", async () => {
     cause: "waiting",
     ahead: 1,
     lease: null,
-    summary: expect.stringContaining("1 due jobs of its tenant and type are ahead of it"),
+    summary: expect.stringContaining("1 due jobs of its tenant are ahead of it"),
   });
   expect(await jobs.explain(second, { types: ["other"] })).toMatchObject({ cause: "unknown_type" });
   const scheduled = await jobs.explain(later);
   expect(scheduled).toMatchObject({ cause: "scheduled", ahead: 0 });
   expect(scheduled?.dueInMs).toBeGreaterThan(3_000_000);
 
-  await queue.ledger.jobs.claim(claim);
+  const claimed = await queue.ledger.jobs.claim(claim);
+  expect(await jobs.explain(first)).toMatchObject({
+    cause: "running",
+    attempt: 0,
+    summary: expect.stringContaining("w-1 holds it and has not started it"),
+  });
+  await queue.ledger.jobs.start(claimed.jobs);
   expect(await jobs.explain(first)).toMatchObject({
     cause: "running",
     attempt: 1,

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => queue.close());
 
 async function insert(type: string, tenantId: string, count: number): Promise<void> {
-  const job = { version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
+  const job = { version: 1, payloadText: "{}", maxAttempts: 3 } as const;
   const jobs = Array.from({ length: count }, (_, n) => {
     return { ...job, tenantId, type, priority: (n % 3) - 1 };
   });

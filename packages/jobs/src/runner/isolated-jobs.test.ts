@@ -101,9 +101,9 @@ test("a failed attempt and a dead worker of a run are followed by another delega
   const { fence = "" } = asked.at(-1) ?? {};
   // A worker that claimed it and died.
   const request = { lane: "stable", types: ["export"], leaseMs: 60_000, owner: "dead" } as const;
-  expect(await queue.ledger.jobs.claimById({ id, fence, ...request })).toMatchObject({
-    attempt: 2,
-  });
+  const held = await queue.ledger.jobs.claimById({ id, fence, ...request });
+  expect(held).toMatchObject({ attempt: 2 });
+  await queue.ledger.jobs.start(held === undefined ? [] : [held]);
   await queue.expireLeases();
   await runner.drain({ budgetMs: 60_000, requestRuns });
   expect(await runner.runOne(asked.at(-1) ?? { id, fence: "" })).toMatchObject({ succeeded: 1 });

@@ -175,7 +175,7 @@ test("a job that does not stop in time after an abort is a failed attempt", asyn
   const { rows } = await queue.database.pool.query(
     `SELECT "state", "errors" FROM "evenkeel"."background_job"`,
   );
-  expect(rows).toMatchObject([{ state: "PENDING", errors: [{ code: "drain_aborted" }] }]);
+  expect(rows).toMatchObject([{ state: "SCHEDULED", errors: [{ code: "drain_aborted" }] }]);
 });
 
 test("a drain without a budget claims nothing and says whether work is due", async () => {

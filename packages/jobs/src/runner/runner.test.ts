@@ -1,4 +1,4 @@
-import type { Logger } from "@evenkeel/core";
+import { bucketOf, type Logger } from "@evenkeel/core";
 import { createLedger } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
@@ -111,16 +111,17 @@ test("unknown types stay pending, untouched, and are reported", async () => {
   expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 1 });
 });
 
-test("a job of a newer version is postponed and not killed", async () => {
+test("a job of a newer version is left as it is to a host that knows it", async () => {
   await enqueue(
     queue.database.pool,
     { ...countJob, version: 2 },
     { tenantId: "t", payload: { n: 1 } },
   );
-  expect(await runnerOf(handleJob(countJob, async () => {})).drain(budget)).toMatchObject({
-    snoozed: 1,
-    dead: 0,
-  });
+  const older = runnerOf(handleJob(countJob, async () => {}));
+  expect(await older.drain(budget)).toMatchObject({ claimed: 0, remaining: false });
+  const newer = runnerOf(handleJob({ ...countJob, version: 2 }, async () => {}));
+  expect(await newer.drain(budget)).toMatchObject({ succeeded: 1 });
+  expect(await queue.history()).toMatchObject([{ attempt: 1 }]);
 });
 
 test("never more jobs at once than the concurrency, and of one tenant fewer where others may come", async () => {
@@ -300,12 +301,18 @@ test("a job that a job enqueues is run by the same drain", async () => {
   expect(seen).toEqual([0, 1, 2, 3]);
 });
 
-test("a runner works in its lane only", async () => {
-  const input = { tenantId: "t", payload: { n: 1 } };
-  await enqueue(queue.database.pool, countJob, { ...input, lane: "canary" });
+test("a runner works for the tenants of its lane only", async () => {
+  const bucket = bucketOf("bird");
+  const input = { tenantId: "bird", payload: { n: 1 } };
+  await enqueue(queue.database.pool, countJob, input);
+  const others = { from: bucket + 1, to: 10_000 };
+  const own = { from: bucket, to: bucket + 1 };
   const handler = handleJob(countJob, async () => {});
-  expect(await runnerOf(handler).drain(budget)).toMatchObject({ claimed: 0, remaining: false });
-  expect(await runnerOf(handler, { lane: "canary" }).drain(budget)).toMatchObject({ succeeded: 1 });
+  expect(await runnerOf(handler, { lane: "canary" }).drain(budget)).toMatchObject({ claimed: 0 });
+  expect(await runnerOf(handler, { buckets: others }).drain(budget)).toMatchObject({ claimed: 0 });
+  expect(await runnerOf(handler, { lane: "canary", buckets: own }).drain(budget)).toMatchObject({
+    succeeded: 1,
+  });
 });
 
 test("a handler is told whose job it runs, and its log lines say so", async () => {

@@ -1,4 +1,7 @@
 import {
+  allBuckets,
+  bucketCount,
+  type BucketRange,
   lanes,
   silentLogger,
   type Lane,
@@ -23,8 +26,13 @@ export interface RunnerOptions {
   readonly handlers: readonly JobHandler[];
   /** Names this host for people, in the ledger and the logs: 1 to 200 characters without NUL. It is no fence. */
   readonly owner: string;
-  /** The lane whose jobs it runs; `stable` by default. Jobs of other lanes are never claimed. */
+  /** The lane that it belongs to; `stable` by default. It is on record with the jobs that it runs. */
   readonly lane?: Lane;
+  /**
+   * The tenants whose jobs it runs, by their buckets (`bucketOf` of @evenkeel/core): those of its lane. Defaults to all for
+   * `stable`, and to none for `canary`.
+   */
+  readonly buckets?: BucketRange;
   /**
    * How many jobs run at a time in one drain, its slots: 1 to 1,000, 10 by default. Drains that overlap have slots of
    * their own, so that a process runs as many jobs as all its drains together. Tenants share the slots: one alone takes
@@ -125,6 +133,10 @@ export function createRunner(options: RunnerOptions): Runner {
     handlers,
     owner,
     lane,
+    buckets: checkBuckets(options.buckets ?? (lane === "stable" ? allBuckets : { from: 0, to: 0 })),
+    versions: Object.fromEntries(
+      [...handlers].map(([type, { definition }]) => [type, definition.version]),
+    ),
     concurrency,
     singleTenant,
     batchSize,
@@ -177,6 +189,12 @@ export function createRunner(options: RunnerOptions): Runner {
 
 /** How long a claim of one job is tried, in milliseconds. */
 const claimByIdForMs = 60_000;
+
+function checkBuckets(buckets: BucketRange): BucketRange {
+  checkWhole("buckets.from", buckets.from, 0, bucketCount);
+  checkWhole("buckets.to", buckets.to, buckets.from, bucketCount);
+  return buckets;
+}
 
 function checkDeadline(deadlineMs: number | undefined): void {
   if (deadlineMs !== undefined) checkRange("deadlineMs", deadlineMs, 1, 86_400_000);

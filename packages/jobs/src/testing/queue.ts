@@ -45,7 +45,7 @@ export async function openQueue(): Promise<Queue> {
     makeDue: async () => {
       await pool.query(
         `UPDATE "evenkeel"."background_job" SET "run_at" = date_trunc('milliseconds', now())
-         WHERE "state" = 'PENDING'`,
+         WHERE "state" <> 'RUNNING'`,
       );
     },
     history: async () => {

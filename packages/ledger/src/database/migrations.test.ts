@@ -35,12 +35,15 @@ function findUnsafeStatements(sql: string): string[] {
   });
 }
 
-test.each(migrations.map(({ name, sql }) => [name, sql] as const))(
-  "%s holds no table that it did not make for longer than a moment",
-  (_, sql) => {
-    expect(findUnsafeStatements(sql)).toEqual([]);
-  },
-);
+/** Says itself that hosts of earlier versions have to be stopped: then nobody waits for its tables. */
+const isBreaking = (sql: string): boolean =>
+  sql.startsWith("-- Breaking: stop hosts of earlier versions first.");
+
+test.each(
+  migrations.filter(({ sql }) => !isBreaking(sql)).map(({ name, sql }) => [name, sql] as const),
+)("%s holds no table that it did not make for longer than a moment", (_, sql) => {
+  expect(findUnsafeStatements(sql)).toEqual([]);
+});
 
 test.each([
   "CREATE INDEX job_by_owner\n  ON evenkeel.background_job (owner)",

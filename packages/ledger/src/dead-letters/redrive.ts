@@ -37,7 +37,7 @@ WITH items AS MATERIALIZED (
     ON lasting.tenant_id = letter.tenant_id AND lasting.type = letter.name
     AND letter.dead_job_id IN (lasting.job_id, lasting.replaced_job_id)
 ), ready AS MATERIALIZED (
-  SELECT letter.*, coalesce(history.lane, 'stable') AS lane, coalesce(history.priority, 0) AS priority,
+  SELECT letter.*, coalesce(history.priority, 0) AS priority,
     history.unique_key, history.correlation_id, own.unique_key AS lasting_key
   FROM letters AS letter
   LEFT JOIN evenkeel.background_job_history AS history ON history.id = letter.dead_job_id
@@ -56,10 +56,10 @@ WITH items AS MATERIALIZED (
   RETURNING lasting.job_id
 ), jobs AS (
   INSERT INTO evenkeel.background_job (
-    id, tenant_id, type, version, payload, lane, priority, max_attempts, unique_key,
+    id, tenant_id, bucket, type, version, payload, priority, turn_at, max_attempts, unique_key,
     correlation_id, redriven_from)
-  SELECT new_job_id, tenant_id, name, version, job_payload, lane, priority, max_attempts,
-    unique_key, correlation_id, id
+  SELECT new_job_id, tenant_id, evenkeel.bucket_of(tenant_id), name, version, job_payload, priority,
+    CURRENT_TIMESTAMP - priority * interval '10 minutes', max_attempts, unique_key, correlation_id, id
   FROM ready
   WHERE lasting_key IS NULL OR new_job_id IN (SELECT job_id FROM keys)
   ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING

@@ -1,20 +1,18 @@
-import type { Lane } from "@evenkeel/core";
+import { allBuckets } from "@evenkeel/core";
 
 import type { SqlClient } from "../database/database.ts";
 import { defineStatement } from "../database/statement.ts";
-import {
-  maxVisits,
-  rotationCtes,
-  type Resumption,
-  type RotationParameter,
-} from "./claim/tenant-rotation.ts";
-import { notPaused, openTypesCte, runningOfType, settingsCte } from "./limits.ts";
+import { textArray } from "../database/text-array.ts";
+import type { Availability } from "./claim/availability.ts";
+import { ringCte, type RingParameter } from "./claim/tenant-ring.ts";
+import type { ClaimRequest } from "./job.ts";
+import { runningOfType, tenantLimits } from "./limits.ts";
 
 /** How many jobs are in which status, over all tenants and lanes. */
 export interface JobCounts {
-  /** Pending and due. */
+  /** Waiting and due. */
   readonly due: number;
-  /** Pending and not due yet: scheduled, or waiting to be tried again. */
+  /** Waiting and not due yet: scheduled, or waiting to be tried again. */
   readonly scheduled: number;
   readonly running: number;
   readonly succeeded: number;
@@ -34,8 +32,8 @@ const countsStatement = `
 SELECT hot.*, settled.*, (hot.errors + settled.errors - settled.dead)::int AS retried
 FROM (
   SELECT
-    (count(*) FILTER (WHERE state = 'PENDING' AND run_at <= now()))::int AS due,
-    (count(*) FILTER (WHERE state = 'PENDING' AND run_at > now()))::int AS scheduled,
+    (count(*) FILTER (WHERE state <> 'RUNNING' AND run_at <= now()))::int AS due,
+    (count(*) FILTER (WHERE state <> 'RUNNING' AND run_at > now()))::int AS scheduled,
     (count(*) FILTER (WHERE state = 'RUNNING'))::int AS running,
     COALESCE(sum(jsonb_array_length(errors)), 0) AS errors
   FROM evenkeel.background_job
@@ -57,85 +55,71 @@ export async function countJobs(sql: SqlClient): Promise<JobCounts> {
 }
 
 /**
- * Goes from type to type through the index background_job_due, and counts those not asked for. Jobs whose lease
- * expired are few: they are read as they are.
+ * Goes from type to type through the index background_job_scheduled, in which the jobs wait that no host knows. Those of
+ * a type that some host knows are there too where they are due later.
  */
 const unknownTypesStatement = `
 WITH RECURSIVE
-  known AS MATERIALIZED (
-    SELECT ARRAY(SELECT jsonb_array_elements_text($2::jsonb)) AS types
-  ),
   stored AS (
-    (
-      SELECT type FROM evenkeel.background_job
-      WHERE state = 'PENDING' AND lane = $1::evenkeel.lane
-      ORDER BY type, priority, tenant_id, run_at, id
-      LIMIT 1
-    )
+    (SELECT type FROM evenkeel.background_job WHERE state = 'SCHEDULED' ORDER BY type LIMIT 1)
     UNION ALL
-    SELECT next.type
-    FROM stored
-    CROSS JOIN LATERAL (
+    SELECT next.type FROM stored CROSS JOIN LATERAL (
       SELECT job.type FROM evenkeel.background_job AS job
-      WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type > stored.type
-      ORDER BY job.type, job.priority, job.tenant_id, job.run_at, job.id
-      LIMIT 1
+      WHERE job.state = 'SCHEDULED' AND job.type > stored.type ORDER BY job.type LIMIT 1
     ) AS next
-  ),
-  pending AS (
-    SELECT stored.type, (
-      SELECT count(*) FROM (
-        SELECT FROM evenkeel.background_job AS job
-        WHERE job.state = 'PENDING' AND job.lane = $1::evenkeel.lane AND job.type = stored.type
-        LIMIT 10000
-      ) AS jobs
-    ) AS count
-    FROM stored CROSS JOIN known
-    WHERE stored.type <> ALL (known.types)
-  ),
-  expired AS (
-    SELECT left_behind.type, count(*) AS count
-    FROM (
-      SELECT job.type FROM evenkeel.background_job AS job CROSS JOIN known
-      WHERE job.state = 'RUNNING' AND job.lane = $1::evenkeel.lane AND job.lease_expires_at <= now()
-        AND job.type <> ALL (known.types)
-      LIMIT 10000
-    ) AS left_behind
-    GROUP BY left_behind.type
   )
-SELECT type, LEAST(sum(count), 10000)::int AS count
-FROM (SELECT * FROM pending UNION ALL SELECT * FROM expired) AS waiting
-GROUP BY type
-ORDER BY type`;
+SELECT stored.type, waiting.count
+FROM stored CROSS JOIN LATERAL (
+  SELECT count(*)::int AS count FROM (
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.state = 'SCHEDULED' AND job.type = stored.type AND job.run_at <= now()
+    LIMIT 10000
+  ) AS jobs
+) AS waiting
+WHERE stored.type <> ALL ($1::text::text[]) AND waiting.count > 0
+ORDER BY stored.type`;
 
 /**
- * Returns the types of jobs that wait for a runner which knows them: of types not among `types`, pending or left behind
- * by a runner that died. At most 10,000 of each type are counted.
+ * Returns the types of due jobs that no host knows: of types not among `types`, of which no drain has said for ten minutes
+ * that it has a handler. At most 10,000 of each type are counted.
  */
 export async function findUnknownTypes(
   sql: SqlClient,
-  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
+  availability: Availability,
+  { types }: { readonly types: readonly string[] },
 ): Promise<TypeCount[]> {
-  return sql.query<TypeCount>(unknownTypesStatement, [lane, JSON.stringify(types)]);
+  while (await availability.setAside(types)) {
+    // What is unknown and first in its tenant's turn is set aside, a step at a time.
+  }
+  return sql.query<TypeCount>(unknownTypesStatement, [textArray(types)]);
 }
 
-const dueStatement = defineStatement<RotationParameter>(`
+const dueStatement = defineStatement<RingParameter | "after" | "afterBucket">(`
 WITH RECURSIVE
-  ${settingsCte},
-  ${openTypesCte},
-  types AS MATERIALIZED (
-    SELECT type FROM open_types
-    WHERE max_running IS NULL OR ${runningOfType("type", "max_running")} < max_running
+  settings AS MATERIALIZED (
+    SELECT every.max_running, every.rate_limit, every.rate_period_ms, ARRAY(
+      SELECT asked.type FROM unnest(:types::text::text[]) AS asked (type)
+      LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
+      WHERE rule.paused IS NOT TRUE
+        AND (rule.max_running IS NULL OR ${runningOfType("rule.subject", "rule.max_running")} < rule.max_running)
+    ) AS types
+    FROM (VALUES (1)) AS one
+    LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
+    WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused)
   ),
-  ${rotationCtes(true)}
-SELECT
-  EXISTS (SELECT FROM tenants) OR EXISTS (
-    SELECT FROM evenkeel.background_job AS job
-    WHERE job.state = 'RUNNING' AND job.lane = :lane::evenkeel.lane AND job.lease_expires_at <= now()
-      AND job.type IN (SELECT type FROM open_types) AND ${notPaused("job.tenant_id")}
-  ) AS due,
-  scan_end.tenant_id AS after, scan_end.wrapped, (SELECT origin FROM rotation) AS origin
-FROM (VALUES (1)) AS one LEFT JOIN scan_end ON true`);
+  rotation AS MATERIALIZED (
+    SELECT :afterBucket::int AS bucket, :after::text COLLATE "C" AS tenant_id, 0 AS stop_bucket, '' AS stop_tenant
+  ),
+  ${ringCte(true)}
+SELECT EXISTS (
+    SELECT FROM ring CROSS JOIN settings LEFT JOIN LATERAL ${tenantLimits("ring.tenant_id")} AS own ON true
+    WHERE ring.place > 0 AND own.paused IS NOT TRUE AND COALESCE(own.room > 0, true)
+  ) AS due, max(place) < :seats::int AS complete,
+  (array_agg(bucket ORDER BY place DESC))[1] AS "afterBucket", (array_agg(tenant_id ORDER BY place DESC))[1] AS after
+FROM ring`);
+
+/** Most tenants that one statement meets. */
+const seats = 2_000;
 
 /**
  * Returns whether any job of these types could be claimed now: it is due or its lease has expired, and no pause, cap or
@@ -143,28 +127,35 @@ FROM (VALUES (1)) AS one LEFT JOIN scan_end ON true`);
  */
 export async function hasDueJobs(
   sql: SqlClient,
-  { lane, types }: { readonly lane: Lane; readonly types: readonly string[] },
+  availability: Availability,
+  { types, versions = {}, buckets = allBuckets }: DueRequest,
 ): Promise<boolean> {
   if (types.length === 0) return false;
-  let resumed: Resumption | undefined;
+  await availability.makeAvailable({ types, versions });
+  // The first page is small: where anything is due it is likely to be in it.
+  let page = { after: "", afterBucket: 0, seats: 10 };
   for (;;) {
-    const values = dueStatement.values({
-      lane,
-      types: JSON.stringify(types),
-      typeCount: types.length,
-      after: resumed?.after ?? "",
-      origin: resumed?.origin ?? null,
-      wrapped: resumed?.wrapped ?? false,
-      limit: 1,
-      maxVisits,
-      cappedType: "",
-      watermark: "-infinity",
-    });
-    const rows: { due: boolean; after: string | null; wrapped: boolean; origin: string }[] =
-      await sql.query(dueStatement.text, values);
-    const row = rows[0];
-    if (row === undefined || row.due) return row?.due ?? false;
-    if (row.after === null) return false;
-    resumed = { after: row.after, origin: row.origin, wrapped: row.wrapped };
+    const [row] = await sql.query<{
+      due: boolean;
+      complete: boolean | null;
+      after: string;
+      afterBucket: number;
+    }>(
+      dueStatement.text,
+      dueStatement.values({
+        ...page,
+        fromBucket: buckets.from,
+        toBucket: buckets.to,
+        types: textArray(types),
+        versions: JSON.stringify(versions),
+        watermark: "-infinity",
+        wrapped: false,
+      }),
+    );
+    if (row === undefined || row.due || row.complete !== false) return row?.due ?? false;
+    page = { after: row.after, afterBucket: row.afterBucket, seats };
   }
 }
+
+/** Of which jobs to ask whether any is due: those that a claim would ask for. */
+export type DueRequest = Pick<ClaimRequest, "types" | "versions" | "buckets">;

@@ -64,7 +64,6 @@ test("whatever claims do in whatever order, the record is what the last holder m
           type: "j",
           version: 1,
           payloadText: "{}",
-          lane: "stable",
           maxAttempts: 99,
         },
       ]);
@@ -110,6 +109,8 @@ async function claimAgain(id: string): Promise<ClaimedJob> {
   await database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
+  // What expired is made available.
+  await ledger.jobs.hasDue({ types: ["j"] });
   const { jobs } = await ledger.jobs.claim({
     lane: "stable",
     types: ["j"],

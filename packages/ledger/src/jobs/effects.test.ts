@@ -20,7 +20,6 @@ const job = {
   type: "j",
   version: 1,
   payloadText: "{}",
-  lane: "stable",
   maxAttempts: 9,
 } as const;
 
@@ -29,6 +28,8 @@ async function claim(): Promise<ClaimedJob> {
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   const request = { lane: "stable", types: ["j"], limit: 1, leaseMs: 30_000, owner: "o" } as const;
+  // What expired is made available.
+  await ledger.jobs.hasDue({ types: ["j"] });
   const [claimed] = (await ledger.jobs.claim(request)).jobs;
   if (claimed === undefined) throw new Error("There is a job to claim.");
   return claimed;

@@ -1,6 +1,9 @@
+import { bucketOf } from "@evenkeel/core";
+
 import type { SqlClient } from "../database/database.ts";
 import { defineStatement } from "../database/statement.ts";
 import type { InsertedJob, NewJob } from "./job.ts";
+import { priorityStep } from "./limits.ts";
 
 /**
  * Which unique keys a batch has. `uniform`: none, and its jobs share all but tenant, payload, time and correlation.
@@ -12,20 +15,26 @@ type KeyUse = "uniform" | "unsettled" | "lasting";
 // Cut to the column's milliseconds: rounding up would make it due a moment after now. statement_timestamp() and not
 // now(), as the caller's transaction may have begun long ago.
 const dueTime = `date_trunc('milliseconds', COALESCE(
-        input.run_at, statement_timestamp() + COALESCE(input.delay_ms, 0) * interval '1 millisecond'
+        item.run_at, statement_timestamp() + COALESCE(item.delay_ms, 0) * interval '1 millisecond'
       ))`;
+
+/** The columns of a new job that follow from others: where it waits, and when its turn comes. Of `due` and `priority`. */
+const derivedColumns = "run_at, state, turn_at, bucket";
+const derived = (priority: string): string => `input.due_at,
+      (CASE WHEN input.due_at > statement_timestamp() THEN 'SCHEDULED' ELSE 'PENDING' END)::evenkeel.job_state,
+      input.due_at - ${priority} * ${priorityStep}, input.bucket`;
 
 const input = (columns = ""): string => `
   input AS MATERIALIZED (
-    SELECT item.*, nextval('evenkeel.background_job_id_seq') AS id
+    SELECT item.*, ${dueTime} AS due_at, nextval('evenkeel.background_job_id_seq') AS id
     FROM ROWS FROM (
       jsonb_to_recordset($1::jsonb) AS (
-        tenant_id text, type text, version int, payload jsonb, lane text, priority smallint,
+        tenant_id text, bucket smallint, type text, version int, payload jsonb, priority smallint,
         run_at timestamptz, delay_ms float8, max_attempts int, correlation_id text, unique_key text
         ${columns === "" ? "" : ", lasting_key text, states jsonb, period_ms float8"}
       )
     ) WITH ORDINALITY AS item (
-      tenant_id, type, version, payload, lane, priority, run_at, delay_ms, max_attempts,
+      tenant_id, bucket, type, version, payload, priority, run_at, delay_ms, max_attempts,
       correlation_id, unique_key ${columns}, place
     )
   )`;
@@ -33,11 +42,11 @@ const input = (columns = ""): string => `
 /** Inserts rows of the input. `which` begins behind its FROM. */
 const insert = (which: string): string => `
     INSERT INTO evenkeel.background_job (
-      id, tenant_id, type, version, payload, lane, priority, run_at, max_attempts, unique_key, correlation_id
+      id, tenant_id, type, version, payload, priority, ${derivedColumns}, max_attempts, unique_key,
+      correlation_id
     )
-    SELECT input.id, input.tenant_id, input.type, input.version, input.payload, input.lane::evenkeel.lane,
-      COALESCE(input.priority, 0),
-      ${dueTime},
+    SELECT input.id, input.tenant_id, input.type, input.version, input.payload, COALESCE(input.priority, 0),
+      ${derived("COALESCE(input.priority, 0)")},
       input.max_attempts, input.unique_key, input.correlation_id
     FROM input
     ${which}`;
@@ -94,24 +103,22 @@ const lasting = `
 
 // Each statement inserts the jobs of its JSON and returns `id` and `created` in their order: see `insertJobs`.
 
-const uniformStatement = defineStatement<
-  "jobs" | "type" | "version" | "lane" | "priority" | "maxAttempts"
->(`
+const uniformStatement = defineStatement<"jobs" | "type" | "version" | "priority" | "maxAttempts">(`
 WITH
   input AS MATERIALIZED (
-    SELECT item.*, nextval('evenkeel.background_job_id_seq') AS id
+    SELECT item.*, ${dueTime} AS due_at, nextval('evenkeel.background_job_id_seq') AS id
     FROM ROWS FROM (
       jsonb_to_recordset(:jobs::jsonb) AS (
-        tenant_id text, payload jsonb, run_at timestamptz, delay_ms float8, correlation_id text
+        tenant_id text, bucket smallint, payload jsonb, run_at timestamptz, delay_ms float8, correlation_id text
       )
-    ) WITH ORDINALITY AS item (tenant_id, payload, run_at, delay_ms, correlation_id, place)
+    ) WITH ORDINALITY AS item (tenant_id, bucket, payload, run_at, delay_ms, correlation_id, place)
   ),
   inserted AS (
     INSERT INTO evenkeel.background_job (
-      id, tenant_id, type, version, payload, lane, priority, run_at, max_attempts, correlation_id
+      id, tenant_id, type, version, payload, priority, ${derivedColumns}, max_attempts, correlation_id
     )
-    SELECT id, tenant_id, :type::text, :version::int, payload, :lane::text::evenkeel.lane, :priority::smallint,
-      ${dueTime}, :maxAttempts::int, correlation_id
+    SELECT id, tenant_id, :type::text, :version::int, payload, :priority::smallint,
+      ${derived(":priority::int")}, :maxAttempts::int, correlation_id
     FROM input
   )
 SELECT id::text, true AS created FROM input ORDER BY place`);
@@ -178,9 +185,9 @@ async function ask(sql: SqlClient, jobs: readonly NewJob[]): Promise<InsertRow[]
     const statement = keyUse === "lasting" ? lastingStatement : unsettledStatement;
     return sql.query<InsertRow>(statement, [`[${jobs.map(encodeJob).join(",")}]`]);
   }
-  const { type, version, lane, priority = 0, maxAttempts } = first;
+  const { type, version, priority = 0, maxAttempts } = first;
   const encoded = `[${jobs.map(encodeOwn).join(",")}]`;
-  const values = { jobs: encoded, type, version, lane, priority, maxAttempts };
+  const values = { jobs: encoded, type, version, priority, maxAttempts };
   return sql.query<InsertRow>(uniformStatement.text, uniformStatement.values(values));
 }
 
@@ -195,7 +202,6 @@ function isLike(job: NewJob, other: NewJob | undefined): boolean {
   return (
     job.type === other?.type &&
     job.version === other.version &&
-    job.lane === other.lane &&
     job.priority === other.priority &&
     job.maxAttempts === other.maxAttempts
   );
@@ -204,6 +210,7 @@ function isLike(job: NewJob, other: NewJob | undefined): boolean {
 function encodeOwn(job: NewJob): string {
   const fields = JSON.stringify({
     tenant_id: job.tenantId,
+    bucket: bucketOf(job.tenantId),
     run_at: job.runAt?.toISOString(),
     delay_ms: job.delayMs,
     correlation_id: job.correlationId,
@@ -215,9 +222,9 @@ function encodeJob(job: NewJob): string {
   const { uniqueKey, uniqueness } = job;
   const fields = JSON.stringify({
     tenant_id: job.tenantId,
+    bucket: bucketOf(job.tenantId),
     type: job.type,
     version: job.version,
-    lane: job.lane,
     priority: job.priority,
     run_at: job.runAt?.toISOString(),
     delay_ms: job.delayMs,
@@ -227,7 +234,7 @@ function encodeJob(job: NewJob): string {
       ? { unique_key: uniqueKey }
       : {
           lasting_key: uniqueKey,
-          states: uniqueness.states ?? ["PENDING", "RUNNING"],
+          states: uniqueness.states ?? ["SCHEDULED", "PENDING", "RUNNING"],
           period_ms: uniqueness.periodMs,
         }),
   });

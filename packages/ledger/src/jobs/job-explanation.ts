@@ -1,7 +1,7 @@
 import type { Scope } from "../database/tenant-scope.ts";
 import type { DeadLetterReason, DeadLetterStatus } from "../dead-letters/dead-letter.ts";
 import type { JobStatus } from "./job.ts";
-import { priorityStep, runningOfType, settingsCte, tenantLimits } from "./limits.ts";
+import { runningOfType, settingsCte, tenantLimits } from "./limits.ts";
 import type { JobProgress } from "./progress.ts";
 
 /** Why a job is where it is. */
@@ -27,7 +27,7 @@ export interface JobExplanation {
   readonly runAt: Date;
   /** Milliseconds until it is due, by the database's clock; below 0 when it is due already. */
   readonly dueInMs: number;
-  /** Due jobs of its tenant, type and lane that are claimed before it, counted up to 10,000; 0 unless it is due. */
+  /** Due jobs of its tenant that are claimed before it, counted up to 10,000; 0 unless it is due. */
   readonly ahead: number;
   /** Attempts begun. */
   readonly attempt: number;
@@ -87,13 +87,14 @@ FROM (
 ) AS held
 LEFT JOIN evenkeel.background_job_limit AS pause
   ON held.cause = 'paused' AND pause.kind = held.kind AND pause.subject = held.subject
-WHERE (job.status = 'PENDING' AND job.run_at <= now()) OR (job.has_expired AND held.cause = 'paused')
+WHERE (job.status IN ('SCHEDULED', 'PENDING') AND job.run_at <= now()) OR (job.has_expired AND held.cause = 'paused')
 ORDER BY held.place LIMIT 1`;
 
 const statement = `
 WITH ${settingsCte}
 SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_at AS "runAt", job.attempt, job.owner,
   job.progress, job.lease_expires_at AS "leaseUntil", job.has_expired AS "hasExpired",
+  job.started_at AS "startedAt",
   job.last_error_code AS "lastErrorCode", job.finished_at AS "finishedAt",
   (extract(epoch FROM job.run_at - now()) * 1000)::float8 AS "dueInMs", ahead.count AS ahead,
   letter.id::text AS "letterId", letter.reason AS "letterReason", letter.status::text AS "letterStatus",
@@ -101,25 +102,21 @@ SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_
   held.max_running AS "maxRunning", held.rate, held.paused_by AS "pausedBy", held.paused_at AS "pausedAt",
   held.pause_reason AS "pauseReason"
 FROM (
-  SELECT job.id, job.tenant_id, job.type, job.lane, job.state::text AS status, job.priority, job.run_at, job.attempt,
-    job.owner, job.progress, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
+  SELECT job.id, job.tenant_id, job.bucket, job.type, job.state::text AS status, job.run_at, job.turn_at, job.attempt,
+    job.owner, job.progress, job.started_at, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
     job.errors -> -1 ->> 'code' AS last_error_code, NULL::timestamptz AS finished_at
   FROM evenkeel.background_job AS job WHERE job.id = $1::bigint AND :tenant(job.tenant_id)
   UNION ALL
-  SELECT ended.id, ended.tenant_id, ended.type, ended.lane, ended.outcome::text, ended.priority, ended.run_at,
-    ended.attempt, NULL, NULL, NULL, NULL, ended.errors -> -1 ->> 'code', ended.finished_at
+  SELECT ended.id, ended.tenant_id, NULL, ended.type, ended.outcome::text, ended.run_at, NULL, ended.attempt, NULL, NULL, NULL, NULL, NULL,
+    ended.errors -> -1 ->> 'code', ended.finished_at
   FROM evenkeel.background_job_history AS ended WHERE ended.id = $1::bigint AND :tenant(ended.tenant_id)
 ) AS job
 CROSS JOIN LATERAL (
   SELECT count(*)::int AS count FROM (
-    SELECT
-    -- One range of the index per priority.
-    FROM generate_series(-10, 10) AS level (priority)
-    CROSS JOIN evenkeel.background_job AS other
-    WHERE job.status = 'PENDING' AND job.run_at <= now() AND other.state = 'PENDING' AND other.lane = job.lane
-      AND other.type = job.type AND other.tenant_id = job.tenant_id AND other.run_at <= now()
-      AND other.priority = level.priority
-      AND (other.run_at, other.id) < (job.run_at + (level.priority - job.priority) * ${priorityStep}, job.id)
+    SELECT FROM evenkeel.background_job AS other
+    WHERE job.status IN ('SCHEDULED', 'PENDING') AND job.run_at <= now() AND other.state = 'PENDING'
+      AND other.bucket = job.bucket AND other.tenant_id = job.tenant_id
+      AND (other.turn_at, other.id) < (job.turn_at, job.id)
     LIMIT 10000
   ) AS earlier
 ) AS ahead
@@ -142,6 +139,7 @@ interface Row {
   readonly progress: JobProgress | null;
   readonly leaseUntil: Date | null;
   readonly hasExpired: boolean | null;
+  readonly startedAt: Date | null;
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
   readonly ahead: number;
@@ -240,6 +238,7 @@ function explain(
   const { status, type, attempt, lastErrorCode } = row;
   const ended = row.finishedAt?.toISOString() ?? "";
   switch (status) {
+    case "SCHEDULED":
     case "PENDING": {
       const due = row.runAt.toISOString();
       const failed =
@@ -253,25 +252,25 @@ function explain(
         return { cause: "unknown_type", summary };
       }
       if (row.heldCause !== null) {
-        const summary = `It is due since ${due}, and ${describeDecision(row)}; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;
+        const summary = `It is due since ${due}, and ${describeDecision(row)}; ${row.ahead} due jobs of its tenant are ahead of it.${failed}`;
         return { cause: row.heldCause, summary };
       }
-      const summary = `It is due since ${due} and waits for a runner; ${row.ahead} due jobs of its tenant and type are ahead of it.${failed}`;
+      const summary = `It is due since ${due} and waits for a runner; ${row.ahead} due jobs of its tenant are ahead of it.${failed}`;
       return { cause: "waiting", summary };
     }
     case "RUNNING": {
       const done =
         row.progress === null ? "" : `, ${row.progress.done} of ${row.progress.total} done`;
       const [owner, until] = [row.owner ?? "", row.leaseUntil?.toISOString() ?? ""];
-      return row.hasExpired === true
-        ? {
-            cause: "lease_expired",
-            summary: `Its worker ${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`,
-          }
-        : {
-            cause: "running",
-            summary: `${owner} runs it, attempt ${attempt}${done}, under a lease until ${until}.`,
-          };
+      if (row.hasExpired === true) {
+        const summary = `Its worker ${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`;
+        return { cause: "lease_expired", summary };
+      }
+      const work =
+        row.startedAt === null
+          ? "holds it and has not started it"
+          : `runs it, attempt ${attempt}${done}`;
+      return { cause: "running", summary: `${owner} ${work}, under a lease until ${until}.` };
     }
     case "SUCCEEDED":
       return { cause: "succeeded", summary: `It succeeded at ${ended} in attempt ${attempt}.` };

@@ -4,6 +4,7 @@ import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
+import { priorityStep } from "./limits.ts";
 import type { JobProgress } from "./progress.ts";
 
 /** A job as recorded, in the queue or in its history. */
@@ -13,7 +14,8 @@ export interface JobRecord {
   readonly type: string;
   readonly version: number;
   readonly payload: JsonValue;
-  readonly lane: Lane;
+  /** The lane of the claim that runs or ran it; `null` while it waits. */
+  readonly lane: Lane | null;
   readonly status: JobStatus;
   /** -10 to 10: each level counts as ten minutes of waiting. */
   readonly priority: number;
@@ -91,8 +93,8 @@ const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS job WHERE jo
 
 // A job that is being claimed at this moment is running, and is left to its runner.
 const waitingJob = `waiting AS (
-  SELECT job.id, job.run_at FROM evenkeel.background_job AS job
-  WHERE job.id = $1::bigint AND job.state = 'PENDING' AND :tenant(job.tenant_id)
+  SELECT job.id, job.run_at, job.state FROM evenkeel.background_job AS job
+  WHERE job.id = $1::bigint AND job.state IN ('SCHEDULED', 'PENDING') AND :tenant(job.tenant_id)
   FOR UPDATE SKIP LOCKED
 )`;
 
@@ -102,7 +104,7 @@ WITH ${waitingJob}, cancelled AS (
   RETURNING job.*
 ), audit AS (
   INSERT INTO evenkeel.background_audit_entry (actor, action, subject_kind, subject_id, tenant_id, before, after)
-  SELECT $2, 'job.cancel', 'job', id::text, tenant_id, '{"status":"PENDING"}', '{"status":"CANCELLED"}'
+  SELECT $2, 'job.cancel', 'job', id::text, tenant_id, jsonb_build_object('status', state), '{"status":"CANCELLED"}'
   FROM cancelled
 )
 INSERT INTO evenkeel.background_job_history (
@@ -117,7 +119,9 @@ RETURNING id`;
 const rescheduleStatement = `
 WITH ${waitingJob}, moved AS (
   UPDATE evenkeel.background_job AS job
-  SET run_at = date_trunc('milliseconds', $3::timestamptz) FROM waiting
+  SET run_at = due.at, turn_at = due.at - job.priority * ${priorityStep},
+    state = (CASE WHEN due.at > now() THEN 'SCHEDULED' ELSE 'PENDING' END)::evenkeel.job_state
+  FROM waiting CROSS JOIN (SELECT date_trunc('milliseconds', $3::timestamptz) AS at) AS due
   WHERE job.id = waiting.id
   RETURNING job.id, job.tenant_id, job.run_at AS after, waiting.run_at AS before
 )

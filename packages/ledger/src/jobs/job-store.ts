@@ -5,9 +5,11 @@ import {
   countJobs,
   findUnknownTypes,
   hasDueJobs,
+  type DueRequest,
   type JobCounts,
   type TypeCount,
 } from "./backlog.ts";
+import { createAvailability } from "./claim/availability.ts";
 import { claimJobById, type ClaimByIdRequest } from "./claim/claim-by-id.ts";
 import { createClaim } from "./claim/claim.ts";
 import { ClaimWatermarks } from "./claim/watermarks.ts";
@@ -22,7 +24,7 @@ import type {
   NewJob,
   Settlement,
 } from "./job.ts";
-import { recordCrash, renewLeases, startJobs } from "./lease.ts";
+import { renewLeases, startJobs } from "./lease.ts";
 import { acquireLanePoller, hasLanePoller, releaseLanePoller } from "./poller-lease.ts";
 import { recordProgress, type ProgressReport } from "./progress.ts";
 import { settleJobs } from "./settlement.ts";
@@ -40,8 +42,9 @@ export interface JobStore {
    */
   insert(client: SqlClient | undefined, jobs: readonly NewJob[]): Promise<InsertedJob[]>;
   /**
-   * Claims due jobs and jobs whose lease expired, in turn over the tenants, under a new fence each. It claims nothing
-   * that is paused, and no more than caps and rates allow, however many claim at once.
+   * Claims available jobs, in turn over the tenants, under a new fence each. What has become due, and what leases that
+   * expired left, is made available before. It claims nothing that is paused, and no more than caps and rates allow,
+   * however many claim at once. Nothing counts as an attempt yet: see `start`.
    */
   claim(request: ClaimRequest): Promise<ClaimResult>;
   /**
@@ -51,14 +54,8 @@ export interface JobStore {
    */
   claimById(request: ClaimByIdRequest): Promise<ClaimedJob | undefined>;
   /**
-   * Records how many crashes a held job will have had if its worker dies from now on. A settlement resets it.
-   *
-   * @returns `false`: it is no longer held.
-   */
-  recordCrash(claim: JobClaim, crashes: number): Promise<boolean>;
-  /**
    * Puts on record that the handlers of held jobs start now: the attempt counts, and if the worker dies from now on, a
-   * crash. What is only held when its worker dies goes back as it was. Asked again it counts nothing.
+   * crash. What is only held when its worker dies goes back as it was.
    *
    * @returns The ids still held. The others must not start.
    */
@@ -82,7 +79,7 @@ export interface JobStore {
   /** The record of what held jobs do outside the database. */
   readonly effects: JobEffectStore;
   /** Returns whether any job of these types could be claimed now. */
-  hasDue(request: { readonly lane: Lane; readonly types: readonly string[] }): Promise<boolean>;
+  hasDue(request: DueRequest): Promise<boolean>;
   /**
    * Acquires or renews a lane's poller lease. Its holder is the one drain that polls the lane for new jobs.
    *
@@ -105,26 +102,25 @@ export interface JobStore {
   /** Returns numbers over the whole queue and its history. It reads both tables. */
   counts(): Promise<JobCounts>;
   /**
-   * Returns the types of jobs that wait for a runner which knows them: of types not among `types`, pending or left
-   * behind by a runner that died. At most 10,000 of each type are counted.
+   * Returns the types of due jobs that no host knows: of types not among `types`, of which no drain has said for ten
+   * minutes that it has a handler. At most 10,000 of each type are counted.
    */
-  unknownTypes(request: {
-    readonly lane: Lane;
-    readonly types: readonly string[];
-  }): Promise<TypeCount[]>;
+  unknownTypes(request: { readonly types: readonly string[] }): Promise<TypeCount[]>;
 }
 
 /** Returns the job store on a connection pool. */
 export function createJobStore(sql: SqlClient): JobStore {
   const watermarks = new ClaimWatermarks();
+  const availability = createAvailability(sql);
   return {
     insert: (client, jobs) => {
-      if (jobs.some(({ runAt }) => runAt !== undefined)) watermarks.clear();
+      const isUrgent = ({ runAt, priority = 0 }: NewJob): boolean =>
+        runAt !== undefined || priority > 0;
+      if (jobs.some(isUrgent)) watermarks.clear();
       return insertJobs(client ?? sql, jobs);
     },
-    claim: createClaim(sql, watermarks),
+    claim: createClaim(sql, watermarks, availability),
     claimById: (request) => claimJobById(sql, request),
-    recordCrash: (claim, crashes) => recordCrash(sql, claim, crashes),
     start: (claims) => startJobs(sql, claims),
     heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
     settle: async (settlements, client) => {
@@ -134,11 +130,11 @@ export function createJobStore(sql: SqlClient): JobStore {
     },
     recordProgress: (reports) => recordProgress(sql, reports),
     effects: createJobEffectStore(sql),
-    hasDue: (request) => hasDueJobs(sql, request),
+    hasDue: (request) => hasDueJobs(sql, availability, request),
     acquirePoller: (request) => acquireLanePoller(sql, request),
     releasePoller: (request) => releaseLanePoller(sql, request),
     hasPoller: (lane) => hasLanePoller(sql, lane),
     counts: () => countJobs(sql),
-    unknownTypes: (request) => findUnknownTypes(sql, request),
+    unknownTypes: (request) => findUnknownTypes(sql, availability, request),
   };
 }

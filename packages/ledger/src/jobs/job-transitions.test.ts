@@ -31,26 +31,32 @@ const endings = [
   { kind: "cancelled" },
 ] as const;
 
+function tomorrow(): Date {
+  return new Date(Date.now() + 86_400_000);
+}
+
 /** A job of one test: its type is its own, and its last fence. */
 interface Subject extends JobClaim {
   readonly type: string;
 }
 
-async function insert(type: string): Promise<string> {
+async function insert(type: string, delayMs = 0): Promise<string> {
   const job = { tenantId: "t", version: 1, payloadText: "{}", maxAttempts: 9 } as const;
-  const jobs = [{ ...job, type, lane: "stable", uniqueKey: "k" }] as const;
+  const jobs = [{ ...job, type, delayMs, uniqueKey: "k" }];
   const [inserted] = await ledger.jobs.insert(undefined, jobs);
   return inserted?.id ?? "";
 }
 
 async function claim({ type, id }: { type: string; id: string }): Promise<Subject> {
   const { jobs } = await ledger.jobs.claim({ ...lease, types: [type], limit: 1 });
+  await ledger.jobs.start(jobs);
   return { type, id, fence: jobs[0]?.fence ?? "0" };
 }
 
 /** Every way into a status, and an expired lease. */
 const starts: Readonly<Record<string, (subject: Subject) => Promise<unknown>>> = {
   pending: () => Promise.resolve(),
+  scheduled: ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
   running: claim,
   expired: async (subject) => {
     await claim(subject);
@@ -85,11 +91,12 @@ const operations: readonly ((subject: Subject) => Promise<unknown>)[] = [
   claim,
   ({ type, ...held }) => ledger.jobs.claimById({ ...held, ...lease, types: [type] }),
   ({ id, fence }) => ledger.jobs.heartbeat([{ id, fence }], 30_000),
-  (held) => ledger.jobs.recordCrash(held, 2),
+  (held) => ledger.jobs.start([held]),
   ({ id, fence }) => ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]),
   ({ id }) => ledger.forTenant("t").jobs.cancel(id),
   ({ id }) => ledger.asOperator("ada").jobs.cancel(id),
   ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, new Date()),
+  ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
   ({ type }) => ledger.asOperator("ada").queue.limit({ type }, { maxRunning: 1 }),
   ({ id }) => redrive(id),
   // The batch of nothing but successes is a statement of its own.
@@ -113,7 +120,7 @@ function join(noted: readonly StatusChange[]): { begun: string[]; changes: strin
   const changes: string[] = [];
   for (const { id, before, after } of noted) {
     if (after === null) continue;
-    const isMoved = before === null && !["PENDING", "RUNNING"].includes(after);
+    const isMoved = before === null && !["SCHEDULED", "PENDING", "RUNNING"].includes(after);
     const from = isMoved ? left.get(id) : before;
     if (isMoved) left.delete(id);
     if (from === null) begun.push(after);
@@ -168,7 +175,7 @@ test("an effect's state changes as its table says, and in every such way", async
   const ownLedger = createLedger({ pool: own.pool });
   const { jobs } = ownLedger;
   const job = { tenantId: "t", type: "a", version: 1, payloadText: "{}", maxAttempts: 9 } as const;
-  await jobs.insert(undefined, [{ ...job, lane: "stable" }]);
+  await jobs.insert(undefined, [job]);
   const [held] = (await jobs.claim({ ...lease, types: ["a"], limit: 1 })).jobs;
   if (held === undefined) throw new Error("There is a job to claim.");
   const { effects } = jobs;

@@ -6,13 +6,18 @@ import { jobTransitions } from "./job.ts";
 it("is drawn in the README as its transition table says", async () => {
   const picture = drawLifecycle({
     title: "Job",
-    begins: { PENDING: "enqueue" },
+    begins: { SCHEDULED: "enqueue for later", PENDING: "enqueue" },
     transitions: jobTransitions,
     labels: {
+      "SCHEDULED --> PENDING": "due",
+      "SCHEDULED --> RUNNING": "the run of an isolated job",
+      "SCHEDULED --> CANCELLED": "cancelled while it waits",
+      "PENDING --> SCHEDULED": "put off, or no host knows its type",
       "PENDING --> RUNNING": "claim, new fence",
       "PENDING --> CANCELLED": "cancelled while it waits",
-      "RUNNING --> RUNNING": "lease expired, claimed again",
-      "RUNNING --> PENDING": "retry, snooze, release",
+      "RUNNING --> RUNNING": "the run of an isolated job, new fence",
+      "RUNNING --> SCHEDULED": "retry, snooze",
+      "RUNNING --> PENDING": "release, lease expired",
       "RUNNING --> DEAD": "dead letter",
     },
   });

@@ -1,17 +1,20 @@
-import type { Lane } from "@evenkeel/core";
+import type { BucketRange, Lane } from "@evenkeel/core";
 
 /** Where a job stands. The last three are rows of the history, to which a settled job moves. */
-export type JobStatus = "PENDING" | "RUNNING" | "SUCCEEDED" | "DEAD" | "CANCELLED";
+export type JobStatus = "SCHEDULED" | "PENDING" | "RUNNING" | "SUCCEEDED" | "DEAD" | "CANCELLED";
 
 /**
- * Which status may follow which. A job begins as `PENDING`, which covers what is due and what is scheduled:
- * `run_at` tells. `RUNNING` follows itself when an expired lease is claimed again under a new fence. It goes back
- * to `PENDING` on a retry, a snooze or a release. Every statement that changes a status asks for the old one, and
- * out of `RUNNING` for the fence too. `job-transitions.test.ts` holds the statements to this table.
+ * Which status may follow which. A job begins as `SCHEDULED` where it is due later, else as `PENDING`: available to a
+ * claim. `RUNNING` is claimed: held, and from `started_at` on run by its handler. It goes back to `PENDING` when it is
+ * released or its lease expires, and to `SCHEDULED` on a retry or a snooze. `RUNNING` follows itself when the run of an
+ * isolated job takes it over from the drain that delegated it. `PENDING` goes back to `SCHEDULED` when it is put off, or
+ * set aside as no host knows its type. Every statement that changes a status asks for the old one, and out of `RUNNING`
+ * for the fence or the expired lease too. `job-transitions.test.ts` holds the statements to this table.
  */
 export const jobTransitions: Readonly<Record<JobStatus, readonly JobStatus[]>> = {
-  PENDING: ["RUNNING", "CANCELLED"],
-  RUNNING: ["RUNNING", "PENDING", "SUCCEEDED", "DEAD", "CANCELLED"],
+  SCHEDULED: ["PENDING", "RUNNING", "CANCELLED"],
+  PENDING: ["SCHEDULED", "RUNNING", "CANCELLED"],
+  RUNNING: ["RUNNING", "SCHEDULED", "PENDING", "SUCCEEDED", "DEAD", "CANCELLED"],
   SUCCEEDED: [],
   DEAD: [],
   CANCELLED: [],
@@ -24,7 +27,6 @@ export interface NewJob {
   readonly version: number;
   /** The payload as JSON text, so that it is encoded once. No NUL and no lone surrogate. */
   readonly payloadText: string;
-  readonly lane: Lane;
   /** -10 to 10, defaults to 0. Each level counts as ten minutes of waiting. */
   readonly priority?: number;
   /** When it is due. Defaults to now, by the database's clock. */
@@ -43,7 +45,7 @@ export interface NewJob {
 /** How long a job holds its unique key. */
 export interface Uniqueness {
   /**
-   * The statuses in which the job holds its key. Defaults to `PENDING` and `RUNNING`. A job that has ended holds it
+   * The statuses in which the job holds its key. Defaults to `SCHEDULED`, `PENDING` and `RUNNING`. A job that has ended holds it
    * for as long as the history keeps the job, unless `periodMs` is shorter.
    */
   readonly states?: readonly JobStatus[];
@@ -82,13 +84,13 @@ export interface ClaimedJob {
   readonly payload: unknown;
   /** -10 to 10: each level counts as ten minutes of waiting. */
   readonly priority: number;
-  /** 1 for the first attempt. Above `maxAttempts`: its workers died, and no attempt is left to start. */
+  /**
+   * The attempt that its start will count (`JobStore.start`): 1 for the first. Above `maxAttempts`: its workers died, and
+   * no attempt is left to start.
+   */
   readonly attempt: number;
   readonly maxAttempts: number;
-  /**
-   * How often in a row its worker died while it ran it. The first time counts for all jobs that the worker held,
-   * later ones for those that `JobStore.recordCrash` named.
-   */
+  /** How often in a row its worker died while its handler ran. */
   readonly crashes: number;
   /** Every later write under this claim must show it. */
   readonly fence: string;
@@ -99,9 +101,19 @@ export interface ClaimedJob {
 
 /** What to claim. */
 export interface ClaimRequest {
+  /** The lane that claims: it is on record with the job, and has a rotation over the tenants of its own. */
   readonly lane: Lane;
+  /** The tenants of the lane, by their buckets (`bucketOf`). Defaults to all. */
+  readonly buckets?: BucketRange;
   /** The types to claim; jobs of others stay as they are. An empty list claims nothing. */
   readonly types: readonly string[];
+  /**
+   * The newest version that this host knows of each type, by type. Jobs of a newer version are left to newer hosts, as
+   * they are. Defaults, as a whole and for a type that is not in it, to any version.
+   */
+  readonly versions?: Readonly<Record<string, number>>;
+  /** Tenants that get nothing now, though their turn comes. At most 1,000; defaults to none. */
+  readonly exceptTenants?: readonly string[];
   /** Most jobs claimed, 1 to 10,000; 0 claims nothing. */
   readonly limit: number;
   /** Milliseconds until another may claim the jobs, unless a heartbeat renews the lease. */
@@ -113,11 +125,6 @@ export interface ClaimRequest {
    * claim then moves: so short-lived runners take turns over all tenants too.
    */
   readonly afterTenant?: string;
-  /**
-   * Tenants whose jobs stay as they are: those that the caller could not start soon. Defaults to none. The rotation
-   * passes them.
-   */
-  readonly exceptTenants?: readonly string[];
 }
 
 /** The claimed jobs, interleaved by tenant, and where the rotation continues. */

@@ -6,7 +6,7 @@ import type { JobClaim } from "./job.ts";
  * nothing ran, the planner would read all that runs from an index of running jobs, and compare each with each. So it
  * can find held jobs by their ids only.
  */
-export const isHeld: string = "job.state <> 'PENDING'";
+export const isHeld: string = "job.state NOT IN ('SCHEDULED', 'PENDING')";
 
 /** Returns the claims of a statement's JSON ($1), as `input`, in the order of their ids: rows are locked in no other. */
 export function claimsOf(columns: string): string {
@@ -18,7 +18,7 @@ export function claimsOf(columns: string): string {
 /** Joins each claim of `input` with its locked row of `job`, one by one by id. Those no longer held are left out. */
 export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string {
   return `CROSS JOIN LATERAL (
-    SELECT job.id, job.attempt FROM evenkeel.background_job AS job
+    SELECT job.id, job.attempt, job.run_at FROM evenkeel.background_job AS job
     WHERE job.id = input.id AND job.fence = input.fence AND ${isHeld}
     ${lock}
   ) AS job`;
@@ -63,32 +63,19 @@ export async function renewLeases(
   return new Set(rows.map((row) => row.id));
 }
 
-const crashStatement = `
-UPDATE evenkeel.background_job AS job SET crashes = $3::int
-WHERE job.id = $1::bigint AND job.fence = $2::bigint AND ${isHeld}
-RETURNING job.id`;
-
 /**
- * Records how many crashes a held job will have had if its worker dies from now on. A settlement resets it.
- *
- * @returns `false`: it is no longer held.
+ * Counts the attempts of held jobs, as their handlers are about to start. Asked again it counts nothing. Ids come in
+ * order, so that rows are locked in no other.
  */
-export async function recordCrash(
-  sql: SqlClient,
-  { id, fence }: JobClaim,
-  crashes: number,
-): Promise<boolean> {
-  return (await sql.query(crashStatement, [id, fence, crashes])).length > 0;
-}
-
-const startStatement = `
-UPDATE evenkeel.background_job AS job SET crashes = job.crashes + (job.crashes > 0)::int
+export const startStatement: string = `
+UPDATE evenkeel.background_job AS job
+SET attempt = job.attempt + (job.started_at IS NULL)::int, started_at = COALESCE(job.started_at, clock_timestamp())
 WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}
   AND ((job.id, job.fence) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[]))) IS TRUE
 RETURNING job.id::text`;
 
 /**
- * Puts on record that the handlers of held jobs start now.
+ * Puts on record that the handlers of held jobs start now: the attempt counts, and if the worker dies from now on, a crash.
  *
  * @returns The ids still held. The others are held by someone else, or settled: they must not start.
  */

@@ -28,7 +28,7 @@ async function settle(jobs: readonly ClaimedJob[]): Promise<void> {
 }
 
 async function isDue(types: readonly string[]): Promise<boolean> {
-  return queue.ledger.jobs.hasDue({ lane: "stable", types });
+  return queue.ledger.jobs.hasDue({ types });
 }
 
 /** Milliseconds since 1970, by the database's clock. */
@@ -195,7 +195,7 @@ test("a job that a new cap could not count, as it was being claimed or renewed, 
 
 test("what caps throttle is told, however many tenants a claim passes after them", async () => {
   const scheduled = { delayMs: 3_600_000 };
-  const job = { type: "a", version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
+  const job = { type: "a", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
   const full = Array.from({ length: 2_000 }, (_, n) => ({ ...job, tenantId: `a${10_000 + n}` }));
   await queue.ledger.jobs.insert(undefined, full);
   await queue.claim(["a"], 2_000);

@@ -24,17 +24,6 @@ export const settingsCte: string = `
     LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
   )`;
 
-/** The asked types (`:types`, `:typeCount` of them) that are not paused, with the cap of each. It reads `settings`. */
-export const openTypesCte: string = `
-  open_types AS MATERIALIZED (
-    SELECT asked.type, rule.max_running, rule.version
-    -- The LIMIT changes nothing but the estimate: 100 types would be assumed, and the plan compiled (JIT).
-    FROM (SELECT jsonb_array_elements_text(:types::jsonb) AS type LIMIT :typeCount::int) AS asked
-    CROSS JOIN settings
-    LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
-    WHERE NOT settings.is_paused AND rule.paused IS NOT TRUE
-  )`;
-
 /** Returns how many jobs of a type, an expression, run under its cap; counted no further than `most`. */
 export function runningOfType(type: string, most: string): string {
   return `(SELECT count(*)::int FROM (

@@ -20,7 +20,7 @@ beforeEach(async () => {
 afterAll(() => queue.close());
 
 async function isDue(types: readonly string[]): Promise<boolean> {
-  return queue.ledger.jobs.hasDue({ lane: "stable", types });
+  return queue.ledger.jobs.hasDue({ types });
 }
 
 const tenantsOf = ({ jobs }: ClaimResult): string[] =>
@@ -53,6 +53,35 @@ test("what is paused is not claimed, nor due: the queue, a type, a tenant; expir
   await operator.resume({ tenantId: "t" });
   expect(await isDue(["a", "b"])).toBe(true);
   expect(tenantsOf(await queue.claim(["a", "b"], 10))).toEqual(["t", "t"]);
+});
+
+test("what says nothing is deleted: after a resume, after a limit is lifted, and what a limit for all has left", async () => {
+  const count = async (): Promise<number> => {
+    const { rows } = await queue.database.pool.query<{ count: number }>(
+      `SELECT count(*)::int AS count FROM evenkeel.background_job_limit`,
+    );
+    return rows[0]?.count ?? -1;
+  };
+  for (const subject of ["queue", { type: "a" }, { tenantId: "t" }] as const) {
+    await operator.pause(subject);
+    expect(await operator.resume(subject)).toMatchObject({ paused: false, maxRunning: null });
+    expect(await count()).toBe(0);
+  }
+  await operator.limit({ type: "a" }, { maxRunning: 2 });
+  await operator.pause({ type: "a" });
+  await operator.resume({ type: "a" });
+  expect(await count()).toBe(1);
+  await operator.limit({ type: "a" }, { maxRunning: null });
+  expect(await count()).toBe(0);
+  for (const tenant of ["t", "u", "v"]) await queue.insert("a", tenant, 2);
+  await operator.limit("every-tenant", { maxRunning: 1 });
+  expect((await queue.claim(["a"], 10)).jobs).toHaveLength(3);
+  await operator.pause({ tenantId: "u" });
+  expect(await count()).toBe(4);
+  await operator.limit("every-tenant", { maxRunning: null });
+  expect(await count()).toBe(1);
+  await operator.resume({ tenantId: "u" });
+  expect(await count()).toBe(0);
 });
 
 test("decisions are listed, audited and checked", async () => {

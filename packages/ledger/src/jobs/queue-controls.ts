@@ -139,6 +139,16 @@ SELECT ${columns} FROM evenkeel.background_job_limit
 WHERE paused OR max_running IS NOT NULL OR rate_limit IS NOT NULL
 ORDER BY kind, subject`;
 
+// Claims are shorter and cheaper while there is no row. One without a decision may still say what a tenant has spent of
+// a rate that holds for every tenant; without such limits the rows of tenants met under them say nothing either.
+const forgetStatement = `
+DELETE FROM evenkeel.background_job_limit AS rule
+WHERE NOT rule.paused AND rule.max_running IS NULL AND rule.rate_limit IS NULL AND (
+  (rule.kind = $1::text::evenkeel.job_limit_kind AND rule.subject = $2 AND rule.spent = '{}')
+  OR (rule.kind = 'TENANT' AND NOT EXISTS (SELECT FROM evenkeel.background_job_limit AS every
+    WHERE every.kind = 'EVERY_TENANT' AND (every.max_running IS NOT NULL OR every.rate_limit IS NOT NULL)))
+)`;
+
 /** Returns the queue as one operator decides about it: every decision is audited under this name. */
 export function createOperatorQueue(sql: SqlClient, actor: string): OperatorQueue {
   const decide = async <Name extends string>(
@@ -147,6 +157,9 @@ export function createOperatorQueue(sql: SqlClient, actor: string): OperatorQueu
   ): Promise<QueueLimit> => {
     const [row] = await sql.query<QueueLimit>(statement.text, statement.values(values));
     if (row === undefined) throw new Error("A decision about the queue returned no row.");
+    if (!row.paused && row.maxRunning === null && row.rate === null) {
+      await sql.query(forgetStatement, [row.kind, row.subject]);
+    }
     return row;
   };
   const pause = (subject: PauseSubject, paused: boolean, reason?: string): Promise<QueueLimit> =>

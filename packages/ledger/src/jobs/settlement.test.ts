@@ -37,7 +37,7 @@ test("a retry counts its attempt and waits; a snooze and a release do not count 
   ]);
   expect((await queue.claim([type], 10)).jobs).toEqual([]);
   expect(await queue.rowsOf("background_job", type)).toMatchObject([
-    { state: "PENDING", attempt: 1, owner: null, lease_expires_at: null },
+    { state: "SCHEDULED", attempt: 1, owner: null, lease_expires_at: null },
   ]);
   await queue.moveTime(type, "run_at");
   await queue.ledger.jobs.settle([
@@ -113,7 +113,7 @@ test("a result that cannot be kept is dropped, and the job has succeeded all the
 test("a batch of successes that names a job twice, under an old fence too, settles it once", async () => {
   const type = randomUUID();
   const job = { tenantId: "t", type, version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  await queue.ledger.jobs.insert(undefined, [{ ...job, lane: "stable" }]);
+  await queue.ledger.jobs.insert(undefined, [job]);
   const request = { lane: "stable", types: [type], limit: 1, leaseMs: 30_000, owner: "o" } as const;
   const [claimed] = (await queue.ledger.jobs.claim(request)).jobs;
   const { id, fence } = claimed ?? { id: "", fence: "0" };

@@ -2,6 +2,7 @@ import type { SqlClient } from "../database/database.ts";
 import { encodeResult, recordAttemptError } from "./attempt-record.ts";
 import type { Settlement } from "./job.ts";
 import { claimsOf, heldJobs, isHeld } from "./lease.ts";
+import { priorityStep } from "./limits.ts";
 
 /*
  * Who may settle a job: whoever shows the fence of its last claim, while the job is RUNNING. A claim gives a new fence,
@@ -16,7 +17,9 @@ import { claimsOf, heldJobs, isHeld } from "./lease.ts";
 export const settleStatement: string = `
 WITH
   held AS MATERIALIZED (
-    SELECT job.id, job.attempt, input.kind, input.delay_ms, input.has_run, input.result, input.reason,
+    SELECT job.id, job.attempt, input.kind, input.has_run, input.result, input.reason,
+      CASE WHEN input.kind = 'released' THEN job.run_at
+        ELSE date_trunc('milliseconds', now() + input.delay_ms * interval '1 millisecond') END AS due_at,
       -- The attempt's error, with what only the database knows.
       CASE WHEN input.error IS NOT NULL THEN input.error || jsonb_build_object(
         'attempt', job.attempt,
@@ -28,12 +31,10 @@ WITH
   ),
   rescheduled AS (
     UPDATE evenkeel.background_job AS job
-    SET state = 'PENDING',
-      attempt = job.attempt - (held.kind <> 'retry')::int,
-      run_at = CASE WHEN held.kind = 'released' THEN job.run_at
-        ELSE date_trunc('milliseconds', now() + held.delay_ms * interval '1 millisecond') END,
-      lease_expires_at = NULL,
-      owner = NULL,
+    SET state = (CASE WHEN held.due_at > now() THEN 'SCHEDULED' ELSE 'PENDING' END)::evenkeel.job_state,
+      attempt = job.attempt - (held.kind <> 'retry' AND job.started_at IS NOT NULL)::int,
+      run_at = held.due_at, turn_at = held.due_at - job.priority * ${priorityStep},
+      lane = NULL, owner = NULL, lease_expires_at = NULL, started_at = NULL, capped = false,
       crashes = CASE WHEN held.has_run IS FALSE THEN job.crashes ELSE 0 END,
       errors = CASE WHEN held.error IS NULL THEN job.errors
         WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error

@@ -24,7 +24,7 @@ afterAll(async () => {
 
 function newJob(uniqueKey: string, uniqueness?: Uniqueness): NewJob {
   const job = { tenantId: "t", type: "a", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  return { ...job, lane: "stable", uniqueKey, ...(uniqueness === undefined ? {} : { uniqueness }) };
+  return { ...job, uniqueKey, ...(uniqueness === undefined ? {} : { uniqueness }) };
 }
 
 async function insert(...jobs: readonly NewJob[]): Promise<InsertedJob[]> {
@@ -146,7 +146,9 @@ test("of 40 hosts that ask at once for a key that is free again, one gets it", a
     expect(flat[0]?.id).not.toBe(last);
     last = flat[0]?.id ?? "";
     // It runs: the key is free.
-    await database.pool.query(`UPDATE evenkeel.background_job SET state = 'RUNNING'`);
+    await database.pool.query(
+      `UPDATE evenkeel.background_job SET state = 'RUNNING', lease_expires_at = 'infinity'`,
+    );
   }
   for (const host of hosts) await host.close();
 });
@@ -154,7 +156,9 @@ test("of 40 hosts that ask at once for a key that is free again, one gets it", a
 test("a key taken in a transaction that rolls back is free, and its former holder keeps it", async () => {
   const uniqueness = { states: ["PENDING"] } as const;
   const [first] = await insert(newJob("k", uniqueness));
-  await database.pool.query(`UPDATE evenkeel.background_job SET state = 'RUNNING'`);
+  await database.pool.query(
+    `UPDATE evenkeel.background_job SET state = 'RUNNING', lease_expires_at = 'infinity'`,
+  );
   const client = await database.pool.connect();
   await client.query("BEGIN");
   const [second] = await ledger.jobs.insert(toSqlClient(client), [newJob("k", uniqueness)]);

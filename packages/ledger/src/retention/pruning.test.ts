@@ -128,10 +128,7 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   await insertEffect(pool, years, id);
   await insertUniqueKey(pool, years, id);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  const jobs = await ledger.jobs.insert(undefined, [
-    { ...job, lane: "stable" },
-    { ...job, lane: "stable" },
-  ]);
+  const jobs = await ledger.jobs.insert(undefined, [job, job]);
   for (const unsettled of jobs) {
     await insertEffect(pool, years, unsettled.id);
     await insertUniqueKey(pool, years, unsettled.id);
@@ -289,7 +286,7 @@ test("no claim waits for a prune that has not ended", async () => {
   for (const { table, status } of retentionRules) await insertOld[table](pool, status, 100);
   const young = await insertOld.windows(pool, "ENQUEUED", 1);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  await ledger.jobs.insert(undefined, [{ ...job, lane: "stable" }]);
+  await ledger.jobs.insert(undefined, [job]);
 
   const client = await database.connect(1).connect();
   await client.query("BEGIN");

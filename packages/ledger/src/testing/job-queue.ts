@@ -9,13 +9,13 @@ export interface JobQueue {
   readonly ledger: Ledger;
   /** Stores so many jobs of a type and a tenant. */
   insert(type: string, tenantId: string, count: number, change?: Partial<NewJob>): Promise<void>;
-  /** Claims jobs of these types in the lane `stable`, for 30 s. */
+  /** Claims jobs of these types in the lane `stable`, for 30 s, and starts them, as a runner does. */
   claim(
     types: readonly string[],
     limit: number,
     change?: Partial<ClaimRequest>,
   ): Promise<ClaimResult>;
-  /** Claims the first job of a type. It throws when there is none. */
+  /** Claims and starts the first job of a type. It throws when there is none. */
   claimFirst(type: string): Promise<ClaimedJob>;
   /** Moves a time of a type's jobs into the past: the leases of those that run expire, or those that wait are due. */
   moveTime(type: string, column: "lease_expires_at" | "run_at"): Promise<void>;
@@ -24,10 +24,10 @@ export interface JobQueue {
   close(): Promise<void>;
 }
 
-/** Returns a job of a type, of tenant `t` in the lane `stable`, with three attempts. */
+/** Returns a job of a type, of tenant `t`, with three attempts. */
 export function newJob(type: string, change: Partial<NewJob> = {}): NewJob {
   const job = { tenantId: "t", version: 1, payloadText: '{"n":1}', maxAttempts: 3 } as const;
-  return { ...job, type, lane: "stable", ...change };
+  return { ...job, type, ...change };
 }
 
 /** Returns a request for jobs of these types in the lane `stable`, for 30 s. */
@@ -43,8 +43,11 @@ export function claimRequest(
 export async function openJobQueue(): Promise<JobQueue> {
   const database = await createTestDatabase();
   const ledger = createLedger({ pool: database.pool });
-  const claim: JobQueue["claim"] = (types, limit, change) =>
-    ledger.jobs.claim(claimRequest(types, limit, change));
+  const claim: JobQueue["claim"] = async (types, limit, change) => {
+    const claimed = await ledger.jobs.claim(claimRequest(types, limit, change));
+    await ledger.jobs.start(claimed.jobs);
+    return claimed;
+  };
   return {
     database,
     ledger,
@@ -64,8 +67,8 @@ export async function openJobQueue(): Promise<JobQueue> {
     moveTime: async (type, column) => {
       await database.pool.query(
         `UPDATE evenkeel.background_job SET ${column} = now() - interval '1 second'
-         WHERE type = $1 AND state = $2::evenkeel.job_state`,
-        [type, column === "run_at" ? "PENDING" : "RUNNING"],
+         WHERE type = $1 AND (state = 'RUNNING') = $2`,
+        [type, column === "lease_expires_at"],
       );
     },
     rowsOf: async <Row extends object>(table: string, type: string) => {

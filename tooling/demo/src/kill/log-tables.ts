@@ -36,7 +36,9 @@ BEGIN
   WHERE "after"."fence" <> "before"."fence";
   INSERT INTO "kill_run"."settlement" ("job", "fence", "holder")
   SELECT "before"."id", "before"."fence", "before"."owner" FROM "after" JOIN "before" USING ("id")
-  WHERE "before"."state" = 'RUNNING' AND "after"."state" = 'PENDING';
+  WHERE "before"."state" = 'RUNNING' AND "after"."state" <> 'RUNNING'
+    -- Of an expired lease, whoever finds it makes the job available again: that settles nothing.
+    AND NOT ("before"."lease_expires_at" <= now() AND "before"."owner" <> current_setting('application_name'));
   RETURN NULL;
 END $$;
 CREATE TRIGGER "kill_run_update" AFTER UPDATE ON "evenkeel"."background_job"

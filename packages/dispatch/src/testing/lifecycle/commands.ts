@@ -201,7 +201,7 @@ const openings: readonly fc.Arbitrary<readonly Command[]>[] = [
     job,
     tickOf(lives),
     fc.constant(tickCommand(1, false, undefined)),
-    runOf(0, fc.constantFrom("jobsClaimed", "effectsDone")),
+    runOf(0, fc.constantFrom("jobsClaimed", "jobsStarted", "effectsDone")),
     moveBy("35 s"),
     runOf(1, deathAt(runPoints)),
     comingBack,

@@ -26,9 +26,13 @@ export interface ModelRun {
 
 /** One unsettled job, by the number in its payload. */
 export interface ModelJob {
-  state: "PENDING" | "RUNNING";
+  state: "SCHEDULED" | "PENDING" | "RUNNING";
   runAt: number;
+  /** Handlers that started. */
   attempt: number;
+  /** Workers that died in a row while its handler ran. */
+  crashes: number;
+  hasStarted: boolean;
   id: string;
   fence: string;
   leaseUntil: number;
@@ -180,18 +184,21 @@ export class LedgerModel {
 
   addJob(job: number): void {
     const [runAt, leaseUntil] = [this.now(), 0];
-    this.jobs.set(job, { state: "PENDING", runAt, attempt: 0, id: "", fence: "", leaseUntil });
+    const fresh = { attempt: 0, crashes: 0, hasStarted: false, id: "", fence: "" };
+    this.jobs.set(job, { state: "PENDING", runAt, leaseUntil, ...fresh });
   }
 
   /** Returns the numbers of the jobs claimed. */
   claimJobs(): number[] {
     const now = this.now();
     const due = [...this.jobs].filter(([, job]) =>
-      job.state === "PENDING" ? job.runAt <= now : job.leaseUntil <= now,
+      job.state === "RUNNING" ? job.leaseUntil <= now : job.runAt <= now,
     );
     for (const [, job] of due) {
-      Object.assign(job, { state: "RUNNING", leaseUntil: now + settings.jobLeaseMs });
-      job.attempt += 1;
+      // What was only held when its worker died goes back as it was.
+      if (job.state === "RUNNING" && job.hasStarted) job.crashes += 1;
+      const leaseUntil = now + settings.jobLeaseMs;
+      Object.assign(job, { state: "RUNNING", hasStarted: false, leaseUntil });
     }
     return due.map(([number]) => number);
   }
@@ -200,6 +207,15 @@ export class LedgerModel {
     return [...this.jobs].find(
       ([, job]) => job.state === "RUNNING" && job.id === id && job.fence === fence,
     );
+  }
+
+  startJob(id: string, fence: string): boolean {
+    const held = this.#held(id, fence);
+    if (held === undefined) return false;
+    const [, job] = held;
+    if (!job.hasStarted) job.attempt += 1;
+    job.hasStarted = true;
+    return true;
   }
 
   heartbeatJob(id: string, fence: string): boolean {
@@ -214,7 +230,8 @@ export class LedgerModel {
     const [number, job] = held;
     const now = this.now();
     if (end === "retry") {
-      Object.assign(job, { state: "PENDING", runAt: now + settings.retryDelayMs });
+      const runAt = now + settings.retryDelayMs;
+      Object.assign(job, { state: "SCHEDULED", runAt, crashes: 0, hasStarted: false });
       return true;
     }
     this.jobs.delete(number);

@@ -145,6 +145,13 @@ function mirrorJobs({ ledger, model, host, same, ended }: Mirror): MirroredLedge
       await host.reached("jobsClaimed");
       return answer;
     },
+    start: async (claims) => {
+      const expected = claims.filter(({ id, fence }) => model.startJob(id, fence));
+      const answer = await ledger.jobs.start(claims);
+      same("jobs.start", answer, new Set(expected.map(({ id }) => id)));
+      await host.reached("jobsStarted");
+      return answer;
+    },
     heartbeat: async (claims, leaseMs) => {
       const expected = claims.filter(({ id, fence }) => model.heartbeatJob(id, fence));
       const answer = await ledger.jobs.heartbeat(claims, leaseMs);

@@ -41,11 +41,13 @@ export async function workWindow(
   const { jobLeaseMs: leaseMs } = settings;
   const request = { lane: "stable", types: [type], limit: 100, leaseMs, owner } as const;
   const { jobs } = await ledger.jobs.claim(request);
+  const started = await ledger.jobs.start(jobs);
   const held = await ledger.jobs.heartbeat(jobs, leaseMs);
-  const settlements = jobs.map((job): Settlement => {
+  const settlements = jobs.flatMap((job): Settlement[] => {
+    if (!started.has(job.id)) return [];
     const settlement = settle(job);
     if (settlement.kind === "succeeded" && held.has(job.id)) effects.add(numberOf(job));
-    return settlement;
+    return [settlement];
   });
   await ledger.jobs.settle(settlements);
   await ledger.runs.finish({ ...run, ...begun, status: "SUCCEEDED" });

@@ -2,10 +2,8 @@ import { randomUUID } from "node:crypto";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { toSqlClient } from "../../database/database.ts";
 import { createLedger } from "../../ledger.ts";
 import { openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
-import { createJobStore } from "../job-store.ts";
 import type { ClaimResult } from "../job.ts";
 
 let queue: JobQueue;
@@ -59,6 +57,7 @@ test("a job left behind by a dead worker does not wait behind another tenant's m
   await queue.claim([type], 1);
   await queue.insert(type, "pending", 1);
   await queue.moveTime(type, "lease_expires_at");
+  await queue.ledger.jobs.hasDue({ types: [type] });
   const tenants = tenantsOf(await queue.claim([type], 4));
   expect(tenants).toEqual(expect.arrayContaining(["many", "one", "pending"]));
 });
@@ -76,14 +75,14 @@ test("a tenant's jobs are claimed in the order in which they are due", async () 
 
 test("a due job is found behind more tenants with future work than one statement visits", async () => {
   const type = randomUUID();
-  const future = { version: 1, payloadText: "{}", lane: "stable", maxAttempts: 3 } as const;
+  const future = { version: 1, payloadText: "{}", maxAttempts: 3 } as const;
   await queue.ledger.jobs.insert(
     undefined,
     Array.from({ length: 4_500 }, (_, n) => {
       return { ...future, type, tenantId: `f${10_000 + n}`, delayMs: 3_600_000 };
     }),
   );
-  const scope = { lane: "stable", types: [type] } as const;
+  const scope = { types: [type] };
   expect(await queue.ledger.jobs.hasDue(scope)).toBe(false);
   expect(await queue.claim([type], 10, { afterTenant: "f12" })).toMatchObject({ jobs: [] });
   await queue.insert(type, "f12x", 1);
@@ -96,11 +95,12 @@ test("a due job is found behind more tenants with future work than one statement
   }
 });
 
-test("expired work takes at most half of a claim that has other work to do", async () => {
+test("what dead workers left takes no more of a claim than its tenant's share", async () => {
   const type = randomUUID();
   await queue.insert(type, "a", 20);
   await queue.claim([type], 20);
   await queue.moveTime(type, "lease_expires_at");
+  await queue.ledger.jobs.hasDue({ types: [type] });
   await queue.insert(type, "b", 20);
   const tenants = tenantsOf(await queue.claim([type], 10));
   expect(tenants.filter((tenant) => tenant === "a")).toHaveLength(5);
@@ -116,6 +116,7 @@ test("work left behind and work that waits take turns in claims of one job, of e
     await queue.insert(type, left, left === "big" ? 40 : 1);
     await queue.claim([type], 40);
     await queue.moveTime(type, "lease_expires_at");
+    await queue.ledger.jobs.hasDue({ types: [type] });
     await queue.insert(type, waits, waits === "big" ? 40 : 1);
     const first = [
       await queue.claim([type], 1),
@@ -127,27 +128,6 @@ test("work left behind and work that waits take turns in claims of one job, of e
     while ((await queue.claim([type], 1)).jobs.length > 0) taken += 1;
     expect(taken).toBe(41);
   }
-});
-
-test("a lease that expires is taken over, though claims look no further back than was needed a moment ago", async () => {
-  const type = randomUUID();
-  const watermarks: unknown[] = [];
-  const sql = toSqlClient(queue.database.pool);
-  const store = createJobStore({
-    query: (text, values = []) => {
-      const place = /BETWEEN CASE WHEN \$(\d+)::timestamptz/u.exec(text)?.[1];
-      watermarks.push(values[Number(place) - 1]);
-      return sql.query(text, values);
-    },
-  });
-  const request = { lane: "stable", leaseMs: 30_000, owner: "o", types: [type], limit: 1 } as const;
-  await queue.insert(type, "t", 1);
-  await store.claim(request);
-  await queue.moveTime(type, "lease_expires_at");
-  expect((await store.claim(request)).jobs).toMatchObject([{ attempt: 2 }]);
-  const from = watermarks.find((watermark) => watermark !== "-infinity");
-  expect(watermarks[0]).toBe("-infinity");
-  expect(Date.now() - Date.parse(String(from))).toBeGreaterThan(4_000);
 });
 
 test("nothing is asked for: nothing is claimed", async () => {

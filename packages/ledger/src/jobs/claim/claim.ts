@@ -1,31 +1,50 @@
-import { defined } from "@evenkeel/core";
+import { allBuckets, bucketOf, defined } from "@evenkeel/core";
 
 import type { SqlClient } from "../../database/database.ts";
+import { textArray } from "../../database/text-array.ts";
 import type { ClaimedJob, ClaimRequest, ClaimResult } from "../job.ts";
 import { priorityStepMs } from "../limits.ts";
+import type { Availability } from "./availability.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
 import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
-import { maxVisits, type Resumption } from "./tenant-rotation.ts";
-import { ClaimWatermarks } from "./watermarks.ts";
+import type { ClaimWatermarks } from "./watermarks.ts";
 
-/** Where a claim's scan of the tenants ended, and what it met. It comes as one row beside those of the jobs. */
-interface TenantScan {
-  readonly complete: boolean;
-  readonly lastTenant: string | null;
+/** Where a claim's look at the tenants ended, and what it met. It comes as one row beside those of the jobs. */
+interface Walk {
+  /** Whether it met every tenant. `null`, as all up to `watermark`: it began at none. */
+  readonly complete: boolean | null;
+  readonly endTenant: string | null;
+  readonly endBucket: number | null;
   readonly wrapped: boolean | null;
-  readonly origin: string;
+  readonly origin: string | null;
+  readonly originBucket: number | null;
+  readonly lastTenant: string | null;
   readonly watermark: string | null;
-  readonly leaseWatermark: string | null;
   readonly isLimited: boolean;
-  readonly introduced: boolean;
-  readonly throttled: boolean;
-  readonly cappedTypes: readonly string[];
+  readonly newTenants?: readonly string[];
+  readonly cappedTypes?: readonly string[];
+  readonly throttled?: boolean;
 }
 
-type ClaimRow = { readonly scan: TenantScan } | ({ readonly scan: null } & ClaimedRow);
+type ClaimRow = { readonly walk: Walk } | ({ readonly walk: null } & ClaimedRow);
+
+/** Most tenants that one statement meets under limits: it passes those that may start nothing. */
+const maxSeats = 2_000;
+
+/** A claim of one group of types: those without a cap, or one type with one. */
+interface GroupRequest extends ClaimRequest {
+  readonly cappedType: string;
+}
+
+interface GroupClaim extends ClaimResult {
+  readonly cappedTypes: readonly string[];
+  /** The time before which nothing has its turn; `null`: it could not be seen. */
+  readonly watermark: string | null;
+}
 
 /**
- * Creates a claim: due jobs and jobs whose lease expired, in turn over the tenants, under a new fence each.
+ * Creates a claim: available jobs, in turn over the tenants, under a new fence each. Before, what has become due and what
+ * dead workers left is made available, at its own pace.
  *
  * The types without a cap are claimed in one statement, each type with a cap in one of its own, as its tenants take
  * turns by themselves. Which types have caps is known from the claim before. Groups take turns at being served first,
@@ -34,160 +53,182 @@ type ClaimRow = { readonly scan: TenantScan } | ({ readonly scan: null } & Claim
 export function createClaim(
   sql: SqlClient,
   watermarks: ClaimWatermarks,
+  availability: Availability,
 ): (request: ClaimRequest) => Promise<ClaimResult> {
   const limits = { exist: false };
-  const leaseWatermarks = new ClaimWatermarks();
   let cappedTypes: readonly string[] = [];
   let turn = Math.floor(Math.random() * 1_000);
-  return async (request) => {
-    const { types, limit } = request;
-    if (types.length === 0 || limit < 1) return { jobs: [], throttled: false };
-    const known = cappedTypes.filter((type) => types.includes(type));
+  const claim = async (request: ClaimRequest): Promise<ClaimResult> => {
+    const known = cappedTypes.filter((type) => request.types.includes(type));
     // The group of the types without a cap, and one of each type with one.
-    let groups: readonly (string | undefined)[] = [undefined, ...known];
+    let groups: readonly string[] = ["", ...known];
     turn += 1;
-    const expiredFirst = Math.floor(turn / groups.length) % 2 === 0 ? 1 : 0;
     groups = [...groups.slice(turn % groups.length), ...groups.slice(0, turn % groups.length)];
     const jobs: ClaimedJob[] = [];
     let throttled = false;
     let lastTenant: string | undefined;
-    const serve = async (type: string | undefined, most: number): Promise<void> => {
-      const claimed = await claimGroup({
-        sql,
-        watermarks,
-        leaseWatermarks,
-        limits,
-        request,
-        cappedType: type,
-        limit: most,
-        expiredFirst,
+    const serve = async (cappedType: string, limit: number): Promise<void> => {
+      const types = cappedType === "" ? request.types : [cappedType];
+      const claimed = await claimGroup(sql, watermarks, limits, {
+        ...request,
+        types,
+        limit,
+        cappedType,
       });
       jobs.push(...claimed.jobs);
       throttled ||= claimed.throttled;
-      if (type !== undefined) return;
+      if (cappedType !== "") return;
       lastTenant = claimed.lastTenant;
       // Which types have caps by now.
       cappedTypes = claimed.cappedTypes;
     };
-    for (const [place, type] of groups.entries()) {
-      const left = limit - jobs.length;
-      if (left > 0) await serve(type, Math.ceil(left / (groups.length - place)));
+    for (const [place, cappedType] of groups.entries()) {
+      const left = request.limit - jobs.length;
+      if (left > 0) await serve(cappedType, Math.ceil(left / (groups.length - place)));
     }
-    for (const type of [...cappedTypes.filter((capped) => !known.includes(capped)), undefined]) {
+    for (const cappedType of [...cappedTypes.filter((type) => !known.includes(type)), ""]) {
       // What one group left over is for another.
-      const left = limit - jobs.length;
-      if (left > 0 && (type !== undefined || known.length > 0)) await serve(type, left);
+      const left = request.limit - jobs.length;
+      if (left > 0 && (cappedType !== "" || known.length > 0)) await serve(cappedType, left);
     }
     return { jobs, throttled, ...defined({ lastTenant }) };
   };
+  return async (request) => {
+    if (request.types.length === 0 || request.limit < 1) return { jobs: [], throttled: false };
+    const before = await availability.keepUp(request);
+    if (before?.lowest !== undefined) watermarks.lower(before.lowest);
+    const claimed = await claim(request);
+    const missing = request.limit - claimed.jobs.length;
+    if (missing === 0 || before !== undefined) return claimed;
+    // Before it says that there is no more, it looks whether anything has just become due.
+    const { changed } = await availability.makeAvailable(request);
+    if (!changed) return claimed;
+    const more = await claim({
+      ...request,
+      limit: missing,
+      ...defined({ afterTenant: claimed.lastTenant }),
+    });
+    return {
+      ...more,
+      jobs: [...claimed.jobs, ...more.jobs],
+      throttled: claimed.throttled || more.throttled,
+    };
+  };
 }
 
-interface ClaimGroup {
-  readonly sql: SqlClient;
-  readonly watermarks: ClaimWatermarks;
-  /** The times before which no lease ends, per lane. */
-  readonly leaseWatermarks: ClaimWatermarks;
-  /** Whether operators decided anything, as the last claim saw it. */
-  readonly limits: { exist: boolean };
-  readonly request: ClaimRequest;
-  /** The type that is claimed by itself; `undefined`: all types without a cap. */
-  readonly cappedType: string | undefined;
-  readonly limit: number;
-  /** Whether a batch of one job is for what expired (1) or for what waits (0). */
-  readonly expiredFirst: 0 | 1;
-}
-
-interface GroupClaim extends ClaimResult {
-  readonly cappedTypes: readonly string[];
-  /** The time before which nothing waits; `null`: it could not be seen. */
-  readonly watermark: string | null;
-}
-
-/** Claims from one group: from its watermark on, and where that does not fill the batch, by a full scan. */
-async function claimGroup(group: ClaimGroup): Promise<GroupClaim> {
-  const { request, cappedType } = group;
-  const asked = cappedType === undefined ? request.types : [cappedType];
-  const key = JSON.stringify([request.lane, cappedType, asked]);
-  const watermark = group.watermarks.find(key);
-  let jobs: ClaimedJob[] = [];
+/** Claims from one group: from its watermark on, and where that does not fill the batch, by a look at all there is. */
+async function claimGroup(
+  sql: SqlClient,
+  watermarks: ClaimWatermarks,
+  limits: { exist: boolean },
+  request: GroupRequest,
+): Promise<GroupClaim> {
+  const { lane, buckets, types, versions, exceptTenants: except, cappedType, limit } = request;
+  const key = JSON.stringify([lane, buckets, types, versions, cappedType]);
+  // The turns of tenants that are left out are not below it.
+  const watermark = except === undefined ? watermarks.find(key) : undefined;
+  let jobs: readonly ClaimedJob[] = [];
   if (watermark !== undefined) {
-    const claimed = await scanTenants(group, asked, watermark, group.limit);
-    if (claimed.jobs.length === group.limit) {
-      group.watermarks.raise(key, claimed.watermark);
+    const claimed = await claimTenants(sql, limits, request, watermark);
+    if (claimed.jobs.length === limit) {
+      watermarks.raise(key, claimed.watermark);
       return claimed;
     }
     ({ jobs } = claimed);
   }
   const startedAtMs = performance.now();
-  const claimed = await scanTenants(group, asked, "-infinity", group.limit - jobs.length);
+  const rest = { ...request, limit: limit - jobs.length };
+  const claimed = await claimTenants(sql, limits, rest, "-infinity");
   jobs = [...jobs, ...claimed.jobs];
-  const isFull = jobs.length === group.limit;
-  group.watermarks.begin(key, isFull ? claimed.watermark : null, performance.now() - startedAtMs);
-  return { ...claimed, jobs };
+  if (except === undefined) {
+    const seen = jobs.length === limit ? claimed.watermark : null;
+    watermarks.begin(key, seen, performance.now() - startedAtMs, rest.limit);
+  }
+  return { ...claimed, jobs: [...jobs] };
 }
 
-/** Claims in one statement, and in more only as long as the scan meets nothing but work that is not due. */
-async function scanTenants(
-  { sql, leaseWatermarks, limits, request, cappedType, ...group }: ClaimGroup,
-  asked: readonly string[],
-  watermark: string,
-  limit: number,
+/** Claims in one statement, and under limits in more, until the batch is full or every tenant was met. */
+async function claimTenants(
+  sql: SqlClient,
+  limits: { exist: boolean },
+  request: GroupRequest,
+  lowest: string,
 ): Promise<GroupClaim> {
-  const { lane, leaseMs, owner, afterTenant } = request;
+  const { lane, buckets = allBuckets, leaseMs, owner, cappedType, limit } = request;
+  const { types, versions = {}, exceptTenants = [] } = request;
   // A type with a cap goes by its own rotation, which all claims share.
-  const after = cappedType === undefined ? afterTenant : undefined;
-  let resumed: Resumption | undefined;
-  let expiredFirst = limit === 1 ? group.expiredFirst : 1;
+  const after = cappedType === "" ? request.afterTenant : undefined;
+  let from: Pick<Walk, "endTenant" | "endBucket" | "origin" | "originBucket" | "wrapped"> = {
+    endTenant: after ?? null,
+    endBucket: after === undefined ? null : bucketOf(after),
+    origin: null,
+    originBucket: null,
+    wrapped: false,
+  };
+  let seats = Math.min(maxSeats, limit + exceptTenants.length);
+  const claimed: ClaimedJob[] = [];
+  let lastTenant: string | undefined;
   let throttled = false;
   for (;;) {
-    const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
-    const startedAtMs = performance.now();
-    const values = statement.values({
-      lane,
-      types: JSON.stringify(asked),
-      typeCount: asked.length,
-      after: resumed?.after ?? after ?? null,
-      origin: resumed?.origin ?? null,
-      wrapped: resumed?.wrapped ?? false,
-      limit,
-      maxVisits: Math.max(maxVisits, limit),
-      cappedType: cappedType ?? "",
-      watermark,
-      leaseMs,
-      owner,
-      expiredFirst,
-      leaseWatermark: leaseWatermarks.find(lane) ?? "-infinity",
-    });
-    const rows: ClaimRow[] = await sql.query<ClaimRow>(statement.text, values);
-    let scan: TenantScan | undefined;
-    const jobs: ClaimedJob[] = [];
+    const { text, values } = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
+    const rows = await sql.query<ClaimRow>(
+      text,
+      values({
+        lane,
+        fromBucket: buckets.from,
+        toBucket: buckets.to,
+        types: textArray(types),
+        versions: JSON.stringify(versions),
+        after: from.endTenant,
+        afterBucket: from.endBucket,
+        origin: from.origin,
+        originBucket: from.originBucket,
+        wrapped: from.wrapped ?? false,
+        except: textArray(exceptTenants),
+        limit: limit - claimed.length,
+        seats: Math.max(seats, limit),
+        moves: after === undefined,
+        cappedType,
+        watermark: lowest,
+        leaseMs,
+        owner,
+      }),
+    );
+    let walk: Walk | undefined;
     for (const row of rows) {
-      if (row.scan === null) jobs.push(toClaimedJob(row));
-      else ({ scan } = row);
+      if (row.walk === null) claimed.push(toClaimedJob(row));
+      else ({ walk } = row);
     }
-    if (scan === undefined) return { jobs: [], throttled, cappedTypes: [], watermark: null };
-    const { isLimited, introduced, complete, cappedTypes, lastTenant } = scan;
+    if (walk === undefined) throw new Error("A claim came back without its walk.");
+    const { isLimited, newTenants = [], cappedTypes = [] } = walk;
     const isMistaken = isLimited && !limits.exist;
     limits.exist = isLimited;
-    if (scan.leaseWatermark !== null) {
-      leaseWatermarks.begin(lane, scan.leaseWatermark, performance.now() - startedAtMs);
-    }
     if (isMistaken) continue;
-    throttled ||= scan.throttled;
-    if (jobs.length === 0 && introduced) continue;
-    if (jobs.length > 0 || complete || lastTenant === null) {
-      if (jobs.length === 0 && expiredFirst === 0) {
-        // Nothing waits: what expired may go first.
-        expiredFirst = 1;
-        continue;
-      }
-      // What a scan in several statements saw first is not known to its last.
-      const seen = resumed === undefined ? scan.watermark : null;
-      const claimed = { jobs: interleaveTenants(jobs), throttled, cappedTypes, watermark: seen };
-      return { ...claimed, ...defined({ lastTenant: lastTenant ?? undefined }) };
+    throttled ||= walk.throttled === true;
+    lastTenant = walk.lastTenant ?? lastTenant;
+    if (newTenants.length > 0) {
+      await introduce(sql, newTenants);
+      if (claimed.length === 0) continue;
     }
-    resumed = { after: lastTenant, origin: scan.origin, wrapped: scan.wrapped ?? true };
+    if (!isLimited || walk.complete !== false || claimed.length >= limit) {
+      // What a look in several statements saw first is not known to its last.
+      const watermark = from.origin === null ? walk.watermark : null;
+      const jobs = interleaveTenants(claimed);
+      return { jobs, throttled, cappedTypes, watermark, ...defined({ lastTenant }) };
+    }
+    from = walk;
+    seats = Math.min(maxSeats, seats * 4);
   }
+}
+
+/** Gives tenants that were met for the first time under a limit for every tenant a row that claims can lock. */
+async function introduce(sql: SqlClient, tenants: readonly string[]): Promise<void> {
+  await sql.query(
+    `INSERT INTO evenkeel.background_job_limit (kind, subject)
+     SELECT 'TENANT', tenant FROM unnest($1::text::text[]) AS met (tenant) ORDER BY tenant
+     ON CONFLICT (kind, subject) DO NOTHING`,
+    [textArray(tenants)],
+  );
 }
 
 /** Returns every tenant's most urgent job, then every tenant's second, and so on. Postgres need not sort so. */
