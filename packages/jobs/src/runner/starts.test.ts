@@ -178,7 +178,7 @@ test("what is not to be started at all is not put on record as started", async (
   await enqueueCounts(queue, 2);
   await queue.database.pool.query(
     `UPDATE evenkeel.background_job SET attempt = CASE WHEN payload ->> 'n' = '0' THEN 3 ELSE 0 END,
-      version = CASE WHEN payload ->> 'n' = '1' THEN 2 ELSE 1 END`,
+      crashes = CASE WHEN payload ->> 'n' = '1' THEN 3 ELSE 0 END`,
   );
   let starts = 0;
   const start: JobStore["start"] = async (claims) => {
@@ -188,6 +188,6 @@ test("what is not to be started at all is not put on record as started", async (
   const handler = handleJob(countJob, async () => {});
   const options = { handlers: [handler], owner: "r", leaseMs };
   const runner = createRunner({ ledger: { jobs: storeWith(start) }, ...options });
-  expect(await runner.drain(budget)).toMatchObject({ dead: 1, snoozed: 1 });
+  expect(await runner.drain(budget)).toMatchObject({ dead: 2 });
   expect(starts).toBe(0);
 });
