@@ -4,7 +4,7 @@ import type { SqlClient } from "../database/database.ts";
 import { defineStatement } from "../database/statement.ts";
 import { textArray } from "../database/text-array.ts";
 import type { Availability } from "./claim/availability.ts";
-import { ringCte, type RingParameter } from "./claim/tenant-ring.ts";
+import { tenantScanCte, type TenantScanParameter } from "./claim/tenant-scan.ts";
 import type { ClaimRequest } from "./job.ts";
 import { runningOfType, tenantLimits } from "./limits.ts";
 
@@ -94,11 +94,11 @@ export async function findUnknownTypes(
   return sql.query<TypeCount>(unknownTypesStatement, [textArray(types)]);
 }
 
-const dueStatement = defineStatement<RingParameter | "after" | "afterBucket">(`
+const dueStatement = defineStatement<TenantScanParameter | "after" | "afterBucket">(`
 WITH RECURSIVE
   settings AS MATERIALIZED (
     SELECT every.max_running, every.rate_limit, every.rate_period_ms, ARRAY(
-      SELECT asked.type FROM unnest(:types::text::text[]) AS asked (type)
+      SELECT asked.type FROM unnest(:types::text[]) AS asked (type)
       LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
       WHERE rule.paused IS NOT TRUE
         AND (rule.max_running IS NULL OR ${runningOfType("rule.subject", "rule.max_running")} < rule.max_running)
@@ -110,16 +110,16 @@ WITH RECURSIVE
   rotation AS MATERIALIZED (
     SELECT :afterBucket::int AS bucket, :after::text COLLATE "C" AS tenant_id, 0 AS stop_bucket, '' AS stop_tenant
   ),
-  ${ringCte(true)}
+  ${tenantScanCte(true)}
 SELECT EXISTS (
-    SELECT FROM ring CROSS JOIN settings LEFT JOIN LATERAL ${tenantLimits("ring.tenant_id")} AS own ON true
-    WHERE ring.place > 0 AND own.paused IS NOT TRUE AND COALESCE(own.room > 0, true)
-  ) AS due, max(place) < :seats::int AS complete,
+    SELECT FROM tenant_scan CROSS JOIN settings LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
+    WHERE tenant_scan.place > 0 AND own.paused IS NOT TRUE AND COALESCE(own.room > 0, true)
+  ) AS due, max(place) < (:maxTenants) AS complete,
   (array_agg(bucket ORDER BY place DESC))[1] AS "afterBucket", (array_agg(tenant_id ORDER BY place DESC))[1] AS after
-FROM ring`);
+FROM tenant_scan`);
 
 /** Most tenants that one statement meets. */
-const seats = 2_000;
+const mostTenants = 2_000;
 
 /**
  * Returns whether any job of these types could be claimed now: it is due or its lease has expired, and no pause, cap or
@@ -133,7 +133,7 @@ export async function hasDueJobs(
   if (types.length === 0) return false;
   await availability.makeAvailable({ types, versions });
   // The first page is small: where anything is due it is likely to be in it.
-  let page = { after: "", afterBucket: 0, seats: 10 };
+  let page = { after: "", afterBucket: 0, maxTenants: 10 };
   for (;;) {
     const [row] = await sql.query<{
       due: boolean;
@@ -144,8 +144,8 @@ export async function hasDueJobs(
       dueStatement.text,
       dueStatement.values({
         ...page,
-        fromBucket: buckets.from,
-        toBucket: buckets.to,
+        firstBucket: buckets.from,
+        lastBucket: buckets.to - 1,
         types: textArray(types),
         versions: JSON.stringify(versions),
         watermark: "-infinity",
@@ -153,7 +153,7 @@ export async function hasDueJobs(
       }),
     );
     if (row === undefined || row.due || row.complete !== false) return row?.due ?? false;
-    page = { after: row.after, afterBucket: row.afterBucket, seats };
+    page = { after: row.after, afterBucket: row.afterBucket, maxTenants: mostTenants };
   }
 }
 

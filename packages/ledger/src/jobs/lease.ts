@@ -67,7 +67,7 @@ export async function renewLeases(
  * Counts the attempts of held jobs, as their handlers are about to start. Asked again it counts nothing. Ids come in
  * order, so that rows are locked in no other.
  */
-export const startStatement: string = `
+const startStatement: string = `
 UPDATE evenkeel.background_job AS job
 SET attempt = job.attempt + (job.started_at IS NULL)::int, started_at = COALESCE(job.started_at, clock_timestamp())
 WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}

@@ -87,14 +87,14 @@ test("a start counts once, and only for the claim that holds the job", async () 
   await queue.insert(type, "t", 1);
   const [job] = (await queue.ledger.jobs.claim(claimRequest([type], 1))).jobs;
   if (job === undefined) throw new Error("Nothing was claimed.");
-  const { start, settle } = queue.ledger.jobs;
-  expect(await start([{ id: job.id, fence: "0" }])).toEqual(new Set());
-  expect(await start([job])).toEqual(new Set([job.id]));
-  expect(await start([job])).toEqual(new Set([job.id]));
+  const store = queue.ledger.jobs;
+  expect(await store.start([{ id: job.id, fence: "0" }])).toEqual(new Set());
+  expect(await store.start([job])).toEqual(new Set([job.id]));
+  expect(await store.start([job])).toEqual(new Set([job.id]));
   expect(await queue.rowsOf("background_job", type)).toMatchObject([{ attempt: 1 }]);
-  await settle([{ ...job, kind: "released" }]);
+  await store.settle([{ ...job, kind: "released" }]);
   expect(await queue.rowsOf("background_job", type)).toMatchObject([{ attempt: 0 }]);
-  expect(await start([job])).toEqual(new Set());
+  expect(await store.start([job])).toEqual(new Set());
 });
 
 test("what is released without a start keeps its count", async () => {

@@ -46,8 +46,8 @@ function explain(
 ): Promise<readonly PlanNode[]> {
   const values = statement.values({
     lane: "stable",
-    fromBucket: 0,
-    toBucket: 10_000,
+    firstBucket: 0,
+    lastBucket: 9_999,
     types: "{a,b}",
     versions: '{"a":1,"b":1}',
     after: null,
@@ -58,7 +58,7 @@ function explain(
     moves: true,
     except: "{}",
     limit,
-    seats: limit,
+    maxTenants: limit,
     cappedType,
     watermark: "-infinity",
     leaseMs: 30_000,

@@ -1,11 +1,11 @@
 import { defineStatement, type Statement } from "../../database/statement.ts";
 import { countsYet, currentTenth, runningOfType, tenantLimits } from "../limits.ts";
 import { claimedColumns } from "./claimed-row.ts";
-import { available, ringCte, type RingParameter } from "./tenant-ring.ts";
+import { available, tenantScanCte, type TenantScanParameter } from "./tenant-scan.ts";
 
-/** The parameters of a claim: those of its ring, and its own. */
+/** The parameters of a claim: those of its tenant_scan, and its own. */
 export type ClaimParameter =
-  | RingParameter
+  | TenantScanParameter
   | "lane"
   /** The tenant behind which to begin, and its bucket; `null`: where the rotation stands. */
   | "after"
@@ -29,34 +29,35 @@ const settings = `settings AS MATERIALIZED (
     SELECT every.max_running, every.rate_limit, every.rate_period_ms, capped.version AS type_version,
       LEAST(:limit::int, capped.max_running - ${runningOfType("capped.subject", "capped.max_running")}) AS size,
       ARRAY(
-        SELECT asked.type FROM unnest(:types::text::text[]) AS asked (type)
+        SELECT asked.type FROM unnest(:types::text[]) AS asked (type)
         LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
-        WHERE rule.paused IS NOT TRUE AND (rule.max_running IS NULL) = (:cappedType::text = '')
+        WHERE rule.paused IS NOT TRUE AND (rule.max_running IS NULL) = (:cappedType = '')
       ) AS types
     FROM (VALUES (1)) AS one
     LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
     LEFT JOIN evenkeel.background_job_limit AS capped
-      ON capped.kind = 'TYPE' AND capped.subject = :cappedType::text AND :cappedType::text <> ''
+      ON capped.kind = 'TYPE' AND capped.subject = :cappedType AND :cappedType <> ''
     WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused)
   ),`;
 
-// Between the ring and its seats: what is decided about each tenant met, and the rows that say so, locked.
+// Between the scan and the allotments: what is decided about each tenant met, and the rows that say so, locked.
 const limits = `
-  -- How many jobs each tenant may start now: NULL for any number. A tenant that is new under a limit for every tenant has
-  -- no row to lock yet; the host adds one and asks again.
+  -- How many jobs each tenant may start now: NULL for any number. A tenant that is new under a limit for
+  -- every tenant has no row to lock yet: the host adds one and asks again.
   limited AS MATERIALIZED (
-    SELECT ring.*, own.version, own.rate_limit, own.rate_period_ms, own.paused IS TRUE AS is_paused,
-      CASE WHEN own.paused THEN 0 ELSE own.room END AS room,
-      own.version IS NULL AND (settings.max_running IS NOT NULL OR settings.rate_limit IS NOT NULL) AS is_new
-    FROM ring CROSS JOIN settings LEFT JOIN LATERAL ${tenantLimits("ring.tenant_id")} AS own ON true
-    WHERE ring.place > 0 AND ring.tenant_id <> ALL (:except::text::text[])
+    SELECT tenant_scan.*, own.version, own.rate_limit, own.rate_period_ms,
+      CASE WHEN own.paused THEN 0 ELSE own.room END AS room, own.paused IS TRUE AS is_paused,
+      own.version IS NULL AND COALESCE(settings.max_running, settings.rate_limit) IS NOT NULL AS is_new
+    FROM tenant_scan CROSS JOIN settings
+    LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
+    WHERE place > 0 AND tenant_id <> ALL (:except)
   ),
-  -- Locked where nothing was claimed under them since they were counted: so no two claims use the same room.
+  -- Locked where nothing was claimed under them since they were counted: no two claims use the same room.
   gates AS MATERIALIZED (
-    SELECT wanted.kind, wanted.subject, wanted.rate_limit, wanted.rate_period_ms
+    SELECT wanted.*
     FROM (
-      SELECT 'TYPE'::evenkeel.job_limit_kind AS kind, :cappedType::text AS subject, type_version AS version,
-        NULL::int AS rate_limit, NULL::int AS rate_period_ms FROM settings WHERE size > 0 AND type_version IS NOT NULL
+      SELECT 'TYPE'::evenkeel.job_limit_kind AS kind, :cappedType AS subject, type_version AS version,
+        NULL::int AS rate_limit, NULL::int AS rate_period_ms FROM settings WHERE size > 0
       UNION ALL
       SELECT 'TENANT', tenant_id, version, rate_limit, rate_period_ms FROM limited WHERE room > 0
     ) AS wanted
@@ -67,19 +68,20 @@ const limits = `
     ) AS gate
   ),`;
 
-const unlimitedTenants = `SELECT ring.*, NULL::int AS room, :limit::int AS size FROM ring
-      WHERE ring.place > 0 AND ring.tenant_id <> ALL (:except::text::text[])`;
-const limitedTenants = `SELECT limited.*, settings.size FROM limited CROSS JOIN settings
-      WHERE NOT limited.is_new AND settings.size > 0
-        AND (limited.room IS NULL OR ('TENANT', limited.tenant_id) IN (SELECT kind, subject FROM gates))
-        AND (:cappedType::text = '' OR EXISTS (SELECT FROM gates WHERE kind = 'TYPE'))`;
+const unlimitedTenants = `SELECT bucket, tenant_id, place, NULL::int AS room, :limit::int AS size
+      FROM tenant_scan WHERE place > 0 AND tenant_id <> ALL (:except)`;
+const limitedTenants = `SELECT bucket, tenant_id, place, room, size FROM limited CROSS JOIN settings
+      WHERE size > 0 AND NOT is_new
+        AND (room IS NULL OR EXISTS (SELECT FROM gates WHERE kind = 'TENANT' AND subject = tenant_id))
+        AND (:cappedType = '' OR EXISTS (SELECT FROM gates WHERE kind = 'TYPE'))`;
 
 // What was taken under a limit changes its row: claims that counted before skip it.
-const stamped = `stamped AS (
+const stamped = `
+  stamped AS (
     UPDATE evenkeel.background_job_limit AS gate
     SET version = gate.version + 1, updated_at = now(),
       -- The starts of each tenth of the rate's period that still count, and these.
-      spent = CASE WHEN gates.rate_limit IS NULL THEN gate.spent ELSE (
+      spent = CASE WHEN gates.rate_limit IS NULL THEN '{}' ELSE (
         SELECT jsonb_object_agg(tenth, jobs) FROM (
           SELECT tenth, sum(jobs)::int AS jobs FROM (
             SELECT key::bigint AS tenth, value::int AS jobs FROM jsonb_each_text(gate.spent)
@@ -89,9 +91,9 @@ const stamped = `stamped AS (
         ) AS spent
       ) END
     FROM gates JOIN (
-      SELECT CASE WHEN place.kind = 'TYPE' THEN :cappedType::text ELSE tenant_id END AS subject, place.kind, count(*)::int AS jobs
-      FROM (SELECT tenant_id FROM picked UNION ALL SELECT tenant_id FROM extra) AS both_ways
-      CROSS JOIN (VALUES ('TYPE'::evenkeel.job_limit_kind), ('TENANT')) AS place (kind)
+      SELECT kind, CASE kind WHEN 'TYPE' THEN :cappedType ELSE tenant_id END AS subject, count(*)::int AS jobs
+      FROM (SELECT tenant_id FROM picked UNION ALL SELECT tenant_id FROM surplus) AS both_ways
+      CROSS JOIN (VALUES ('TYPE'::evenkeel.job_limit_kind), ('TENANT')) AS limits (kind)
       GROUP BY 1, 2
     ) AS taken USING (kind, subject)
     WHERE gate.kind = gates.kind AND gate.subject = gates.subject
@@ -101,101 +103,93 @@ const flags = `,
       ARRAY(SELECT tenant_id FROM limited WHERE is_new) AS "newTenants",
       ARRAY(SELECT subject FROM evenkeel.background_job_limit AS rule
         WHERE rule.kind = 'TYPE' AND rule.max_running IS NOT NULL AND NOT rule.paused
-          AND rule.subject = ANY (:types::text::text[])) AS "cappedTypes",
+          AND rule.subject = ANY (:types)) AS "cappedTypes",
       EXISTS (SELECT FROM limited WHERE room <= 0 AND NOT is_paused OR room > 0
-        AND NOT EXISTS (SELECT FROM seats WHERE seats.tenant_id = limited.tenant_id))
-        OR (:cappedType::text <> '' AND EXISTS (SELECT FROM limited)
-          AND COALESCE((SELECT bool_or(is_short) FROM seats), true)) AS throttled`;
+        AND NOT EXISTS (SELECT FROM allotments WHERE allotments.tenant_id = limited.tenant_id))
+        OR (:cappedType <> '' AND EXISTS (SELECT FROM limited)
+          AND COALESCE((SELECT bool_or(size < tenants) FROM allotments), true)) AS throttled`;
+
+const capped = `,
+      capped = :cappedType <> '' OR job.tenant_id = ANY (ARRAY(SELECT subject FROM gates WHERE kind = 'TENANT'))`;
 
 /** A claim, as SQL. Without limits it claims nothing where there are some, and says so (`isLimited`). */
 const statement = (isLimited: boolean): string => `
-WITH RECURSIVE
-  ${isLimited ? settings : ""}
-  -- Behind which tenant to begin, and at which to stop: where this claim's caller is, or where the lane's claims are.
+WITH RECURSIVE${isLimited ? `\n  ${settings}` : ""}
+  -- Behind which tenant to begin, and at which to stop: where the caller is, or where the lane's claims are.
   rotation AS MATERIALIZED (
-    SELECT bucket, tenant_id, COALESCE(:originBucket::int, bucket) AS stop_bucket,
-      COALESCE(:origin::text, tenant_id) AS stop_tenant
-    FROM (
-      SELECT COALESCE(:afterBucket::int, shared.after_bucket, 0) AS bucket,
-        COALESCE(:after::text, shared.after_tenant, '') COLLATE "C" AS tenant_id
-      FROM (VALUES (1)) AS one
-      LEFT JOIN evenkeel.background_job_rotation AS shared
-        ON shared.lane = :lane::evenkeel.lane AND shared.type = :cappedType::text
-    ) AS start
-    ${isLimited ? "" : "WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit)"}
+    SELECT bucket, tenant_id, COALESCE(:originBucket, bucket) AS stop_bucket,
+      COALESCE(:origin, tenant_id) AS stop_tenant
+    FROM (VALUES (1)) AS one LEFT JOIN evenkeel.background_job_rotation AS shared
+      ON shared.lane = :lane AND shared.type = :cappedType
+    CROSS JOIN LATERAL (
+      SELECT COALESCE(:afterBucket, shared.after_bucket, 0) AS bucket,
+        COALESCE(:after, shared.after_tenant, '') COLLATE "C" AS tenant_id
+    ) AS start${isLimited ? "" : "\n    WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit)"}
   ),
-  ${ringCte(isLimited)},
-  ${isLimited ? limits : ""}
+  ${tenantScanCte(isLimited)},${isLimited ? limits : ""}
   -- The batch, shared evenly among the tenants met. The odd jobs go to those first in turn.
-  seats AS MATERIALIZED (
-    SELECT bucket, tenant_id, seat, room, size, LEAST(room, size / tenants + (seat <= size % tenants)::int) AS share,
-      seat = COALESCE(NULLIF(size % tenants, 0), tenants) AS is_last, size < tenants AS is_short
+  allotments AS MATERIALIZED (
+    SELECT *, LEAST(room, size / tenants + (turn <= size % tenants)::int) AS share,
+      turn = COALESCE(NULLIF(size % tenants, 0), tenants) AS is_last
     FROM (
-      SELECT *, row_number() OVER (ORDER BY place)::int AS seat, count(*) OVER ()::int AS tenants
-      FROM (${isLimited ? limitedTenants : unlimitedTenants}) AS open
+      SELECT *, row_number() OVER (ORDER BY place) AS turn, count(*) OVER () AS tenants
+      FROM (${isLimited ? limitedTenants : unlimitedTenants}) AS met
     ) AS numbered
   ),
   -- Each tenant's share. Rows are locked as they are read, and the outer LIMIT stops the reading.
   picked AS MATERIALIZED (
-    SELECT seats.*, job.id, job.turn_at
-    FROM seats CROSS JOIN LATERAL (
-      SELECT oldest.id, oldest.turn_at FROM (
-        SELECT job.id, job.turn_at FROM evenkeel.background_job AS job
-        WHERE ${available(isLimited)} AND job.bucket = seats.bucket AND job.tenant_id = seats.tenant_id
-        ORDER BY job.turn_at, job.id LIMIT :limit::int FOR UPDATE SKIP LOCKED
-      ) AS oldest LIMIT seats.share
-    ) AS job
+    SELECT allotments.*, job.id, job.turn_at
+    FROM allotments CROSS JOIN LATERAL (SELECT * FROM (
+      SELECT job.id, job.turn_at FROM evenkeel.background_job AS job
+      WHERE ${available(isLimited)}
+        AND job.bucket = allotments.bucket AND job.tenant_id = allotments.tenant_id
+      ORDER BY job.turn_at, job.id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) AS oldest LIMIT allotments.share) AS job
   ),
   -- What small tenants left over goes to those that have more, as far as they may.
-  extra AS MATERIALIZED (
+  surplus AS MATERIALIZED (
     SELECT served.tenant_id, job.id
     FROM (
-      SELECT bucket, tenant_id, room - share AS surplus, max(turn_at) AS turn_at,
+      SELECT bucket, tenant_id, room - share AS more, max(turn_at) AS turn_at,
         (array_agg(id ORDER BY turn_at DESC, id DESC))[1] AS id
-      FROM picked GROUP BY bucket, tenant_id, seat, room, share HAVING count(*) = share ORDER BY seat
-    ) AS served CROSS JOIN LATERAL (
-      SELECT more.id FROM (
-        SELECT job.id FROM evenkeel.background_job AS job
-        WHERE ${available(isLimited)} AND job.bucket = served.bucket AND job.tenant_id = served.tenant_id
-          AND (job.turn_at, job.id) > (served.turn_at, served.id)
-        ORDER BY job.turn_at, job.id LIMIT :limit::int FOR UPDATE SKIP LOCKED
-      ) AS more LIMIT served.surplus
-    ) AS job
-    LIMIT (SELECT max(size) FROM seats) - (SELECT count(*) FROM picked)
+      FROM picked GROUP BY bucket, tenant_id, turn, room, share HAVING count(*) = share ORDER BY turn
+    ) AS served CROSS JOIN LATERAL (SELECT * FROM (
+      SELECT job.id FROM evenkeel.background_job AS job
+      WHERE ${available(isLimited)}
+        AND job.bucket = served.bucket AND job.tenant_id = served.tenant_id
+        AND (job.turn_at, job.id) > (served.turn_at, served.id)
+      ORDER BY job.turn_at, job.id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ) AS next LIMIT served.more) AS job
+    LIMIT (SELECT max(size) FROM allotments) - (SELECT count(*) FROM picked)
   ),
   -- An array of ids and not a join: its plan stays an index scan whatever the estimates say.
   claimed AS (
     UPDATE evenkeel.background_job AS job
-    SET state = 'RUNNING', fence = job.fence + 1, lane = :lane::evenkeel.lane, owner = :owner::text, progress = NULL,
-      lease_expires_at = now() + :leaseMs::int * interval '1 millisecond'${
-        isLimited
-          ? `,
-      capped = :cappedType::text <> '' OR job.tenant_id = ANY (ARRAY(SELECT subject FROM gates WHERE kind = 'TENANT'))`
-          : ""
-      }
-    WHERE job.id = ANY (ARRAY(SELECT id FROM picked UNION ALL SELECT id FROM extra))
+    SET state = 'RUNNING', fence = job.fence + 1, lane = :lane, owner = :owner, progress = NULL,
+      lease_expires_at = now() + :leaseMs * interval '1 millisecond'${isLimited ? capped : ""}
+    WHERE job.id = ANY (ARRAY(SELECT id FROM picked UNION ALL SELECT id FROM surplus))
     RETURNING ${claimedColumns}
-  ),
-  ${isLimited ? stamped : ""}
-  -- Where the ring ended, and what the next claim is to know.
+  ),${isLimited ? stamped : ""}
+  -- Where the scan ended, and what the next claim is to know.
   walk AS MATERIALIZED (
-    SELECT ring_end.place < :seats::int AS complete, ring_end.tenant_id AS "endTenant", ring_end.bucket AS "endBucket",
-      ring_end.wrapped, rotation.stop_tenant AS origin, rotation.stop_bucket AS "originBucket",
-      (SELECT tenant_id FROM seats WHERE is_last) AS "lastTenant",
-      CASE WHEN ring_end.place < :seats::int THEN LEAST((SELECT min(turn_at) FROM ring), now())::text END AS watermark,
+    SELECT scan_end.*, scan_end.place < :maxTenants AS complete, stop_tenant AS origin,
+      stop_bucket AS "originBucket", (SELECT tenant_id FROM allotments WHERE is_last) AS "lastTenant",
+      CASE WHEN scan_end.place < :maxTenants
+        THEN LEAST((SELECT min(turn_at) FROM tenant_scan), now())::text END AS watermark,
       EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited"${isLimited ? flags : ""}
-    FROM (VALUES (1)) AS one LEFT JOIN rotation ON true
-    LEFT JOIN LATERAL (SELECT * FROM ring ORDER BY place DESC LIMIT 1) AS ring_end ON true
+    FROM (VALUES (1)) AS one LEFT JOIN rotation ON true LEFT JOIN LATERAL (
+      SELECT tenant_id AS "endTenant", bucket AS "endBucket", wrapped, place
+      FROM tenant_scan ORDER BY place DESC LIMIT 1
+    ) AS scan_end ON true
   ),
   moved AS (
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_bucket, after_tenant)
-    SELECT :lane::evenkeel.lane, :cappedType::text, bucket, tenant_id FROM seats WHERE is_last AND :moves::boolean
+    SELECT :lane, :cappedType, bucket, tenant_id FROM allotments WHERE is_last AND :moves::boolean
     ON CONFLICT (lane, type) DO UPDATE
     SET after_bucket = EXCLUDED.after_bucket, after_tenant = EXCLUDED.after_tenant, updated_at = now()
   )
 SELECT to_jsonb(walk) AS walk, claimed.* FROM walk LEFT JOIN claimed ON false
-UNION ALL
-SELECT NULL, claimed.* FROM claimed`;
+UNION ALL SELECT NULL, claimed.* FROM claimed`;
 
 /** A claim where operators decided something; see {@link unlimitedClaimStatement} for where they did not. */
 export const limitedClaimStatement: Statement<ClaimParameter> = defineStatement(statement(true));

@@ -11,7 +11,7 @@ import type { ClaimWatermarks } from "./watermarks.ts";
 
 /** Where a claim's look at the tenants ended, and what it met. It comes as one row beside those of the jobs. */
 interface Walk {
-  /** Whether it met every tenant. `null`, as all up to `watermark`: it began at none. */
+  /** Whether it met every tenant. `null`, as all up to `watermark`: it did not begin. */
   readonly complete: boolean | null;
   readonly endTenant: string | null;
   readonly endBucket: number | null;
@@ -29,7 +29,7 @@ interface Walk {
 type ClaimRow = { readonly walk: Walk } | ({ readonly walk: null } & ClaimedRow);
 
 /** Most tenants that one statement meets under limits: it passes those that may start nothing. */
-const maxSeats = 2_000;
+const mostTenants = 2_000;
 
 /** A claim of one group of types: those without a cap, or one type with one. */
 interface GroupRequest extends ClaimRequest {
@@ -165,18 +165,18 @@ async function claimTenants(
     originBucket: null,
     wrapped: false,
   };
-  let seats = Math.min(maxSeats, limit + exceptTenants.length);
+  let maxTenants = Math.min(mostTenants, limit + exceptTenants.length);
   const claimed: ClaimedJob[] = [];
   let lastTenant: string | undefined;
   let throttled = false;
   for (;;) {
-    const { text, values } = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
+    const statement = limits.exist ? limitedClaimStatement : unlimitedClaimStatement;
     const rows = await sql.query<ClaimRow>(
-      text,
-      values({
+      statement.text,
+      statement.values({
         lane,
-        fromBucket: buckets.from,
-        toBucket: buckets.to,
+        firstBucket: buckets.from,
+        lastBucket: buckets.to - 1,
         types: textArray(types),
         versions: JSON.stringify(versions),
         after: from.endTenant,
@@ -186,7 +186,7 @@ async function claimTenants(
         wrapped: from.wrapped ?? false,
         except: textArray(exceptTenants),
         limit: limit - claimed.length,
-        seats: Math.max(seats, limit),
+        maxTenants: Math.max(maxTenants, limit),
         moves: after === undefined,
         cappedType,
         watermark: lowest,
@@ -217,7 +217,7 @@ async function claimTenants(
       return { jobs, throttled, cappedTypes, watermark, ...defined({ lastTenant }) };
     }
     from = walk;
-    seats = Math.min(maxSeats, seats * 4);
+    maxTenants = Math.min(mostTenants, maxTenants * 4);
   }
 }
 
