@@ -143,6 +143,33 @@ test("what is held when jobs turn out slow is released, for other hosts to run",
   expect(await draining).toMatchObject({ succeeded: 100, retried: 0, lost: 0 });
 });
 
+test("where as many tenants hang as there are slots, what others have waiting is released", async () => {
+  for (const tenant of ["a", "b", "c"]) await enqueueCounts(queue, 300, tenant);
+  const hanging = hangingHandler((tenantId, n) => tenantId === "c" || n < 50);
+  const abort = new AbortController();
+  const options = { handlers: [hanging.handler], owner: "r", concurrency: 2, leaseMs };
+  const draining = createRunner({ ledger: { jobs: passingStore() }, ...options }).drain({
+    budgetMs,
+    signal: abort.signal,
+  });
+  await until(async () => {
+    const { running } = await queue.ledger.jobs.counts();
+    return hanging.running.length === 2 && running === 2;
+  });
+  expect(hanging.running.toSorted()).toEqual(["a", "b"]);
+  const handler = handleJob(countJob, async () => {});
+  const other = createRunner({
+    ledger: queue.ledger,
+    handlers: [handler],
+    owner: "other",
+    leaseMs,
+  });
+  const report = await other.drain({ budgetMs });
+  abort.abort();
+  const { succeeded } = await draining;
+  expect(report.succeeded + succeeded).toBe(3 * 300 - 2);
+});
+
 test("large payloads are held in smaller numbers", async () => {
   // One text for all, so that only the estimate grows.
   const text = "x".repeat(400 * 1024);
