@@ -215,6 +215,35 @@ test("an attempt that ends starts the count of crashes anew", async () => {
   expect(await crash()).toBe(1);
 });
 
+test("a killed worker ends jobs of one attempt that it had started, and none that it only held", async () => {
+  const once = defineJob({
+    type: "count",
+    version: 1,
+    payload: countJob.payload,
+    retry: fixed({ maxAttempts: 1, delayMs: 0 }),
+  });
+  const inputs = Array.from({ length: 50 }, (_, n) => ({ tenantId: "t", payload: { n } }));
+  await enqueueMany(queue.database.pool, once, inputs);
+  const request = { lane: "stable", types: ["count"], leaseMs: 30_000, owner: "o" } as const;
+  const { jobs } = await queue.ledger.jobs.claim({ ...request, limit: 20 });
+  await queue.ledger.jobs.start(jobs.slice(0, 3));
+  // Of the other thirty a tenant alone gets seven of ten slots.
+  const worker = startWorker("hold");
+  const ended = awaitEnd(worker);
+  await awaitStarts(worker, 7);
+  worker.kill("SIGKILL");
+  await ended;
+  await queue.expireLeases();
+  const ran: number[] = [];
+  expect(await drainWith(ran)).toMatchObject({ claimed: 50, succeeded: 40, dead: 10 });
+  expect(new Set(ran).size).toBe(40);
+  const history = await queue.history();
+  // No attempt is counted that was not begun.
+  expect(history.map(({ attempt }) => attempt)).toEqual(inputs.map(() => 1));
+  const letters = await queue.deadLetters();
+  expect(letters.map(({ reason }) => reason)).toEqual(letters.map(() => "exhausted"));
+});
+
 test("connections cut in mid-drain lose no job and settle none twice", async () => {
   await enqueueCounts(queue, 300);
   const ran = new Set<number>();
