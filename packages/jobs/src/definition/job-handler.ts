@@ -56,7 +56,7 @@ export interface JobContext<Payload, Result = unknown> extends Omit<AttemptConte
 export type PreparedAttempt =
   | {
       readonly ok: true;
-      /** The payload's JSON as the definition's version has it. */
+      /** The payload as it would be stored today: upcast, and less what the schema does not let through. */
       readonly stored: unknown;
       run(context: AttemptContext): Promise<unknown>;
     }
@@ -104,7 +104,12 @@ export function handleJob<Schema extends z.ZodType, Result extends z.ZodType = z
       const payload = parsed.data;
       return {
         ok: true,
-        stored,
+        get stored() {
+          // Asked for when a dead letter is requeued, and not by an attempt.
+          const { payload: schema, type } = definition;
+          const form = readStoredForm(schema, traitsOf(schema, type, "payload"), stored);
+          return form.ok ? form.stored : stored;
+        },
         run: async (context) => {
           const keep = (result: unknown): unknown => readKeptResult(definition, result, context);
           const { completeIn } = context;

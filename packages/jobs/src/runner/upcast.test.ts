@@ -89,6 +89,13 @@ test("an upcaster is typed by the schemas of its versions, and refuses what the 
   expect(JSON.stringify(refused)).not.toContain("secret");
 });
 
+test("what is stored again, as of a dead letter, is what the schema lets through", () => {
+  const handler = handleJob(defineJob(options), async () => {});
+  const today = { amount: { cents: 3, currency: "USD" } };
+  const prepared = handler.prepare({ ...today, passwordHash: "hunter2" }, 3);
+  expect(prepared.ok && prepared.stored).toEqual(today);
+});
+
 test.each([0, 3, 4])("an upcast from version %d of a job of version 3 is refused", (from) => {
   expect(() => defineJob({ ...options, upcast: { [from]: (old) => old } })).toThrow(
     expect.objectContaining({ code: "invalid_definition" }),
