@@ -1,6 +1,6 @@
 import type { Lane } from "@evenkeel/core";
 
-import type { SqlClient } from "../database/database.ts";
+import { within, type SqlClient } from "../database/database.ts";
 import {
   countJobs,
   findUnknownTypes,
@@ -107,8 +107,14 @@ export interface JobStore {
   }): Promise<TypeCount[]>;
 }
 
-/** Returns the job store on a connection pool. */
-export function createJobStore(sql: SqlClient): JobStore {
+/** Returns the job store on a connection pool. What is `reserved` has connections that nothing else takes. */
+export function createJobStore(
+  sql: SqlClient,
+  reserved: { readonly heartbeats: SqlClient; readonly settlements: SqlClient } = {
+    heartbeats: sql,
+    settlements: sql,
+  },
+): JobStore {
   const watermarks = new ClaimWatermarks();
   return {
     insert: (client, jobs) => {
@@ -118,16 +124,17 @@ export function createJobStore(sql: SqlClient): JobStore {
     claim: createClaim(sql, watermarks),
     claimById: (request) => claimJobById(sql, request),
     recordCrash: (claim, crashes) => recordCrash(sql, claim, crashes),
-    heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
+    heartbeat: (claims, leaseMs) =>
+      renewLeases(within(reserved.heartbeats, Math.max(1_000, leaseMs / 4)), claims, leaseMs),
     settle: async (settlements, client) => {
-      const accepted = await settleJobs(client ?? sql, settlements);
+      const accepted = await settleJobs(client ?? reserved.settlements, settlements);
       if (settlements.some(({ kind }) => kind === "released")) watermarks.clear();
       return accepted;
     },
     recordProgress: (reports) => recordProgress(sql, reports),
     effects: createJobEffectStore(sql),
     hasDue: (request) => hasDueJobs(sql, request),
-    acquirePoller: (request) => acquireLanePoller(sql, request),
+    acquirePoller: (request) => acquireLanePoller(within(sql, request.forMs), request),
     releasePoller: (request) => releaseLanePoller(sql, request),
     hasPoller: (lane) => hasLanePoller(sql, lane),
     counts: () => countJobs(sql),
