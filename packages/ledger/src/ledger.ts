@@ -3,6 +3,7 @@ import type pg from "pg";
 
 import { createConnections, type Connections, type Patience } from "./database/connections.ts";
 import { describeTarget, type SqlClient } from "./database/database.ts";
+import { findGrantProblems, type GrantProblem } from "./database/grants.ts";
 import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
 import { migrate, type MigrationResult } from "./database/migrate.ts";
 import { watchPool } from "./database/pool-watch.ts";
@@ -96,6 +97,13 @@ export interface Ledger {
   /** Numbers over the whole ledger. */
   report(): Promise<LedgerReport>;
   /**
+   * Returns what keeps the database user from working, or from keeping tenants apart by row-level security, each with
+   * the SQL that repairs it. Nothing is returned where all is well.
+   *
+   * @throws LedgerError `not_migrated`.
+   */
+  checkGrants(): Promise<GrantProblem[]>;
+  /**
    * Brings the database to this build's schema; safe to call from every host at every start. A user that does not own
    * the schema may call it where nothing is pending.
    */
@@ -152,6 +160,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     asOperator: (actor) => createOperatorLedger(sql, actor),
     receipt: (dispatchKey) => readReceipt(everyTenant(sql), dispatchKey),
     report: () => readReport(sql),
+    checkGrants: () => findGrantProblems(sql),
     migrate: () => migrate(pool, logger),
     ping: () => ping(sql, describeTarget(pool)),
     close: async () => {

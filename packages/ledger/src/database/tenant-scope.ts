@@ -2,6 +2,7 @@ import { parseTenantId } from "@evenkeel/core";
 
 import type { Connections } from "./connections.ts";
 import type { SqlClient, SqlValue } from "./database.ts";
+import { mayTakeTenantRole } from "./grants.ts";
 import { isUnreachable } from "./ledger-error.ts";
 
 /** Whose rows a repository may touch. */
@@ -81,7 +82,7 @@ export function createRowSecurity(sql: SqlClient, onNotEnforced: () => void): Ro
     const [row] = await sql.query<{ is_enforced: boolean }>(
       `SELECT EXISTS (
          SELECT FROM pg_roles AS tenant_role WHERE tenant_role.rolname = 'evenkeel_tenant'
-           AND pg_has_role(current_user, tenant_role.oid, 'MEMBER')
+           AND ${mayTakeTenantRole}
        ) AND EXISTS (
          SELECT FROM pg_policies WHERE schemaname = 'evenkeel' AND policyname = 'one_tenant'
        ) AS is_enforced`,
