@@ -18,12 +18,7 @@ beforeEach(async () => {
   database = await createTestDatabase();
   user = `app_${randomUUID().replaceAll("-", "")}`;
   await database.pool.query(`CREATE ROLE ${user} LOGIN PASSWORD 'hunter2'`);
-  // Past a pooler, which knows its own users only.
-  const url = new URL(inject("postgres").url);
-  url.pathname = new URL(database.databaseUrl).pathname;
-  url.username = user;
-  url.password = "hunter2";
-  pool = new Pool({ connectionString: url.href, max: 4 });
+  pool = new Pool({ connectionString: urlOf(database, user), max: 4 });
   ledger = createLedger({ pool });
 });
 afterEach(async () => {
@@ -33,6 +28,15 @@ afterEach(async () => {
   await database.pool.query(`DROP ROLE ${user}`);
   await database.drop();
 });
+
+/** Past a pooler, which knows its own users only. */
+function urlOf({ databaseUrl }: TestDatabase, username: string): string {
+  const url = new URL(inject("postgres").url);
+  url.pathname = new URL(databaseUrl).pathname;
+  url.username = username;
+  url.password = "hunter2";
+  return url.href;
+}
 
 const grant = async (): Promise<unknown> =>
   database.pool.query(`SELECT evenkeel.grant_to($1)`, [user]);
@@ -161,14 +165,33 @@ test("a user that does not own the schema may not migrate, and uses what the own
 
 test("a host whose user may create no schema is told to let the owner migrate", async () => {
   const empty = await createTestDatabase({ migrated: false });
-  const url = new URL(inject("postgres").url);
-  url.pathname = new URL(empty.databaseUrl).pathname;
-  url.username = user;
-  url.password = "hunter2";
-  const stranger = createLedger({ databaseUrl: url.href });
+  const stranger = createLedger({ databaseUrl: urlOf(empty, user) });
   await expect(stranger.migrate()).rejects.toMatchObject({ code: "migration_failed" });
   await expect(stranger.checkGrants()).rejects.toMatchObject({ code: "not_migrated" });
   await stranger.close();
+  await empty.drop();
+});
+
+test("an owner that may not grant the tenants' role grants all else, and an administrator adds the role later", async () => {
+  const empty = await createTestDatabase({ migrated: false });
+  const owner = `owner_${randomUUID().replaceAll("-", "")}`;
+  await empty.pool.query(`CREATE ROLE ${owner} LOGIN PASSWORD 'hunter2'`);
+  await empty.pool.query(`CREATE SCHEMA evenkeel AUTHORIZATION ${owner}`);
+  const owners = new Pool({ connectionString: urlOf(empty, owner) });
+  expect((await migrate(owners, silentLogger)).applied).toHaveLength(migrations.length);
+  await owners.query(`SELECT evenkeel.grant_to($1)`, [user]);
+  const users = createLedger({ databaseUrl: urlOf(empty, user) });
+  expect(await useQueue(users)).toEqual(works);
+  const codes = async (): Promise<Set<string>> =>
+    new Set((await users.checkGrants()).map(({ code }) => code));
+  expect(await codes()).toEqual(new Set(["tenant_role_not_granted", "row_security_off"]));
+  for (const { repair } of await users.checkGrants()) await empty.pool.query(repair);
+  expect(await codes()).toEqual(new Set());
+  await users.close();
+  await owners.end();
+  await empty.pool.query(`DROP OWNED BY ${user}`);
+  await empty.pool.query(`DROP OWNED BY ${owner} CASCADE`);
+  await empty.pool.query(`DROP ROLE ${owner}`);
   await empty.drop();
 });
 
