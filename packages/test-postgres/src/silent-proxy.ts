@@ -15,6 +15,8 @@ export interface SilentProxy extends AsyncDisposable {
   restoreNew(): void;
   /** Everything is forwarded again, and what was held back first. */
   restore(): void;
+  /** Cuts the connections that there are. New ones are forwarded as before. */
+  cut(): void;
   /** Closes every connection. */
   close(): Promise<void>;
 }
@@ -63,6 +65,9 @@ export async function startSilentProxy(databaseUrl: string): Promise<SilentProxy
     restore: () => {
       isSilent = false;
       for (const pair of pairs) pair.forward();
+    },
+    cut: () => {
+      for (const pair of pairs) pair.destroy();
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -1,34 +1,28 @@
 import { silentLogger, type LogFields, type Logger } from "@evenkeel/core";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import { Pool } from "pg";
+import {
+  createTestDatabase,
+  startSilentProxy,
+  type SilentProxy,
+  type TestDatabase,
+} from "@evenkeel/test-postgres/testing";
+import type { Pool } from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { createLedger } from "../ledger.ts";
 
 let database: TestDatabase;
+let proxy: SilentProxy;
 /** A host's pool as `pg` makes it, without a listener. */
 let pool: Pool;
 beforeEach(async () => {
   database = await createTestDatabase();
-  const connectionTimeoutMillis = 60_000;
-  pool = new Pool({
-    connectionString: database.databaseUrl,
-    connectionTimeoutMillis,
-    application_name: "host",
-  });
+  proxy = await startSilentProxy(database.databaseUrl);
+  pool = proxy.connect();
 });
 afterEach(async () => {
-  await pool.end();
+  await proxy.close();
   await database.drop();
 });
-
-/** Cuts the connections of the host's pool, as a restart or a fail-over does. */
-async function cut(): Promise<void> {
-  await database.pool.query(
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-     WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-  );
-}
 
 /** A logger, and what it is told first. */
 function createEar(): { readonly logger: Logger; readonly heard: Promise<readonly unknown[]> } {
@@ -47,7 +41,7 @@ test("a connection of the host's pool that is cut while it rests is logged, and 
   const { logger, heard } = createEar();
   const ledger = createLedger({ pool, logger });
   await ledger.ping();
-  await cut();
+  proxy.cut();
   expect(await heard).toEqual([
     "ledger.connection_lost",
     { error: expect.stringMatching(/terminat/u) },
@@ -62,7 +56,7 @@ test("a connection that is cut while it is held ends no process, with or without
   const ended = new Promise((resolve) => {
     client.once("end", resolve);
   });
-  await cut();
+  proxy.cut();
   await ended;
   client.release(true);
   await ledger.ping();
