@@ -14,12 +14,15 @@ const leastSuspensionMs = 1_000;
  * Linux), and the wall clock does not: by how much more it has moved since the last reading, the machine slept. A wall
  * clock that is set forward is taken for a suspension, so that what is timed ends early and not late.
  */
-export function readThroughSuspension(monotonic: () => number, wall: () => number): () => number {
+export function readThroughSuspension(
+  monotonic: () => number,
+  calendar: () => number,
+): () => number {
   let suspendedMs = 0;
   let lastDifferenceMs: number | undefined;
   return () => {
     const nowMs = monotonic();
-    const differenceMs = wall() - nowMs;
+    const differenceMs = calendar() - nowMs;
     const jumpMs = differenceMs - (lastDifferenceMs ?? differenceMs);
     if (jumpMs > leastSuspensionMs) suspendedMs += jumpMs;
     lastDifferenceMs = differenceMs;

@@ -124,21 +124,19 @@ test.each([true, false])(
     expect(secrets.filter((secret) => !operators.includes(secret))).toEqual([]);
 
     const mine = ledger.forTenant("acme");
-    const answers = [
-      ...(await Promise.all([
-        ...[made.waiting, made.running, made.ended].flatMap((id) => [
-          mine.jobs.find(id),
-          mine.jobs.explain(id),
-          mine.effects.list(id),
-        ]),
-        mine.jobs.list(),
-        mine.runs.find(run),
-        mine.runs.list(),
-        ...made.letters.map(async (id) => mine.deadLetters.find(id)),
-        mine.deadLetters.list(),
-        mine.receipt(dispatchKey),
-      ])),
-    ];
+    const answers = await Promise.all([
+      ...[made.waiting, made.running, made.ended].flatMap((id) => [
+        mine.jobs.find(id),
+        mine.jobs.explain(id),
+        mine.effects.list(id),
+      ]),
+      mine.jobs.list(),
+      mine.runs.find(run),
+      mine.runs.list(),
+      ...made.letters.map(async (id) => mine.deadLetters.find(id)),
+      mine.deadLetters.list(),
+      mine.receipt(dispatchKey),
+    ]);
     expect(answers).not.toContain(undefined);
     const seen = JSON.stringify(answers);
     expect(secrets.filter((secret) => seen.includes(secret))).toEqual([]);
@@ -147,7 +145,8 @@ test.each([true, false])(
 
 test("a tenant is told what keeps its job waiting, that it runs, and why it failed", async () => {
   const { waiting, running, ended, letters } = await make();
-  const { jobs, deadLetters, runs, receipt } = ledger.forTenant("acme");
+  const mine = ledger.forTenant("acme");
+  const { jobs, deadLetters, runs } = mine;
   const explained = await jobs.explain(waiting);
   expect(explained).toMatchObject({ cause: "paused", heldBy: { kind: "TENANT", subject: "acme" } });
   expect(explained?.summary).toMatch(/and tenant acme is paused since \S+; 0 due jobs/u);
@@ -175,7 +174,7 @@ test("a tenant is told what keeps its job waiting, that it runs, and why it fail
   expect((await runs.list())[0]?.attempts).toEqual([
     { attempt: 0, error: "The provider is down." },
   ]);
-  expect((await receipt(dispatchKey))?.window).toMatchObject({ status: "DISPATCHING" });
+  expect((await mine.receipt(dispatchKey))?.window).toMatchObject({ status: "DISPATCHING" });
 });
 
 async function dropPolicies(): Promise<void> {

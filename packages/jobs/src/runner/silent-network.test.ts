@@ -83,7 +83,7 @@ test.each(hosts)(
     const quick = handleJob(countJob, async ({ payload }) => void ran.push(payload.n));
     const other = createRunner({ ledger: queue.ledger, handlers: [quick], owner: "other" });
     while (ran.length < 3) await other.drain({ budgetMs: 1_000, idleTimeoutMs: 1_000 });
-    expect(ran.toSorted()).toEqual([0, 1, 2]);
+    expect(ran.toSorted((a, b) => a - b)).toEqual([0, 1, 2]);
 
     await queue.ledger.jobs.insert(
       undefined,

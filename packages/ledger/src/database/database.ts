@@ -64,10 +64,10 @@ export function toSqlClient(client: TransactionClient): SqlClient {
 }
 
 /** Returns a client whose statements take at most so many milliseconds, where the given one keeps bounds. */
-export function within(sql: SqlClient, limitMs: number): SqlClient {
+export function within(sql: SqlClient, longestMs: number): SqlClient {
   return {
-    query: async (text, values, timeoutMs = limitMs) =>
-      sql.query(text, values, Math.min(timeoutMs, limitMs)),
+    query: async (text, values, timeoutMs = longestMs) =>
+      sql.query(text, values, Math.min(timeoutMs, longestMs)),
   };
 }
 

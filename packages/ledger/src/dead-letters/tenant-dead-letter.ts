@@ -30,13 +30,13 @@ export interface TenantDeadLetters {
 
 /** Returns the dead letters of a tenant's scope. */
 export function createTenantDeadLetters(scope: Scope): TenantDeadLetters {
-  const { find, list } = createScopedDeadLetters(scope);
+  const letters = createScopedDeadLetters(scope);
   return {
     find: async (id) => {
-      const letter = await find(id);
+      const letter = await letters.find(id);
       return letter === undefined ? undefined : toTenantLetter(letter);
     },
-    list: async (filter) => (await list(filter)).map(toTenantLetter),
+    list: async (filter) => (await letters.list(filter)).map(toTenantLetter),
   };
 }
 

@@ -41,15 +41,15 @@ export interface TenantJobs extends Omit<ScopedJobs, "find" | "list" | "explain"
 
 /** Returns the jobs of a tenant's scope. */
 export function createTenantJobs(scope: Scope): TenantJobs {
-  const { find, list, cancel, reschedule } = createScopedJobs(scope, "tenant");
+  const jobs = createScopedJobs(scope, "tenant");
   return {
-    cancel,
-    reschedule,
+    cancel: async (id) => jobs.cancel(id),
+    reschedule: async (id, runAt) => jobs.reschedule(id, runAt),
     find: async (id) => {
-      const job = await find(id);
+      const job = await jobs.find(id);
       return job === undefined ? undefined : toTenantJob(job);
     },
-    list: async (filter) => (await list(filter)).map(toTenantJob),
+    list: async (filter) => (await jobs.list(filter)).map(toTenantJob),
     explain: async (id, { types } = {}) => {
       if (!isJobId(id)) return undefined;
       const explanation = await explainJob(scope, id, types, "tenant");

@@ -19,13 +19,13 @@ export interface TenantRuns {
 
 /** Returns the runs of a tenant's scope. */
 export function createTenantRuns(scope: Scope): TenantRuns {
-  const { find, list } = createScopedRuns(scope);
+  const runs = createScopedRuns(scope);
   return {
     find: async (identity) => {
-      const run = await find(identity);
+      const run = await runs.find(identity);
       return run === undefined ? undefined : toTenantRun(run);
     },
-    list: async (filter) => (await list(filter)).map(toTenantRun),
+    list: async (filter) => (await runs.list(filter)).map(toTenantRun),
   };
 }
 
