@@ -137,9 +137,6 @@ export function createLedger(options: LedgerOptions): Ledger {
         maxConnections: options.maxConnections ?? 10,
       })
     : options.pool;
-  if (!ownsPool && !((pool.options.connectionTimeoutMillis ?? 0) > 0)) {
-    logger.warn("ledger.pool_without_connection_timeout");
-  }
   const unwatch = watchPool(pool, logger);
   const sql = createConnections(pool, patience);
   const reserved =

@@ -120,7 +120,11 @@ function take(pool: Pool, timeoutMs: number): Promise<PoolClient> {
     const timer = setTimeout(() => {
       isAwaited = false;
       const target = describeTarget(pool);
-      const message = `No connection to Postgres at ${target} was free or opened within ${timeoutMs} ms.`;
+      const hint =
+        (pool.options.connectionTimeoutMillis ?? 0) > 0
+          ? ""
+          : " The pool has no connectionTimeoutMillis: set it, else connections that never open fill the pool.";
+      const message = `No connection to Postgres at ${target} was free or opened within ${timeoutMs} ms.${hint}`;
       reject(new LedgerError("unreachable", message, { target, timeoutMs }));
     }, timeoutMs);
     pool.connect((error, client) => {

@@ -49,7 +49,6 @@ export function openBeside(pool: Pool, settings: PoolSettings): Pool {
       ...("password" in options ? { password: options.password } : {}),
       statement_timeout: options.statement_timeout ?? config.statement_timeout,
       min: 0,
-      application_name: "evenkeel reserved",
     }),
   );
 }
