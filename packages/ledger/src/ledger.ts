@@ -1,7 +1,7 @@
 import { silentLogger, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
-import { createConnections, type Connections, type Patience } from "./database/connections.ts";
+import { createConnections, type Patience } from "./database/connections.ts";
 import { describeTarget, type SqlClient } from "./database/database.ts";
 import { findGrantProblems, type GrantProblem } from "./database/grants.ts";
 import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
@@ -140,7 +140,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const unwatch = watchPool(pool, logger);
   const sql = createConnections(pool, patience);
   const reserved =
-    options.reserveConnections === false ? undefined : reserve(pool, patience, logger);
+    options.reserveConnections === false ? undefined : reserve(pool, patience, logger, sql);
   const runs = createRunStore(sql);
   const rowSecurity = createRowSecurity(sql, () => logger.warn("ledger.row_security_off"));
   return {
@@ -191,21 +191,28 @@ function checkTimeout(field: string, value: number, max: number): void {
 /** The longest that a heartbeat or a settlement is waited for, in milliseconds: a third of a lease. */
 const longestReservedMs = 10_000;
 
-/** Connections that nothing but heartbeats, and nothing but settlements, can take. */
-function reserve(pool: pg.Pool, patience: Patience, logger: Logger) {
+/**
+ * Connections that nothing but heartbeats, and nothing but settlements, can take. What comes after `close` goes to the
+ * pool, which may be a host's that still works.
+ */
+function reserve(pool: pg.Pool, patience: Patience, logger: Logger, shared: SqlClient) {
   const limits: Patience = {
     connectionTimeoutMs: Math.min(patience.connectionTimeoutMs, longestReservedMs / 2),
     statementTimeoutMs: Math.min(patience.statementTimeoutMs, longestReservedMs),
   };
   const closers: (() => Promise<void>)[] = [];
-  const openReserved = (maxConnections: number): Connections => {
+  const openReserved = (maxConnections: number): SqlClient => {
     const own = openBeside(pool, { ...limits, maxConnections });
     const unwatch = watchPool(own, logger);
     closers.push(async () => {
       if (!own.ended && !own.ending) await own.end();
       unwatch();
     });
-    return createConnections(own, limits);
+    const connections = createConnections(own, limits);
+    return {
+      query: async (text, values, timeoutMs) =>
+        (own.ending ? shared : connections).query(text, values, timeoutMs),
+    };
   };
   return {
     heartbeats: openReserved(1),

@@ -9,7 +9,7 @@ import {
 import { afterEach, beforeEach, expect, inject, test } from "vitest";
 
 import { createLedger, type Ledger } from "../ledger.ts";
-import { newJob } from "../testing/job-queue.ts";
+import { claimRequest, newJob } from "../testing/job-queue.ts";
 import { isUnreachable } from "./ledger-error.ts";
 
 let database: TestDatabase;
@@ -141,6 +141,15 @@ test("handlers that hold every connection of a host's pool keep no heartbeat and
   expect(settled).toEqual(new Set([job.id]));
   for (const holder of holders) holder.release();
   await ledger.close();
+});
+
+test("what is settled after close goes by the host's pool, which is still open", async () => {
+  const ledger = createLedger({ pool: hostPool });
+  await ledger.jobs.insert(undefined, [newJob("late")]);
+  const { jobs } = await ledger.jobs.claim(claimRequest(["late"], 1));
+  await ledger.close();
+  const settled = await ledger.jobs.settle(jobs.map((job) => ({ ...job, kind: "succeeded" })));
+  expect(settled.size).toBe(1);
 });
 
 test("without reserved connections a heartbeat waits for the pool, and not for ever", async () => {
