@@ -165,7 +165,8 @@ export function createLedger(options: LedgerOptions): Ledger {
         reserved?.close(),
         ownsPool && !pool.ended && !pool.ending ? pool.end() : undefined,
       ]);
-      unwatch();
+      // A pool of the ledger's own has connections that end later, and may be cut until then.
+      if (!ownsPool) unwatch();
     },
   };
 }
@@ -203,10 +204,9 @@ function reserve(pool: pg.Pool, patience: Patience, logger: Logger, shared: SqlC
   const closers: (() => Promise<void>)[] = [];
   const openReserved = (maxConnections: number): SqlClient => {
     const own = openBeside(pool, { ...limits, maxConnections });
-    const unwatch = watchPool(own, logger);
+    watchPool(own, logger);
     closers.push(async () => {
       if (!own.ended && !own.ending) await own.end();
-      unwatch();
     });
     const connections = createConnections(own, limits);
     return {
