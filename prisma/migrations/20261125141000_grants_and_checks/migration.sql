@@ -131,6 +131,61 @@ ALTER TABLE evenkeel.background_job_limit
   ADD CONSTRAINT background_job_limit_paused_since CHECK (NOT paused OR paused_at IS NOT NULL) NOT VALID,
   ADD CONSTRAINT background_job_limit_rated CHECK ((rate_limit IS NULL) = (rate_period_ms IS NULL)) NOT VALID;
 
+-- Keys ------------------------------------------------------------------------------------------------------------
+-- Keys are compared by their bytes. In the database's own collation their order changes with the operating system's
+-- library, and a unique index that was built in the old order lets a key in twice: promise P1 rests on such indexes.
+-- The keys of jobs are left as they are: they are compared with one another, and an index serves one collation alone.
+--
+-- It rebuilds the indexes of these columns while nobody else can use the tables, a few seconds per million rows. So it
+-- is done here as long as the tables are small, and otherwise by the owner, when that suits: it may be repeated.
+CREATE FUNCTION evenkeel.collate_keys() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  name text;
+  columns text;
+BEGIN
+  FOR name, columns IN
+    SELECT class.relname, string_agg(
+      format('ALTER COLUMN %I TYPE text COLLATE "C"', attribute.attname), ', ' ORDER BY attribute.attnum)
+    FROM (VALUES
+      ('background_schedule', 'id'),
+      ('background_dispatch_window', 'dispatch_key'), ('background_dispatch_window', 'schedule'),
+      ('background_dispatch_guard', 'function_id'), ('background_dispatch_guard', 'dispatch_key'),
+      ('background_dispatch_guard', 'run_id'),
+      ('background_function_run', 'run_id'), ('background_function_run', 'function_id'),
+      ('background_function_run', 'dispatch_key'),
+      ('background_dead_letter', 'source_id'), ('background_outbox_event', 'event_id')
+    ) AS key (relation, attribute)
+    JOIN pg_class AS class ON class.relname = key.relation AND class.relnamespace = 'evenkeel'::regnamespace
+    JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid AND attribute.attname = key.attribute
+    WHERE attribute.attcollation <> (
+      SELECT oid FROM pg_collation WHERE collname = 'C' AND collnamespace = 'pg_catalog'::regnamespace)
+    GROUP BY class.relname
+    ORDER BY class.relname
+  LOOP
+    EXECUTE format('ALTER TABLE evenkeel.%I %s', name, columns);
+  END LOOP;
+END
+$$;
+
+DO $$
+BEGIN
+  IF (
+    SELECT count(*) FROM (
+      (SELECT FROM evenkeel.background_dispatch_window LIMIT 10000) UNION ALL
+      (SELECT FROM evenkeel.background_dispatch_guard LIMIT 10000) UNION ALL
+      (SELECT FROM evenkeel.background_function_run LIMIT 10000) UNION ALL
+      (SELECT FROM evenkeel.background_dead_letter LIMIT 10000) UNION ALL
+      (SELECT FROM evenkeel.background_outbox_event LIMIT 10000)
+    ) AS found
+  ) < 10000 THEN
+    PERFORM evenkeel.collate_keys();
+  ELSE
+    RAISE WARNING 'evenkeel: keys keep the collation of the database'
+      USING HINT = 'SELECT evenkeel.collate_keys() in a quiet hour changes it.';
+  END IF;
+END
+$$;
+
 -- Storage settings ------------------------------------------------------------------------------------------------
 -- A payload of more than 2 KB is stored beside its table, in a TOAST table that has vacuum settings of its own: a fifth
 -- of it had to be dead before it was cleared away, while its table was cleared all the time.
