@@ -41,6 +41,8 @@ export type LedgerOptions = {
   /**
    * Whether heartbeats and settlements have connections of their own, up to 3 beside the pool, to where the pool leads
    * and as its user. Defaults to `true`. They are opened when a drain needs them and closed after 10 s without work.
+   * What a listener of the pool does to each connection, such as setting a role, is not done to these; the pool's
+   * `onConnect` is.
    * `false`: they wait for one of the pool as everything else does, handlers included where the pool is the host's.
    */
   readonly reserveConnections?: boolean;
