@@ -80,7 +80,7 @@ export class LeaseRenewer {
    * the clock goes on: leases that ended meanwhile are renewed or lost soon after, and not after a third of a lease.
    */
   #wait(untilMs: number): void {
-    const leftMs = untilMs - this.#clock.now();
+    const leftMs = Math.max(0, untilMs - this.#clock.now());
     this.#cancelTimer = this.#clock.setTimer(
       () => {
         if (this.#clock.now() < untilMs) {
