@@ -134,7 +134,8 @@ export function createJobStore(
     recordProgress: (reports) => recordProgress(sql, reports),
     effects: createJobEffectStore(sql),
     hasDue: (request) => hasDueJobs(sql, request),
-    acquirePoller: (request) => acquireLanePoller(within(sql, request.forMs), request),
+    acquirePoller: (request) =>
+      acquireLanePoller(within(sql, Math.max(1_000, request.forMs)), request),
     releasePoller: (request) => releaseLanePoller(sql, request),
     hasPoller: (lane) => hasLanePoller(sql, lane),
     counts: () => countJobs(sql),
