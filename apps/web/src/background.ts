@@ -12,7 +12,13 @@ import { readConfig } from "./env.ts";
 export const background = createBackground({
   appId: "evenkeel",
   config: readConfig,
-  pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl, max: 10 }),
+  pool: ({ databaseUrl }) =>
+    new Pool({
+      connectionString: databaseUrl,
+      max: 10,
+      connectionTimeoutMillis: 10_000,
+      keepAlive: true,
+    }),
   handlers: ({ pool }) => createInbox({ pool }).handlers,
   schedules: [defineSchedule({ id: "followups", every: 3_600, overlap: "skip" })],
   // The worker relays, watches and prunes.

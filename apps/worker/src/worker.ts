@@ -31,7 +31,12 @@ export interface WorkerOptions {
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { environment, owner, logger } = options;
-  const pool = new Pool({ connectionString: environment.config.databaseUrl, max: 20 });
+  const pool = new Pool({
+    connectionString: environment.config.databaseUrl,
+    max: 20,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+  });
   const { replyDelayMs, simulatedFaults } = environment.inbox;
   const inbox = createInbox({
     pool,

@@ -70,7 +70,7 @@ const watchPauseMs = 60_000;
  * export const background = createBackground({
  *   appId: "shop",
  *   environment: process.env,
- *   pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl }),
+ *   pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 }),
  *   handlers: [sendInvoices],
  *   serve,
  * });

@@ -39,6 +39,7 @@ export {
 export type { JobStore } from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export { isUnreachable, LedgerError, type LedgerErrorCode } from "./database/ledger-error.ts";
+export type { GrantProblem } from "./database/grants.ts";
 export type { MigrationResult } from "./database/migrate.ts";
 export {
   createPruner,
@@ -125,6 +126,20 @@ export type { Page } from "./database/page.ts";
 export type { RunFilter, RunRecord, ScopedRuns } from "./runs/run-records.ts";
 export type { OperatorSchedules } from "./schedules/schedule-controls.ts";
 export type { TenantLedger } from "./tenant-ledger.ts";
+export type {
+  TenantDeadLetterRecord,
+  TenantDeadLetters,
+  TenantFailedAttempt,
+} from "./dead-letters/tenant-dead-letter.ts";
+export type {
+  TenantAttemptError,
+  TenantHoldingDecision,
+  TenantJobExplanation,
+  TenantJobRecord,
+  TenantJobs,
+} from "./jobs/tenant-job.ts";
+export type { TenantRunAttempt, TenantRunRecord, TenantRuns } from "./runs/tenant-run.ts";
+export type { TenantReceipt, TenantWindowRecord } from "./windows/tenant-receipt.ts";
 export {
   deadLetterTransitions,
   type DeadLetterKind,

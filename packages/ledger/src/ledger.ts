@@ -1,9 +1,13 @@
 import { silentLogger, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
-import { describeTarget, openPool, toSqlClient } from "./database/database.ts";
+import { createConnections, type Patience } from "./database/connections.ts";
+import { describeTarget, type SqlClient } from "./database/database.ts";
+import { findGrantProblems, type GrantProblem } from "./database/grants.ts";
 import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
 import { migrate, type MigrationResult } from "./database/migrate.ts";
+import { watchPool } from "./database/pool-watch.ts";
+import { openBeside, openPool } from "./database/pools.ts";
 import { createRowSecurity, everyTenant, oneTenant } from "./database/tenant-scope.ts";
 import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 import { createJobStore, type JobStore } from "./jobs/job-store.ts";
@@ -19,15 +23,40 @@ import { readReceipt, type WindowReceipt } from "./windows/receipt.ts";
 import { reconcile, type Reconciliation, type ReconcileRequest } from "./windows/reconciliation.ts";
 import { createWindowStore, type WindowStore } from "./windows/window-store.ts";
 
-/** Where the ledger's database is: a connection string, or the host's own pool. */
-export type LedgerOptions = { readonly logger?: Logger } & (
+/** Where the ledger's database is, and how long it is waited for. */
+export type LedgerOptions = {
+  readonly logger?: Logger;
+  /**
+   * How long a call waits for a connection, in milliseconds: 100 to 600,000, 10,000 by default. It is the wait for a
+   * free one of the pool, and for a new one to open.
+   */
+  readonly connectionTimeoutMs?: number;
+  /**
+   * How long a call waits for a statement, in milliseconds, the wait for its connection included: 100 to 3,600,000,
+   * 30,000 by default. A connection that has not answered by then is closed, and the call throws LedgerError
+   * `unanswered`. Heartbeats and settlements wait for 10,000 at most, a heartbeat for a quarter of its lease.
+   * `migrate()` waits for ten minutes.
+   */
+  readonly statementTimeoutMs?: number;
+  /**
+   * Whether heartbeats and settlements have connections of their own, up to 3 beside the pool, to where the pool leads
+   * and as its user. Defaults to `true`. They are opened when a drain needs them and closed after 10 s without work.
+   * What a listener of the pool does to each connection, such as setting a role, is not done to these; the pool's
+   * `onConnect` is.
+   * `false`: they wait for one of the pool as everything else does, handlers included where the pool is the host's.
+   */
+  readonly reserveConnections?: boolean;
+} & (
   | {
       readonly databaseUrl: string;
       /** Most connections of the ledger's own pool, 10 by default. */
       readonly maxConnections?: number;
     }
   | {
-      /** The host's pool. The ledger never closes it. */
+      /**
+       * The host's pool. The ledger never closes it. It listens to the pool's errors until `close()`. Set its
+       * `connectionTimeoutMillis`: without one, connections that never open fill the pool for good.
+       */
       readonly pool: pg.Pool;
     }
 );
@@ -69,7 +98,17 @@ export interface Ledger {
   receipt(dispatchKey: string): Promise<WindowReceipt | undefined>;
   /** Numbers over the whole ledger. */
   report(): Promise<LedgerReport>;
-  /** Brings the database to this build's schema; safe to call from every host at every start. */
+  /**
+   * Returns what keeps the database user from working, or from keeping tenants apart by row-level security, each with
+   * the SQL that repairs it. Nothing is returned where all is well.
+   *
+   * @throws LedgerError `not_migrated`.
+   */
+  checkGrants(): Promise<GrantProblem[]>;
+  /**
+   * Brings the database to this build's schema; safe to call from every host at every start. A user that does not own
+   * the schema may call it where nothing is pending.
+   */
   migrate(): Promise<MigrationResult>;
   /**
    * Asks the database for a sign of life and for the ledger's tables.
@@ -77,14 +116,14 @@ export interface Ledger {
    * @throws LedgerError `unreachable` or `not_migrated`.
    */
   ping(): Promise<void>;
-  /** Ends the ledger's own connections. */
+  /** Ends the ledger's own connections, and stops listening to a pool that is the host's. */
   close(): Promise<void>;
 }
 
 /**
  * Opens a ledger. Nothing is connected before the first call.
  *
- * @throws LedgerError `invalid_database_url`.
+ * @throws LedgerError `invalid_database_url` or `invalid_options`.
  *
  * @example
  * const ledger = createLedger({ databaseUrl: env.DATABASE_URL });
@@ -92,56 +131,100 @@ export interface Ledger {
  */
 export function createLedger(options: LedgerOptions): Ledger {
   const logger = options.logger ?? silentLogger;
+  const patience = readPatience(options);
   const ownsPool = !("pool" in options);
   const pool = ownsPool
-    ? openPool(options.databaseUrl, options.maxConnections ?? 10)
+    ? openPool(options.databaseUrl, {
+        ...patience,
+        maxConnections: options.maxConnections ?? 10,
+      })
     : options.pool;
-  if (ownsPool) {
-    // An idle connection that the server cut is replaced at the next query.
-    pool.on("error", (error) => logger.warn("ledger.connection_lost", { error: error.message }));
-  }
-  guardConnections(pool);
-  const sql = toSqlClient(pool);
+  const unwatch = watchPool(pool, logger);
+  const sql = createConnections(pool, patience);
+  const reserved =
+    options.reserveConnections === false ? undefined : reserve(pool, patience, logger, sql);
   const runs = createRunStore(sql);
   const rowSecurity = createRowSecurity(sql, () => logger.warn("ledger.row_security_off"));
   return {
     windows: createWindowStore(sql),
     guards: createGuardStore(sql),
     runs,
-    jobs: createJobStore(sql),
+    jobs: createJobStore(sql, reserved),
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
     outbox: createOutboxStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
     prune: (request) => prune(sql, request),
-    forTenant: (tenantId) => createTenantLedger(oneTenant(pool, rowSecurity, tenantId)),
+    forTenant: (tenantId) => createTenantLedger(oneTenant(sql, rowSecurity, tenantId)),
     asOperator: (actor) => createOperatorLedger(sql, actor),
     receipt: (dispatchKey) => readReceipt(everyTenant(sql), dispatchKey),
     report: () => readReport(sql),
+    checkGrants: () => findGrantProblems(sql),
     migrate: () => migrate(pool, logger),
-    ping: () => ping(pool),
+    ping: () => ping(sql, describeTarget(pool)),
     close: async () => {
-      if (ownsPool && !pool.ended) await pool.end();
+      await Promise.all([
+        reserved?.close(),
+        ownsPool && !pool.ended && !pool.ending ? pool.end() : undefined,
+      ]);
+      // A pool of the ledger's own has connections that end later, and may be cut until then.
+      if (!ownsPool) unwatch();
     },
   };
 }
 
-const guardedPools = new WeakSet<pg.Pool>();
-
-/**
- * The pool gives a connection to its new holder a moment before that one can listen: an error in between, as when
- * the server cuts it, would end the process. The holder learns of the cut from its next statement. One listener
- * serves every ledger of the pool.
- */
-function guardConnections(pool: pg.Pool): void {
-  if (guardedPools.has(pool)) return;
-  guardedPools.add(pool);
-  pool.on("connect", (client) => client.on("error", () => {}));
+function readPatience({
+  connectionTimeoutMs = 10_000,
+  statementTimeoutMs = 30_000,
+}: LedgerOptions): Patience {
+  checkTimeout("connectionTimeoutMs", connectionTimeoutMs, 600_000);
+  checkTimeout("statementTimeoutMs", statementTimeoutMs, 3_600_000);
+  return { connectionTimeoutMs, statementTimeoutMs };
 }
 
-async function ping(pool: pg.Pool): Promise<void> {
-  const target = describeTarget(pool);
-  const { rows } = await pool
+function checkTimeout(field: string, value: number, max: number): void {
+  if (Number.isInteger(value) && value >= 100 && value <= max) return;
+  throw new LedgerError(
+    "invalid_options",
+    `${field} must be a whole number from 100 to ${max}; got ${value}.`,
+    { field, value },
+  );
+}
+
+/** The longest that a heartbeat or a settlement is waited for, in milliseconds: a third of a lease. */
+const longestReservedMs = 10_000;
+
+/**
+ * Connections that nothing but heartbeats, and nothing but settlements, can take. What comes after `close` goes to the
+ * pool, which may be a host's that still works.
+ */
+function reserve(pool: pg.Pool, patience: Patience, logger: Logger, shared: SqlClient) {
+  const limits: Patience = {
+    connectionTimeoutMs: Math.min(patience.connectionTimeoutMs, longestReservedMs / 2),
+    statementTimeoutMs: Math.min(patience.statementTimeoutMs, longestReservedMs),
+  };
+  const closers: (() => Promise<void>)[] = [];
+  const openReserved = (maxConnections: number): SqlClient => {
+    const own = openBeside(pool, { ...limits, maxConnections });
+    watchPool(own, logger);
+    closers.push(async () => {
+      if (!own.ended && !own.ending) await own.end();
+    });
+    const connections = createConnections(own, limits);
+    return {
+      query: async (text, values, timeoutMs) =>
+        (own.ending ? shared : connections).query(text, values, timeoutMs),
+    };
+  };
+  return {
+    heartbeats: openReserved(1),
+    settlements: openReserved(2),
+    close: () => Promise.all(closers.map(async (close) => close())),
+  };
+}
+
+async function ping(sql: SqlClient, target: string): Promise<void> {
+  const [row] = await sql
     .query<{ migrated: boolean }>(
       `SELECT to_regclass('evenkeel.background_dispatch_window') IS NOT NULL AS migrated`,
     )
@@ -154,10 +237,10 @@ async function ping(pool: pg.Pool): Promise<void> {
         { cause },
       );
     });
-  if (rows[0]?.migrated !== true) {
+  if (row?.migrated !== true) {
     throw new LedgerError(
       "not_migrated",
-      `The database at ${target} has no Evenkeel tables. Call ledger.migrate(), or run "pnpm db:push".`,
+      `The database at ${target} has no Evenkeel tables. Call ledger.migrate(), or run "prisma migrate deploy".`,
       { target },
     );
   }

@@ -32,7 +32,7 @@ const claim = {
 } as const;
 
 test("each state of a job is told apart, in words and in fields", async () => {
-  const { jobs } = queue.ledger.forTenant("t");
+  const { jobs } = queue.ledger.asOperator("night");
   const first = await add(1);
   const second = await add(2);
   const later = await add(3, 3_600_000);
@@ -82,7 +82,7 @@ test("each state of a job is told apart, in words and in fields", async () => {
 });
 
 test("of a job whose lease expired it is told who takes it over, and what keeps others from it", async () => {
-  const { jobs } = queue.ledger.forTenant("t");
+  const { jobs } = queue.ledger.asOperator("night");
   const operator = queue.ledger.asOperator("night").queue;
   const id = await add(1);
   await queue.ledger.jobs.claim(claim);
@@ -141,7 +141,7 @@ test("a waiting job can be due at another time, on record; one that runs cannot"
 });
 
 test("what throttles a due job is named: a pause, a cap, a rate", async () => {
-  const { jobs } = queue.ledger.forTenant("t");
+  const { jobs } = queue.ledger.asOperator("night");
   const operator = queue.ledger.asOperator("night").queue;
   const running = await add(1);
   const id = await add(2);

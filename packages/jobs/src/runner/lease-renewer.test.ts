@@ -263,7 +263,7 @@ test("a lease that ran out while the event loop was blocked is kept, if no other
   renewer.track("1", "1", 0, () => void lost.push("1"));
   renewer.track("2", "1", 0, () => void lost.push("2"));
   blockedMs = leaseMs;
-  clock.advance(leaseMs / 3);
+  clock.advance(leaseMs / 10);
   // As long as a database takes.
   clock.advance(100);
   response.resolve(new Set(["1"]));
@@ -310,4 +310,27 @@ test("a job whose time-out does not fit into what the limit has left waits for a
   expect(ran).toEqual(["count", "count"]);
   expect(await runner.drain(limited)).toMatchObject({ succeeded: 1, remaining: false });
   expect(ran.at(-1)).toBe("long");
+});
+
+test("a lease that ended while the machine was suspended is asked for soon after, and lost if it is another's", async () => {
+  const lost = Promise.withResolvers<string>();
+  const asked: number[] = [];
+  const leases = new LeaseRenewer({
+    jobs: {
+      heartbeat: async (claims) => {
+        asked.push(claims.length);
+        return new Set();
+      },
+    },
+    leaseMs,
+    clock,
+    logger: silentLogger,
+  });
+  leases.track("1", "1", clock.now(), () => lost.resolve("lost"));
+  clock.suspend(2 * leaseMs);
+  // A third of a lease is awaited by a timer that stood still.
+  clock.advance(leaseMs / 10);
+  expect(asked).toEqual([1]);
+  expect(await lost.promise).toBe("lost");
+  leases.stop();
 });

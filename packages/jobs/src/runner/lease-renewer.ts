@@ -72,14 +72,30 @@ export class LeaseRenewer {
 
   #schedule(delayMs: number): void {
     if (this.#isRenewing || this.#cancelTimer !== undefined) return;
-    this.#cancelTimer = this.#clock.setTimer(() => {
-      this.#cancelTimer = undefined;
-      this.#isRenewing = true;
-      void this.#renew().then((nextDelayMs) => {
-        this.#isRenewing = false;
-        if (this.#leases.size > 0) this.#schedule(nextDelayMs);
-      });
-    }, delayMs);
+    this.#wait(this.#clock.now() + delayMs);
+  }
+
+  /**
+   * Waits until the next round is due, a tenth of a lease at a time. A timer stands while the machine is suspended, and
+   * the clock goes on: leases that ended meanwhile are renewed or lost soon after, and not after a third of a lease.
+   */
+  #wait(untilMs: number): void {
+    const leftMs = Math.max(0, untilMs - this.#clock.now());
+    this.#cancelTimer = this.#clock.setTimer(
+      () => {
+        if (this.#clock.now() < untilMs) {
+          this.#wait(untilMs);
+          return;
+        }
+        this.#cancelTimer = undefined;
+        this.#isRenewing = true;
+        void this.#renew().then((nextDelayMs) => {
+          this.#isRenewing = false;
+          if (this.#leases.size > 0) this.#schedule(nextDelayMs);
+        });
+      },
+      Math.min(leftMs, this.#leaseMs / 10),
+    );
   }
 
   /** Renews every lease. Returns how long to wait for the next round. */

@@ -1,6 +1,6 @@
-import { Pool } from "pg";
+import type { Pool } from "pg";
 
-import { LedgerError } from "./ledger-error.ts";
+import { explainRefusal } from "./ledger-error.ts";
 
 /**
  * Runs one statement and returns its rows. Parameters are text, numbers, booleans or null: rows and lists
@@ -15,7 +15,15 @@ import { LedgerError } from "./ledger-error.ts";
  *   statement must see one time; the statement's comment says which.
  */
 export interface SqlClient {
-  query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
+  /**
+   * @param timeoutMs The bound of this statement, in milliseconds, where the client keeps bounds; a caller's own
+   * transaction does not. Defaults to the client's.
+   */
+  query<Row extends object>(
+    text: string,
+    values?: readonly SqlValue[],
+    timeoutMs?: number,
+  ): Promise<Row[]>;
 }
 
 /** A statement's parameter. */
@@ -34,16 +42,32 @@ export interface PrismaRawClient {
 /** What a caller can pass to work inside its own transaction. */
 export type TransactionClient = PgQueryable | PrismaRawClient;
 
-/** Adapts a caller's transaction client to {@link SqlClient}. */
+/**
+ * Adapts a caller's transaction client to {@link SqlClient}. It keeps no bounds: the transaction is the caller's. Its
+ * statements throw LedgerError `not_migrated` where the ledger's tables are missing, and `not_granted` where the user
+ * may not use them.
+ */
 export function toSqlClient(client: TransactionClient): SqlClient {
   return {
     query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
-      const rows =
-        "$queryRawUnsafe" in client
-          ? await client.$queryRawUnsafe(text, ...values)
-          : (await client.query(text, [...values])).rows;
-      return trustRows<Row>(rows);
+      try {
+        const rows =
+          "$queryRawUnsafe" in client
+            ? await client.$queryRawUnsafe(text, ...values)
+            : (await client.query(text, [...values])).rows;
+        return trustRows<Row>(rows);
+      } catch (error) {
+        throw explainRefusal(error);
+      }
     },
+  };
+}
+
+/** Returns a client whose statements take at most so many milliseconds, where the given one keeps bounds. */
+export function within(sql: SqlClient, longestMs: number): SqlClient {
+  return {
+    query: async (text, values, timeoutMs = longestMs) =>
+      sql.query(text, values, Math.min(timeoutMs, longestMs)),
   };
 }
 
@@ -51,38 +75,6 @@ export function toSqlClient(client: TransactionClient): SqlClient {
 function trustRows<Row extends object>(rows: unknown): Row[] {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where rows get a type
   return rows as Row[];
-}
-
-/**
- * Opens a pool on a connection string.
- *
- * @throws LedgerError `invalid_database_url`, without the string: it may hold a password.
- */
-export function openPool(databaseUrl: string, maxConnections: number): Pool {
-  let url: URL;
-  try {
-    url = new URL(databaseUrl);
-  } catch {
-    throw invalidUrl();
-  }
-  if (!/^postgres(ql)?:$/u.test(url.protocol)) throw invalidUrl();
-  // Prisma's own parameters mean nothing to Postgres.
-  for (const name of ["schema", "connection_limit", "pool_timeout", "pgbouncer"]) {
-    url.searchParams.delete(name);
-  }
-  return new Pool({
-    connectionString: url.href,
-    max: maxConnections,
-    connectionTimeoutMillis: 10_000,
-    application_name: "evenkeel",
-  });
-}
-
-function invalidUrl(): LedgerError {
-  return new LedgerError(
-    "invalid_database_url",
-    "The database URL is not of the form postgresql://user:password@host:5432/database. Set DATABASE_URL.",
-  );
 }
 
 /** Host, port and database of a pool, for messages: never its user or password. */

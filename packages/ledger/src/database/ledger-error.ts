@@ -3,8 +3,11 @@ import { EvenkeelError, type ErrorData } from "@evenkeel/core";
 /** What can go wrong between Evenkeel and its database. */
 export type LedgerErrorCode =
   | "invalid_database_url"
+  | "invalid_options"
   | "unreachable"
+  | "unanswered"
   | "not_migrated"
+  | "not_granted"
   | "migration_failed"
   | "migration_edited"
   | "newer_database"
@@ -46,11 +49,52 @@ const unreachableCodes = new Set([
 const unreachableMessages =
   /connection terminated|timeout exceeded when trying to connect|client has encountered a connection error|connection ended unexpectedly/i;
 
-/** Whether an error means that the database could not be asked at all, so that asking later may work. */
+/**
+ * Whether an error means that the database could not be asked, or did not answer, so that asking later may work. What
+ * was not answered may have been carried out.
+ */
 export function isUnreachable(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isUnreachable);
   if (!(error instanceof Error)) return false;
   const code = "code" in error ? String(error.code) : "";
-  if (code === "unreachable" || unreachableCodes.has(code) || /^08...$/u.test(code)) return true;
+  if (code === "unreachable" || code === "unanswered") return true;
+  if (unreachableCodes.has(code) || /^08...$/u.test(code)) return true;
   return unreachableMessages.test(error.message) || isUnreachable(error.cause);
+}
+
+// A table, a sequence, a schema, a type or a function that is not there; and a column, which only an older schema lacks.
+const missingCodes = new Set(["42P01", "3F000", "42704", "42883"]);
+const missingColumn = "42703";
+const denied = "42501";
+
+/** The error of a database without the ledger's tables. */
+export function notMigrated(cause?: unknown): LedgerError {
+  return new LedgerError(
+    "not_migrated",
+    `The ledger's tables in the schema "evenkeel" are missing or of an older version. Call migrate(), or run "prisma migrate deploy".`,
+    {},
+    cause === undefined ? undefined : { cause },
+  );
+}
+
+/**
+ * Returns what to throw for a statement of the ledger that failed: with the cause, LedgerError `not_migrated` where
+ * what it names does not exist, and `not_granted` where the user may not use it. Any other error is returned itself.
+ */
+export function explainRefusal(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { message } = error;
+  // Prisma has the code of Postgres in its message.
+  const code = /Code: `(\w{5})`/u.exec(message)?.[1] ?? ("code" in error ? String(error.code) : "");
+  if (code === missingColumn || (missingCodes.has(code) && message.includes("evenkeel"))) {
+    return notMigrated(error);
+  }
+  // The policies of row-level security refuse with the same code.
+  if (code !== denied || message.includes("row-level security")) return error;
+  return new LedgerError(
+    "not_granted",
+    `The database user may not use the ledger's tables. Run SELECT evenkeel.grant_to('<user>') as their owner; checkGrants() says what is missing.`,
+    {},
+    { cause: error },
+  );
 }

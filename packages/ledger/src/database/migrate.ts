@@ -5,7 +5,8 @@ import { describeMessage, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
 import { migrations as shippedMigrations } from "../generated/migrations.ts";
-import { describeTarget } from "./database.ts";
+import { createConnections } from "./connections.ts";
+import { describeTarget, type SqlClient } from "./database.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
 
 /** One migration file: its folder's name, the SHA-256 of its text, and the text. */
@@ -61,36 +62,49 @@ export async function migrate(
   logger: Logger,
   migrations: readonly Migration[] = shippedMigrations,
 ): Promise<MigrationResult> {
-  const client = await pool.connect().catch((cause: unknown) => {
-    if (!isUnreachable(cause)) throw cause;
-    throw new LedgerError(
-      "unreachable",
-      `No Postgres answers at ${describeTarget(pool)}. Start it, or set DATABASE_URL.`,
-      { target: describeTarget(pool) },
-      { cause },
-    );
+  const connections = createConnections(pool, {
+    connectionTimeoutMs: 10_000,
+    statementTimeoutMs: migrationTimeoutMs,
   });
-  // A cut connection rejects the statement under way. The event that comes with it would end the process.
-  const ignore = (): void => {};
-  client.on("error", ignore);
-  try {
+  let isConnected = false;
+  const work = async (sql: SqlClient): Promise<MigrationResult> => {
+    isConnected = true;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const applied = await applyPending(client, migrations);
+        const applied = await applyPending(sql, migrations);
         if (applied.length > 0) logger.info("ledger.migrated", { applied });
         return { applied };
       } catch (error) {
-        await client.query("ROLLBACK").catch(() => {});
+        if (isUnreachable(error)) throw error;
+        await sql.query("ROLLBACK").catch(() => {});
+        if (isDenied(error)) {
+          throw new LedgerError(
+            "migration_failed",
+            `Migrations are for the owner of the schema "evenkeel", and this user is not. Call migrate() as the owner.`,
+            {},
+            { cause: error },
+          );
+        }
         if (!isLockTimeout(error) || attempt === maxLockAttempts) throw error;
         logger.info("ledger.migration_waits", { attempt });
         await sleep(lockPauseMs);
       }
     }
-  } finally {
-    client.off("error", ignore);
-    client.release();
-  }
+  };
+  return connections.hold(work).catch((cause: unknown) => {
+    if (isConnected || !isUnreachable(cause)) throw cause;
+    const target = describeTarget(pool);
+    throw new LedgerError(
+      "unreachable",
+      `No Postgres answers at ${target}. Start it, or set DATABASE_URL.`,
+      { target },
+      { cause },
+    );
+  });
 }
+
+/** A migration waits for those of other hosts, and may build an index. */
+const migrationTimeoutMs = 600_000;
 
 /** What waits for a table's lock makes every later statement on the table wait behind it. */
 const lockTimeoutMs = 100;
@@ -102,26 +116,25 @@ function isLockTimeout(error: unknown): boolean {
   return cause instanceof Error && "code" in cause && cause.code === "55P03";
 }
 
-async function applyPending(
-  client: pg.PoolClient,
-  migrations: readonly Migration[],
-): Promise<string[]> {
-  await client.query("BEGIN");
+function isDenied(error: unknown): boolean {
+  return error instanceof LedgerError && error.code === "not_granted";
+}
+
+async function applyPending(sql: SqlClient, migrations: readonly Migration[]): Promise<string[]> {
+  await sql.query("BEGIN");
+  await sql.query(`SELECT set_config('statement_timeout', $1, true)`, [`${migrationTimeoutMs}ms`]);
   // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
-  await client.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
-  await client.query(bookkeeping);
-  const pending = await findPending(client, migrations);
-  await client.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);
-  for (const migration of pending) await apply(client, migration);
-  await client.query("COMMIT");
+  await sql.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
+  await sql.query(bookkeeping);
+  const pending = await findPending(sql, migrations);
+  await sql.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);
+  for (const migration of pending) await apply(sql, migration);
+  await sql.query("COMMIT");
   return pending.map(({ name }) => name);
 }
 
-async function findPending(
-  client: pg.PoolClient,
-  migrations: readonly Migration[],
-): Promise<Migration[]> {
-  const { rows } = await client.query<{
+async function findPending(sql: SqlClient, migrations: readonly Migration[]): Promise<Migration[]> {
+  const rows = await sql.query<{
     migration_name: string;
     checksum: string;
     finished: boolean;
@@ -159,10 +172,12 @@ async function findPending(
   return migrations.filter(({ name }) => !done.has(name));
 }
 
-async function apply(client: pg.PoolClient, migration: Migration): Promise<void> {
+async function apply(sql: SqlClient, migration: Migration): Promise<void> {
   try {
-    await client.query(migration.sql);
-  } catch (cause) {
+    await sql.query(migration.sql);
+  } catch (error) {
+    if (isDenied(error)) throw error;
+    const cause = error instanceof LedgerError ? (error.cause ?? error) : error;
     throw new LedgerError(
       "migration_failed",
       `Migration ${migration.name} failed and was rolled back: ${describeMessage(cause)}`,
@@ -170,7 +185,7 @@ async function apply(client: pg.PoolClient, migration: Migration): Promise<void>
       { cause },
     );
   }
-  await client.query(
+  await sql.query(
     `INSERT INTO evenkeel._prisma_migrations
        (id, checksum, migration_name, started_at, finished_at, applied_steps_count)
      VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp(), 1)`,

@@ -18,3 +18,11 @@ export function redactError(text: string): string {
   for (const [pattern, replacement] of secrets) clean = clean.replace(pattern, replacement);
   return clean.slice(0, maxErrorLength).toWellFormed();
 }
+
+/** Returns the message of a recorded error without the worker's name, which the ledger's own message holds. */
+export function hideWorker(message: string): string {
+  return message.replace(
+    /^The worker .* stopped renewing its lease\.$/su,
+    "Its worker stopped renewing its lease.",
+  );
+}

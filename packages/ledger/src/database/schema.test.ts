@@ -130,3 +130,20 @@ test("every index that the schema names exists, and every other is a primary key
     named.toSorted((a = "", b = "") => a.localeCompare(b)),
   );
 });
+
+test("what a unique index holds is compared by its bytes, but for the keys of jobs", async () => {
+  const { rows } = await database.pool.query<{ column: string }>(
+    `SELECT class.relname || '.' || attribute.attname AS column
+     FROM pg_index AS index
+     JOIN pg_class AS class ON class.oid = index.indrelid
+     JOIN pg_attribute AS attribute ON attribute.attrelid = class.oid AND attribute.attnum = ANY (index.indkey)
+     WHERE class.relnamespace = 'evenkeel'::regnamespace AND index.indisunique AND class.relname <> '_prisma_migrations'
+       AND attribute.atttypid = 'text'::regtype AND attribute.attcollation <> 'pg_catalog."C"'::regcollation
+     ORDER BY 1`,
+  );
+  const columns = rows.map(({ column }) => column);
+  expect(columns.filter((column) => !/^background_(?:job|effect)/u.test(column))).toEqual([
+    // One row, of a name that the code has.
+    "background_outbox_relay.name",
+  ]);
+});

@@ -1,7 +1,9 @@
 import { parseTenantId } from "@evenkeel/core";
-import type { Pool } from "pg";
 
-import { toSqlClient, type SqlClient, type SqlValue } from "./database.ts";
+import type { Connections } from "./connections.ts";
+import type { SqlClient, SqlValue } from "./database.ts";
+import { mayTakeTenantRole } from "./grants.ts";
+import { isUnreachable } from "./ledger-error.ts";
 
 /** Whose rows a repository may touch. */
 export interface Scope {
@@ -11,6 +13,11 @@ export interface Scope {
    */
   query<Row extends object>(text: string, values?: readonly SqlValue[]): Promise<Row[]>;
 }
+
+/** A host that falls silent within the transaction must not leave it open: the settings end with it. */
+const enterTenant = `
+SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', $1, true),
+  set_config('idle_in_transaction_session_timeout', '30s', true)`;
 
 /** Returns a scope that sees every tenant. */
 export function everyTenant(sql: SqlClient): Scope {
@@ -25,7 +32,11 @@ export function everyTenant(sql: SqlClient): Scope {
  *
  * @throws InputError `invalid_tenant`.
  */
-export function oneTenant(pool: Pool, rowSecurity: RowSecurity, tenant: string): Scope {
+export function oneTenant(
+  connections: Connections,
+  rowSecurity: RowSecurity,
+  tenant: string,
+): Scope {
   const tenantId = parseTenantId(tenant);
   return {
     query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
@@ -34,26 +45,22 @@ export function oneTenant(pool: Pool, rowSecurity: RowSecurity, tenant: string):
         condition.replace("$1", () => column),
       );
       const parameters = scoped === text ? values : [...values, tenantId];
-      if (!(await rowSecurity.isEnforced()))
-        return toSqlClient(pool).query<Row>(scoped, parameters);
-      const client = await pool.connect();
-      let failure: unknown;
-      try {
-        await client.query("BEGIN");
-        await client.query(
-          `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', $1, true)`,
-          [tenantId],
-        );
-        const rows = await toSqlClient(client).query<Row>(scoped, parameters);
-        await client.query("COMMIT");
-        return rows;
-      } catch (error) {
-        failure = error;
-        await client.query("ROLLBACK").catch(() => {});
-        throw error;
-      } finally {
-        client.release(failure !== undefined);
+      if (!(await rowSecurity.isEnforced())) {
+        return connections.query<Row>(scoped, parameters);
       }
+      return connections.hold(async (sql) => {
+        try {
+          await sql.query("BEGIN");
+          await sql.query(enterTenant, [tenantId]);
+          const rows = await sql.query<Row>(scoped, parameters);
+          await sql.query("COMMIT");
+          return rows;
+        } catch (error) {
+          // Behind a pooler the server's connection outlives this one.
+          if (!isUnreachable(error)) await sql.query("ROLLBACK").catch(() => {});
+          throw error;
+        }
+      });
     },
   };
 }
@@ -75,7 +82,7 @@ export function createRowSecurity(sql: SqlClient, onNotEnforced: () => void): Ro
     const [row] = await sql.query<{ is_enforced: boolean }>(
       `SELECT EXISTS (
          SELECT FROM pg_roles AS tenant_role WHERE tenant_role.rolname = 'evenkeel_tenant'
-           AND pg_has_role(current_user, tenant_role.oid, 'MEMBER')
+           AND ${mayTakeTenantRole}
        ) AND EXISTS (
          SELECT FROM pg_policies WHERE schemaname = 'evenkeel' AND policyname = 'one_tenant'
        ) AS is_enforced`,

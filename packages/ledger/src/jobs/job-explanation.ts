@@ -160,14 +160,18 @@ interface Row {
  * Returns why a job has not run, who runs it, or how it ended. `undefined`: it is not in this scope.
  *
  * @param types The types that the hosts have handlers for, to tell work that no host knows; `undefined`: all.
+ * @param reader A tenant is told neither of its worker nor of the operator who paused, nor why.
  */
 export async function explainJob(
   scope: Scope,
   id: string,
   types: readonly string[] | undefined,
+  reader: "operator" | "tenant" = "operator",
 ): Promise<JobExplanation | undefined> {
-  const [row] = await scope.query<Row>(statement, [id]);
-  if (row === undefined) return undefined;
+  const [found] = await scope.query<Row>(statement, [id]);
+  if (found === undefined) return undefined;
+  const nameless = { owner: null, pausedBy: null, pauseReason: null };
+  const row = reader === "operator" ? found : { ...found, ...nameless };
   const { tenantId, type, status, runAt, dueInMs, attempt, ahead, lastErrorCode, finishedAt } = row;
   return {
     id,
@@ -184,9 +188,9 @@ export async function explainJob(
     finishedAt,
     heldBy: row.heldCause === null ? null : toDecision(row),
     lease:
-      row.owner === null || row.leaseUntil === null
+      found.owner === null || found.leaseUntil === null
         ? null
-        : { owner: row.owner, until: row.leaseUntil },
+        : { owner: row.owner ?? "", until: found.leaseUntil },
     deadLetter:
       row.letterId === null
         ? null
@@ -216,7 +220,8 @@ function describeDecision(row: Row): string {
       : `${heldKind === "TYPE" ? "type" : "tenant"} ${heldSubject}`;
   if (row.heldCause === "paused") {
     const because = pauseReason === null ? "" : `: ${pauseReason}`;
-    return `${subject} is paused since ${pausedAt?.toISOString() ?? ""} by ${pausedBy ?? ""}${because}`;
+    const by = pausedBy === null ? "" : ` by ${pausedBy}`;
+    return `${subject} is paused since ${pausedAt?.toISOString() ?? ""}${by}${because}`;
   }
   if (rate !== null) return `${subject} may start ${rate.jobs} jobs in ${rate.periodMs} ms`;
   return `${subject} may run ${maxRunning ?? 0} jobs at a time`;
@@ -261,16 +266,18 @@ function explain(
     case "RUNNING": {
       const done =
         row.progress === null ? "" : `, ${row.progress.done} of ${row.progress.total} done`;
-      const [owner, until] = [row.owner ?? "", row.leaseUntil?.toISOString() ?? ""];
+      const until = row.leaseUntil?.toISOString() ?? "";
+      const owner = row.owner === null ? "" : ` ${row.owner}`;
       if (row.hasExpired === true) {
-        const summary = `Its worker ${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`;
+        const summary = `Its worker${owner} fell silent and its lease ended at ${until}; ${describeTakeover(row, types)}.`;
         return { cause: "lease_expired", summary };
       }
       const work =
         row.startedAt === null
           ? "holds it and has not started it"
           : `runs it, attempt ${attempt}${done}`;
-      return { cause: "running", summary: `${owner} ${work}, under a lease until ${until}.` };
+      const summary = `${row.owner ?? "A worker"} ${work}, under a lease until ${until}.`;
+      return { cause: "running", summary };
     }
     case "SUCCEEDED":
       return { cause: "succeeded", summary: `It succeeded at ${ended} in attempt ${attempt}.` };

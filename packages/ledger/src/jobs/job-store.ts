@@ -1,6 +1,6 @@
 import type { Lane } from "@evenkeel/core";
 
-import type { SqlClient } from "../database/database.ts";
+import { within, type SqlClient } from "../database/database.ts";
 import {
   countJobs,
   findUnknownTypes,
@@ -108,8 +108,14 @@ export interface JobStore {
   unknownTypes(request: { readonly types: readonly string[] }): Promise<TypeCount[]>;
 }
 
-/** Returns the job store on a connection pool. */
-export function createJobStore(sql: SqlClient): JobStore {
+/** Returns the job store on a connection pool. What is `reserved` has connections that nothing else takes. */
+export function createJobStore(
+  sql: SqlClient,
+  reserved: { readonly heartbeats: SqlClient; readonly settlements: SqlClient } = {
+    heartbeats: sql,
+    settlements: sql,
+  },
+): JobStore {
   const watermarks = new ClaimWatermarks();
   const availability = createAvailability(sql);
   return {
@@ -121,17 +127,19 @@ export function createJobStore(sql: SqlClient): JobStore {
     },
     claim: createClaim(sql, watermarks, availability),
     claimById: (request) => claimJobById(sql, request),
-    start: (claims) => startJobs(sql, claims),
-    heartbeat: (claims, leaseMs) => renewLeases(sql, claims, leaseMs),
+    start: (claims) => startJobs(reserved.settlements, claims),
+    heartbeat: (claims, leaseMs) =>
+      renewLeases(within(reserved.heartbeats, Math.max(1_000, leaseMs / 4)), claims, leaseMs),
     settle: async (settlements, client) => {
-      const accepted = await settleJobs(client ?? sql, settlements);
+      const accepted = await settleJobs(client ?? reserved.settlements, settlements);
       if (settlements.some(({ kind }) => kind === "released")) watermarks.clear();
       return accepted;
     },
     recordProgress: (reports) => recordProgress(sql, reports),
     effects: createJobEffectStore(sql),
     hasDue: (request) => hasDueJobs(sql, availability, request),
-    acquirePoller: (request) => acquireLanePoller(sql, request),
+    acquirePoller: (request) =>
+      acquireLanePoller(within(sql, Math.max(1_000, request.forMs)), request),
     releasePoller: (request) => releaseLanePoller(sql, request),
     hasPoller: (lane) => hasLanePoller(sql, lane),
     counts: () => countJobs(sql),

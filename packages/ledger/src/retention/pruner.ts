@@ -1,14 +1,23 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { silentLogger, systemClock, type Clock, type Logger } from "@evenkeel/core";
 
+import { LedgerError } from "../database/ledger-error.ts";
 import type { Prunable, PruneRequest } from "./pruning.ts";
 import { resolveRetention } from "./resolved-retention.ts";
 
 /** What a pruner works with. */
 export interface PrunerOptions extends Omit<PruneRequest, "dryRun"> {
   readonly ledger: Prunable;
-  /** Most batches in one run. Defaults to 20: with batches of 1,000, 20,000 rows per table and status. */
+  /**
+   * For how long one run begins batches, in milliseconds: 0 to 3,600,000, 20,000 by default. 0 makes one batch. After
+   * each batch the run rests for as long as the batch took, so that it takes half of one connection's time: what else
+   * the database does is not delayed by a backlog. What is left is for the next run.
+   */
+  readonly budgetMs?: number;
+  /** Most batches in one run, from 1. No limit by default: `budgetMs` ends a run. */
   readonly maxBatches?: number;
   readonly logger?: Logger;
+  /** Measures the budget. Defaults to the process's own. */
+  readonly clock?: Clock;
 }
 
 /** What one run deleted. */
@@ -31,14 +40,28 @@ export interface Pruner {
  * @throws LedgerError `invalid_retention`, so that a wrong policy ends a host's start and not its night.
  */
 export function createPruner(options: PrunerOptions): Pruner {
-  const { ledger, maxBatches = 20, logger = silentLogger, ...request } = options;
+  const {
+    ledger,
+    budgetMs = 20_000,
+    maxBatches = Number.POSITIVE_INFINITY,
+    logger = silentLogger,
+    clock = systemClock,
+    ...request
+  } = options;
   resolveRetention(request.policy, request.latenessMs);
+  if (!(budgetMs >= 0 && budgetMs <= 3_600_000)) {
+    throw new LedgerError("invalid_retention", "budgetMs must be from 0 to 3,600,000.", {
+      budgetMs,
+    });
+  }
   return {
     run: async () => {
       const totals = new Map<string, number>();
       let pruned = 0;
       let moreToPrune = true;
-      for (let batch = 0; batch < maxBatches && moreToPrune; batch += 1) {
+      const endMs = clock.now() + budgetMs;
+      for (let batch = 1; moreToPrune; batch += 1) {
+        const startedAtMs = clock.now();
         const report = await ledger.prune(request);
         for (const { table, status, deleted } of report.rows) {
           const name = `${table}.${status}`;
@@ -46,6 +69,10 @@ export function createPruner(options: PrunerOptions): Pruner {
         }
         pruned += report.deleted;
         moreToPrune = report.more;
+        const nowMs = clock.now();
+        const pauseMs = nowMs - startedAtMs;
+        if (batch >= maxBatches || nowMs + pauseMs >= endMs) break;
+        if (moreToPrune) await rest(pauseMs, clock);
       }
       if (pruned > 0) {
         logger.info("ledger.pruned", { pruned, moreToPrune, rows: Object.fromEntries(totals) });
@@ -53,4 +80,10 @@ export function createPruner(options: PrunerOptions): Pruner {
       return { pruned, moreToPrune };
     },
   };
+}
+
+function rest(forMs: number, clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    clock.setTimer(resolve, forMs);
+  });
 }

@@ -13,7 +13,7 @@ export interface PruneRequest {
    * reconciler's `maxAgeMs`. Rows that suppress repetitions stay for 24 hours and this.
    */
   readonly latenessMs?: number;
-  /** Most rows deleted per table and status in one call. Defaults to 1,000. */
+  /** Most rows deleted per table and status in one call: 1 to 1,000,000, 5,000 by default. */
   readonly limit?: number;
   /** Delete nothing and say what a call would delete. Defaults to `false`. */
   readonly dryRun?: boolean;
@@ -84,7 +84,7 @@ SELECT count(*)::int AS deleted FROM deleted`;
  * @throws LedgerError `invalid_retention`, before anything is deleted.
  */
 export async function prune(sql: SqlClient, request: PruneRequest = {}): Promise<PruneReport> {
-  const { policy, latenessMs, limit = 1_000, dryRun = false } = request;
+  const { policy, latenessMs, limit = 5_000, dryRun = false } = request;
   const resolved = resolveRetention(policy, latenessMs);
   if (!(Number.isInteger(limit) && limit >= 1 && limit <= 1_000_000)) {
     throw new LedgerError(

@@ -57,8 +57,10 @@ test("whatever is done to a run in whatever status, its status changes as the ta
     for (const operate of operations) {
       const [runId, fence] = [randomUUID(), randomUUID()];
       await database.pool.query(
-        `INSERT INTO evenkeel.background_function_run (run_id, function_id, event_name, status, fence, owner, heartbeat_at)
-         VALUES ($1, 'f', 'e', $2::evenkeel.run_status, $3, 'o', now() - interval '1 minute')`,
+        `INSERT INTO evenkeel.background_function_run
+           (run_id, function_id, event_name, status, fence, owner, heartbeat_at, finished_at)
+         VALUES ($1, 'f', 'e', $2::evenkeel.run_status, $3, 'o', now() - interval '1 minute',
+           CASE WHEN $2 NOT IN ('RUNNING', 'STALE') THEN now() END)`,
         [runId, status, fence],
       );
       await operate({ runId, functionId: "f" }, fence);
