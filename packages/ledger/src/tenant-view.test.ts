@@ -41,16 +41,17 @@ async function make(): Promise<Made> {
   const job = newJob("mail", { tenantId: "acme" });
   const owner = "worker-7";
   const [ended] = await ledger.jobs.insert(undefined, [job]);
-  await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }));
+  await ledger.jobs.start((await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs);
   await database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   const [again] = (await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs;
+  await ledger.jobs.start(again === undefined ? [] : [again]);
   if (again === undefined || ended === undefined) throw new Error("Nothing was claimed.");
   const error = { code: "refused", message: "The mailbox is full.", stack: "at secret.ts:1" };
   await ledger.jobs.settle([{ ...again, kind: "dead", reason: "terminal", error }]);
   const [running] = await ledger.jobs.insert(undefined, [job]);
-  await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }));
+  await ledger.jobs.start((await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs);
   const [waiting] = await ledger.jobs.insert(undefined, [job]);
   await operator.queue.pause({ tenantId: "acme" }, { reason: "a quarrel" });
 
