@@ -150,7 +150,7 @@ export function isAttentive(state: DrainState): boolean {
 }
 
 /** How long after a claim tenants that are not blocked are asked for beside those that are, in milliseconds. */
-export const askOthersAfterMs = pollMs;
+export const askOthersAfterMs: number = pollMs;
 
 /** Returns how long to wait after a claim that found nothing, in milliseconds: longer as the last job is longer ago. Pure. */
 export function pollAfterMs({ isHeld, idleMs }: { isHeld: boolean; idleMs: number }): number {
