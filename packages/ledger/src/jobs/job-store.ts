@@ -61,7 +61,7 @@ export interface JobStore {
    */
   start(claims: readonly JobClaim[]): Promise<Set<string>>;
   /**
-   * Renews leases. A lease that expired is renewed as well, unless another has claimed the job.
+   * Renews leases. A lease that expired is renewed as well, until a claim makes its job available again.
    *
    * @param leaseMs Milliseconds from now until the leases expire.
    * @returns The ids still held. The others are held by someone else, or settled.

@@ -46,7 +46,7 @@ WHERE job.id = ANY (ARRAY(SELECT id FROM held))
 RETURNING job.id::text`;
 
 /**
- * Renews leases. A lease that expired is renewed as well, unless another has claimed the job.
+ * Renews leases. A lease that expired is renewed as well, until a claim makes its job available again.
  *
  * @returns The ids still held. The others are held by someone else, or settled.
  */

@@ -6,7 +6,7 @@ import { priorityStep } from "./limits.ts";
 
 /*
  * Who may settle a job: whoever shows the fence of its last claim, while the job is RUNNING. A claim gives a new fence,
- * so a worker that lost its lease settles nothing once another has claimed the job. As long as nobody has, it may.
+ * and an expired lease makes the job available again with the next claim of any host: until then its worker may settle it.
  */
 
 /**

@@ -64,7 +64,7 @@ SELECT (SELECT count(*) FROM promoted)::int AS promoted, (SELECT count(*) FROM s
 
 const noteStatement = `
 INSERT INTO evenkeel.background_job_handler AS handler (type, version, owner)
-SELECT known.key, known.value::int, $2 FROM jsonb_each_text($1::jsonb) AS known ORDER BY known.key, known.value
+SELECT known.key, known.value::int, $2 FROM jsonb_each_text($1::jsonb) AS known ORDER BY known.key
 ON CONFLICT (type, version) DO UPDATE SET owner = EXCLUDED.owner, seen_at = now()
 WHERE handler.seen_at < now() - interval '30 seconds'`;
 
@@ -148,23 +148,25 @@ export interface Availability {
 
 /** Creates what makes jobs available on a connection pool. It keeps its own pace, for all claims of a host. */
 export function createAvailability(sql: SqlClient): Availability {
-  const pace = {
-    update: new Pace(minMs, maxShare),
-    setAside: new Pace(5_000, 0.1),
-    note: new Pace(noteMs, 1),
-  };
+  const pace = { update: new Pace(minMs, maxShare), setAside: new Pace(5_000, 0.1) };
+  /** When to note next that there is a handler for a type and version. */
+  const noteAtMs = new Map<string, number>();
   let most = batch;
-  let noted = "";
   let position = { bucket: 0, tenant: "" };
 
   /** So that other hosts leave alone what this one will claim, and an operator sees who serves a type. */
   async function note({ types, versions = {} }: Known, owner: string): Promise<void> {
-    const known = JSON.stringify(
-      Object.fromEntries(types.map((type) => [type, versions[type] ?? 1])),
-    );
-    if (known === noted && !pace.note.isDue()) return;
-    noted = known;
-    await pace.note.time(() => sql.query(noteStatement, [known, owner]));
+    const nowMs = performance.now();
+    const known: Record<string, number> = {};
+    for (const type of types) {
+      const version = versions[type] ?? 1;
+      const key = `${type} ${version}`;
+      if (nowMs < (noteAtMs.get(key) ?? Number.NEGATIVE_INFINITY)) continue;
+      noteAtMs.set(key, nowMs + noteMs);
+      known[type] = version;
+    }
+    if (Object.keys(known).length > 0)
+      await sql.query(noteStatement, [JSON.stringify(known), owner]);
   }
 
   async function makeAvailable({ types, versions = {} }: Known): Promise<AvailabilityChange> {

@@ -117,6 +117,13 @@ test.each(worlds)(
   },
 );
 
+test("a claim without limits fits on a page", () => {
+  const lines = unlimitedClaimStatement.text.split("\n").filter((line) => line.trim() !== "");
+  expect(lines.length).toBeLessThanOrEqual(80);
+  expect(lines.filter((line) => line.length > 100)).toEqual([]);
+  expect(lines.filter((line) => /^ {2}\w+ AS (?:MATERIALIZED )?\(/u.test(line))).toHaveLength(8);
+});
+
 test.each([
   {
     what: "what is due and what expired",

@@ -65,11 +65,13 @@ const limits = `
     ) AS gate
   ),`;
 
-const unlimitedTenants = `SELECT bucket, tenant_id, NULL::int AS room, :limit::int AS size,
-        row_number() OVER (ORDER BY place) AS turn, count(*) OVER () AS tenants
+const unlimitedTenants = `
+      SELECT bucket, tenant_id, NULL::int AS room, :limit::int AS size,
+        row_number() OVER (ORDER BY place) AS nth, count(*) OVER () AS tenants
       FROM tenant_scan WHERE turn_at IS NOT NULL AND tenant_id <> ALL (:except)`;
-const limitedTenants = `SELECT bucket, tenant_id, room, size,
-        row_number() OVER (ORDER BY place) AS turn, count(*) OVER () AS tenants
+const limitedTenants = `
+      SELECT bucket, tenant_id, room, size,
+        row_number() OVER (ORDER BY place) AS nth, count(*) OVER () AS tenants
       FROM limited CROSS JOIN settings
       WHERE size > 0 AND NOT is_new
         AND (room IS NULL OR tenant_id IN (SELECT subject FROM gates WHERE kind = 'TENANT'))
@@ -119,71 +121,68 @@ const flags = `,
 const capped = `,
       capped = :cappedType <> '' OR job.tenant_id = ANY (ARRAY(SELECT subject FROM gates WHERE kind = 'TENANT'))`;
 
+// Without limits a tenant's part of what others left over has no bound.
+const bounded = (isLimited: boolean, select: string): string =>
+  isLimited
+    ? `SELECT * FROM (\n      ${select}\n    ) AS next LIMIT more`
+    : `\n      ${select}\n    `;
+
 /** A claim, as SQL. Without limits it claims nothing where there are some, and says so (`isLimited`). */
 const statement = (isLimited: boolean): string => `
 WITH RECURSIVE${isLimited ? `\n  ${settings}` : ""}
-  -- Behind which tenant to begin: where the caller is, or where the claims of its lane are.
-  rotation AS MATERIALIZED (
+  rotation AS MATERIALIZED ( -- Behind which tenant to begin: where the caller is, or its lane.
     SELECT COALESCE(:afterBucket, shared.after_bucket, -1) AS bucket,
       COALESCE(:after, shared.after_tenant, '') COLLATE "C" AS tenant_id
     FROM (VALUES (1)) AS one LEFT JOIN evenkeel.background_job_rotation AS shared
       ON shared.lane = :lane AND shared.type = :cappedType${isLimited ? "" : "\n    WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit)"}
   ),
   ${tenantScanCte(isLimited)},${isLimited ? limits : ""}
-  -- The batch, shared evenly among the tenants met. The odd jobs go to those first in turn.
-  allotments AS MATERIALIZED (
-    SELECT *, LEAST(room, size / tenants + (turn <= size % tenants)::int) AS share,
-      turn = COALESCE(NULLIF(size % tenants, 0), tenants) AS is_last
-    FROM (
-      ${isLimited ? limitedTenants : unlimitedTenants}
-    ) AS met
+  allotments AS MATERIALIZED ( -- An even share per tenant; the odd jobs to those first in turn.
+    SELECT *, LEAST(room, size / tenants + (nth <= size % tenants)::int) AS share,
+      nth = COALESCE(NULLIF(size % tenants, 0), tenants) AS is_last
+    FROM (${isLimited ? limitedTenants : unlimitedTenants}) AS met
   ),
-  -- Each tenant's share. Rows are locked as they are read, and the outer LIMIT stops the reading.
-  picked AS MATERIALIZED (
-    SELECT bucket, tenant_id, turn, room, share, job.id, job.turn_at
+  picked AS MATERIALIZED ( -- Each tenant's share, locked as it is read: the LIMIT stops that.
+    SELECT bucket, tenant_id, nth, room, share, job.id, job.turn_at
     FROM allotments CROSS JOIN LATERAL (SELECT * FROM (
       SELECT job.id, job.turn_at FROM evenkeel.background_job AS job
       WHERE ${available(isLimited)}
         AND job.bucket = allotments.bucket AND job.tenant_id = allotments.tenant_id
       ORDER BY job.turn_at, job.id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) AS oldest LIMIT allotments.share) AS job
+    ) AS oldest LIMIT share) AS job
   ),
-  -- What small tenants left over goes to those that have more, as far as they may.
-  surplus AS MATERIALIZED (
-    SELECT served.tenant_id, job.id
-    FROM (
+  surplus AS MATERIALIZED ( -- What small tenants left over goes to those that have more.
+    SELECT served.tenant_id, job.id FROM (
       SELECT bucket, tenant_id, room - share AS more, max(turn_at) AS turn_at,
         (array_agg(id ORDER BY turn_at DESC, id DESC))[1] AS id
-      FROM picked GROUP BY bucket, tenant_id, turn, room, share HAVING count(*) = share ORDER BY turn
-    ) AS served CROSS JOIN LATERAL (SELECT * FROM (
-      SELECT job.id FROM evenkeel.background_job AS job
+      FROM picked GROUP BY bucket, tenant_id, nth, room, share HAVING count(*) = share ORDER BY nth
+    ) AS served CROSS JOIN LATERAL (${bounded(
+      isLimited,
+      `SELECT job.id FROM evenkeel.background_job AS job
       WHERE ${available(isLimited)}
         AND job.bucket = served.bucket AND job.tenant_id = served.tenant_id
         AND (job.turn_at, job.id) > (served.turn_at, served.id)
-      ORDER BY job.turn_at, job.id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ) AS next LIMIT served.more) AS job
+      ORDER BY job.turn_at, job.id LIMIT :limit FOR UPDATE SKIP LOCKED`,
+    )}) AS job
     LIMIT (SELECT max(size) FROM allotments) - (SELECT count(*) FROM picked)
   ),
-  -- An array of ids and not a join: its plan stays an index scan whatever the estimates say.
-  claimed AS (
+  claimed AS ( -- By an array of ids and not a join: an index scan whatever the estimates say.
     UPDATE evenkeel.background_job AS job
     SET state = 'RUNNING', fence = job.fence + 1, lane = :lane, owner = :owner, progress = NULL,
       lease_expires_at = now() + :leaseMs * interval '1 millisecond'${isLimited ? capped : ""}
     WHERE job.id = ANY (ARRAY(SELECT id FROM picked UNION ALL SELECT id FROM surplus))
     RETURNING ${claimedColumns}
   ),${isLimited ? stamped : ""}
-  -- What the next claim is to know.
-  walk AS MATERIALIZED (
-    SELECT (SELECT tenant_id FROM allotments WHERE is_last) AS "lastTenant",
-      (SELECT CASE WHEN max(place) < :maxTenants THEN LEAST(min(turn_at), now())::text END
-        FROM tenant_scan) AS watermark,
-      EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited"${isLimited ? flags : ""}
+  walk AS MATERIALIZED ( -- What the next claim is to know.
+    SELECT (SELECT tenant_id FROM allotments WHERE is_last) AS "lastTenant", (
+        SELECT CASE WHEN max(place) < :maxTenants THEN LEAST(min(turn_at), now())::text END FROM tenant_scan
+      ) AS watermark, EXISTS (SELECT FROM evenkeel.background_job_limit) AS "isLimited"${isLimited ? flags : ""}
   ),
-  moved AS (
+  moved AS ( -- The lane's next claim begins behind the tenant that this one ended with.
     INSERT INTO evenkeel.background_job_rotation (lane, type, after_bucket, after_tenant)
     SELECT :lane, :cappedType, bucket, tenant_id FROM allotments WHERE is_last AND :moves::boolean
-    ON CONFLICT (lane, type) DO UPDATE
-    SET after_bucket = EXCLUDED.after_bucket, after_tenant = EXCLUDED.after_tenant, updated_at = now()
+    ON CONFLICT (lane, type) DO UPDATE SET (after_bucket, after_tenant, updated_at) =
+      (EXCLUDED.after_bucket, EXCLUDED.after_tenant, now())
   )
 SELECT to_jsonb(walk) AS walk, claimed.* FROM walk LEFT JOIN claimed ON false
 UNION ALL SELECT NULL, claimed.* FROM claimed`;

@@ -5,9 +5,9 @@ import type { ClaimedJob, RecordedAttemptError } from "../job.ts";
  * its handler's start will count.
  */
 export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload,
-  job.priority, job.attempt + 1 AS attempt, job.max_attempts AS "maxAttempts", job.crashes, job.fence::text,
-  date_part('epoch', job.run_at) AS "runAt", job.correlation_id AS "correlationId",
-  CASE WHEN jsonb_array_length(job.errors) > 0 THEN job.errors END AS errors`;
+      job.priority, job.attempt + 1 AS attempt, job.max_attempts AS "maxAttempts", job.crashes,
+      job.fence::text, date_part('epoch', job.run_at) AS "runAt",
+      job.correlation_id AS "correlationId", NULLIF(job.errors, '[]') AS errors`;
 
 /** A claimed job as a statement returns it. */
 export interface ClaimedRow {

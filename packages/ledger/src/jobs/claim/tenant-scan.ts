@@ -26,14 +26,13 @@ export type TenantScanParameter =
   | "maxTenants";
 
 /**
- * What may be claimed, of one tenant or of all: a condition on `job` that the index background_job_available serves.
+ * What may be claimed of a tenant: a condition on `job` that the index background_job_available serves.
  *
  * @param isLimited Whether the types are those of the CTE `settings`.
  */
 export const available = (isLimited: boolean): string => {
   const types = isLimited ? "(SELECT types FROM settings)::text[]" : ":types";
   return `job.state = 'PENDING' AND job.type = ANY (${types}) AND job.turn_at >= :watermark
-        AND job.bucket BETWEEN :firstBucket AND :lastBucket
         AND (:versions::jsonb -> job.type < to_jsonb(job.version)) IS NOT TRUE`;
 };
 
@@ -46,20 +45,18 @@ export const available = (isLimited: boolean): string => {
  */
 export const tenantScanCte = (
   isLimited: boolean,
-): string => `-- From tenant to tenant with available work: to the last, and then from the first on.
-  tenant_scan AS (
+): string => `tenant_scan AS ( -- From tenant to tenant with available work, after the last from the first.
     SELECT COALESCE(:fromBucket, bucket) AS bucket, COALESCE(:from, tenant_id) COLLATE "C" AS tenant_id,
-      NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place
-    FROM rotation${isLimited ? " CROSS JOIN settings" : ""}
+      NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place FROM rotation${isLimited ? " CROSS JOIN settings" : ""}
     UNION ALL
     SELECT COALESCE(next.bucket, -1), COALESCE(next.tenant_id, ''), next.turn_at,
-      tenant_scan.wrapped OR next.turn_at IS NULL, tenant_scan.place + (next.turn_at IS NOT NULL)::int
-    FROM tenant_scan CROSS JOIN rotation LEFT JOIN LATERAL (
+      wrapped OR next.turn_at IS NULL, place + (next.turn_at IS NOT NULL)::int
+    FROM tenant_scan CROSS JOIN rotation AS start LEFT JOIN LATERAL (
       SELECT job.bucket::int, job.tenant_id, job.turn_at FROM evenkeel.background_job AS job
       WHERE ${available(isLimited)}
+        AND job.bucket BETWEEN :firstBucket AND :lastBucket
         AND (job.bucket, job.tenant_id) > (tenant_scan.bucket, tenant_scan.tenant_id)
       ORDER BY job.bucket, job.tenant_id, job.turn_at LIMIT 1
-    ) AS next
-      ON NOT wrapped OR (next.bucket, next.tenant_id) <= (rotation.bucket, rotation.tenant_id)
-    WHERE tenant_scan.place < :maxTenants AND NOT (tenant_scan.wrapped AND next.turn_at IS NULL)
+    ) AS next ON NOT wrapped OR (next.bucket, next.tenant_id) <= (start.bucket, start.tenant_id)
+    WHERE place < :maxTenants AND NOT (wrapped AND next.turn_at IS NULL)
   )`;
