@@ -51,3 +51,16 @@ export function encodeResult(result: unknown): string | undefined {
   if (text === undefined || Buffer.byteLength(text) > maxResultBytes) return undefined;
   return toStorableJson(text);
 }
+
+/** What only the database knows of the error of an attempt of `job`, an expression: see `RecordedAttemptError`. */
+export const attemptFields: string = `jsonb_build_object(
+        'attempt', job.attempt,
+        'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+      )`;
+
+/** Returns the errors of `job` with one more, an expression that may be null: the last 20 are kept. */
+export function errorsWith(error: string): string {
+  return `CASE WHEN ${error} IS NULL THEN job.errors
+        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || ${error}
+        ELSE job.errors || ${error} END`;
+}

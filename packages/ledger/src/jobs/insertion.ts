@@ -3,7 +3,7 @@ import { bucketOf } from "@evenkeel/core";
 import type { SqlClient } from "../database/database.ts";
 import { defineStatement } from "../database/statement.ts";
 import type { InsertedJob, NewJob } from "./job.ts";
-import { priorityStep } from "./limits.ts";
+import { turnAt, waitingState } from "./turn.ts";
 
 /**
  * Which unique keys a batch has. `uniform`: none, and its jobs share all but tenant, payload, time and correlation.
@@ -21,8 +21,8 @@ const dueTime = `date_trunc('milliseconds', COALESCE(
 /** The columns of a new job that follow from others: where it waits, and when its turn comes. Of `due` and `priority`. */
 const derivedColumns = "run_at, state, turn_at, bucket";
 const derived = (priority: string): string => `input.due_at,
-      (CASE WHEN input.due_at > statement_timestamp() THEN 'SCHEDULED' ELSE 'PENDING' END)::evenkeel.job_state,
-      input.due_at - ${priority} * ${priorityStep}, input.bucket`;
+      ${waitingState("input.due_at", "statement_timestamp()")},
+      ${turnAt("input.due_at", priority)}, input.bucket`;
 
 const input = (columns = ""): string => `
   input AS MATERIALIZED (
@@ -181,14 +181,26 @@ interface InsertRow {
 async function ask(sql: SqlClient, jobs: readonly NewJob[]): Promise<InsertRow[]> {
   const [first] = jobs;
   const keyUse = keyUseOf(jobs);
+  const bucketFor = bucketsOfBatch();
   if (first === undefined || keyUse !== "uniform") {
     const statement = keyUse === "lasting" ? lastingStatement : unsettledStatement;
-    return sql.query<InsertRow>(statement, [`[${jobs.map(encodeJob).join(",")}]`]);
+    const encoded = jobs.map((job) => encodeJob(job, bucketFor(job.tenantId)));
+    return sql.query<InsertRow>(statement, [`[${encoded.join(",")}]`]);
   }
   const { type, version, priority = 0, maxAttempts } = first;
-  const encoded = `[${jobs.map(encodeOwn).join(",")}]`;
+  const encoded = `[${jobs.map((job) => encodeOwn(job, bucketFor(job.tenantId))).join(",")}]`;
   const values = { jobs: encoded, type, version, priority, maxAttempts };
   return sql.query<InsertRow>(uniformStatement.text, uniformStatement.values(values));
+}
+
+/** Returns the bucket of a tenant, hashed once for all of its jobs. */
+function bucketsOfBatch(): (tenantId: string) => number {
+  const buckets = new Map<string, number>();
+  return (tenantId) => {
+    const bucket = buckets.get(tenantId) ?? bucketOf(tenantId);
+    buckets.set(tenantId, bucket);
+    return bucket;
+  };
 }
 
 function keyUseOf(jobs: readonly NewJob[]): KeyUse {
@@ -207,10 +219,10 @@ function isLike(job: NewJob, other: NewJob | undefined): boolean {
   );
 }
 
-function encodeOwn(job: NewJob): string {
+function encodeOwn(job: NewJob, bucket: number): string {
   const fields = JSON.stringify({
     tenant_id: job.tenantId,
-    bucket: bucketOf(job.tenantId),
+    bucket,
     run_at: job.runAt?.toISOString(),
     delay_ms: job.delayMs,
     correlation_id: job.correlationId,
@@ -218,11 +230,11 @@ function encodeOwn(job: NewJob): string {
   return `${fields.slice(0, -1)},"payload":${job.payloadText}}`;
 }
 
-function encodeJob(job: NewJob): string {
+function encodeJob(job: NewJob, bucket: number): string {
   const { uniqueKey, uniqueness } = job;
   const fields = JSON.stringify({
     tenant_id: job.tenantId,
-    bucket: bucketOf(job.tenantId),
+    bucket,
     type: job.type,
     version: job.version,
     priority: job.priority,

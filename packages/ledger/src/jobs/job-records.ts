@@ -4,8 +4,8 @@ import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
-import { priorityStep } from "./limits.ts";
 import type { JobProgress } from "./progress.ts";
+import { turnAt, waitingState } from "./turn.ts";
 
 /** A job as recorded, in the queue or in its history. */
 export interface JobRecord {
@@ -119,8 +119,8 @@ RETURNING id`;
 const rescheduleStatement = `
 WITH ${waitingJob}, moved AS (
   UPDATE evenkeel.background_job AS job
-  SET run_at = due.at, turn_at = due.at - job.priority * ${priorityStep},
-    state = (CASE WHEN due.at > now() THEN 'SCHEDULED' ELSE 'PENDING' END)::evenkeel.job_state
+  SET run_at = due.at, turn_at = ${turnAt("due.at", "job.priority")},
+    state = ${waitingState("due.at", "now()")}
   FROM waiting CROSS JOIN (SELECT date_trunc('milliseconds', $3::timestamptz) AS at) AS due
   WHERE job.id = waiting.id
   RETURNING job.id, job.tenant_id, job.run_at AS after, waiting.run_at AS before

@@ -117,7 +117,7 @@ export function createJobStore(
   },
 ): JobStore {
   const watermarks = new ClaimWatermarks();
-  const availability = createAvailability(sql);
+  const availability = createAvailability(sql, watermarks);
   return {
     insert: (client, jobs) => {
       const isUrgent = ({ runAt, priority = 0 }: NewJob): boolean =>

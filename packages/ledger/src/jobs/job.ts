@@ -171,3 +171,8 @@ export type Settlement = JobClaim &
 export function isJobId(id: string): boolean {
   return /^\d{1,18}$/u.test(id);
 }
+
+/** Compares ids by their numbers: decimal texts without leading zeros. */
+export function compareIds(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : 1);
+}

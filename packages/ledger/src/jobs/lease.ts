@@ -1,5 +1,5 @@
 import type { SqlClient } from "../database/database.ts";
-import type { JobClaim } from "./job.ts";
+import { compareIds, type JobClaim } from "./job.ts";
 
 /**
  * Whether a row of `job` is under a lease. It does not ask for `state = 'RUNNING'`: with statistics from a moment when
@@ -81,7 +81,7 @@ RETURNING job.id::text`;
  */
 export async function startJobs(sql: SqlClient, claims: readonly JobClaim[]): Promise<Set<string>> {
   if (claims.length === 0) return new Set();
-  const sorted = claims.toSorted((a, b) => (BigInt(a.id) < BigInt(b.id) ? -1 : 1));
+  const sorted = claims.toSorted((a, b) => compareIds(a.id, b.id));
   const rows = await sql.query<{ id: string }>(startStatement, [
     `{${sorted.map(({ id }) => id).join(",")}}`,
     `{${sorted.map(({ fence }) => fence).join(",")}}`,

@@ -6,20 +6,10 @@
  * when it takes jobs. So what it counted is what runs.
  */
 
-/** How much due time one level of priority is worth: with two levels more, a job passes those 20 minutes older. */
-export const priorityStepMs = 600_000;
-
-/** The same in SQL. */
-export const priorityStep = "interval '10 minutes'";
-
-/** The limits for all, one row: whether the queue is paused, and what holds for every tenant. */
+/** What holds for every tenant, one row, as {@link tenantLimits} reads it. */
 export const settingsCte: string = `
   settings AS MATERIALIZED (
-    SELECT
-      EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused) AS is_paused,
-      EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind IN ('TENANT', 'EVERY_TENANT')) AS has_tenants,
-      every.max_running, every.rate_limit, every.rate_period_ms,
-      every.max_running IS NOT NULL OR every.rate_limit IS NOT NULL AS limits_every
+    SELECT every.max_running, every.rate_limit, every.rate_period_ms
     FROM (VALUES (1)) AS one
     LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
   )`;
@@ -60,7 +50,6 @@ export function tenantLimits(tenantId: string): string {
     SELECT rule.*, LEAST(rule.max_running - rule.running, rule.rate_limit - rule.spent) AS room
     FROM (
       SELECT own.version, own.paused, rule.max_running, rule.rate_limit, rule.rate_period_ms,
-        rule.max_running IS NOT NULL OR rule.rate_limit IS NOT NULL AS is_limited,
         CASE WHEN rule.max_running IS NOT NULL THEN (
           SELECT count(*)::int FROM (
             SELECT FROM evenkeel.background_job AS held

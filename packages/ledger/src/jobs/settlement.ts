@@ -1,8 +1,8 @@
 import type { SqlClient } from "../database/database.ts";
-import { encodeResult, recordAttemptError } from "./attempt-record.ts";
+import { attemptFields, encodeResult, errorsWith, recordAttemptError } from "./attempt-record.ts";
 import type { Settlement } from "./job.ts";
 import { claimsOf, heldJobs, isHeld } from "./lease.ts";
-import { priorityStep } from "./limits.ts";
+import { turnAt, waitingState } from "./turn.ts";
 
 /*
  * Who may settle a job: whoever shows the fence of its last claim, while the job is RUNNING. A claim gives a new fence,
@@ -21,24 +21,19 @@ WITH
       CASE WHEN input.kind = 'released' THEN job.run_at
         ELSE date_trunc('milliseconds', now() + input.delay_ms * interval '1 millisecond') END AS due_at,
       -- The attempt's error, with what only the database knows.
-      CASE WHEN input.error IS NOT NULL THEN input.error || jsonb_build_object(
-        'attempt', job.attempt,
-        'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
-      ) END AS error
+      CASE WHEN input.error IS NOT NULL THEN input.error || ${attemptFields} END AS error
     FROM ${claimsOf(`id bigint, fence bigint, kind text, delay_ms float8, has_run bool, result jsonb, reason text,
       error jsonb`)}
     ${heldJobs("FOR UPDATE")}
   ),
   rescheduled AS (
     UPDATE evenkeel.background_job AS job
-    SET state = (CASE WHEN held.due_at > now() THEN 'SCHEDULED' ELSE 'PENDING' END)::evenkeel.job_state,
+    SET state = ${waitingState("held.due_at", "now()")},
       attempt = job.attempt - (held.kind <> 'retry' AND job.started_at IS NOT NULL)::int,
-      run_at = held.due_at, turn_at = held.due_at - job.priority * ${priorityStep},
+      run_at = held.due_at, turn_at = ${turnAt("held.due_at", "job.priority")},
       lane = NULL, owner = NULL, lease_expires_at = NULL, started_at = NULL, capped = false,
       crashes = CASE WHEN held.has_run IS FALSE THEN job.crashes ELSE 0 END,
-      errors = CASE WHEN held.error IS NULL THEN job.errors
-        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
-        ELSE job.errors || held.error END
+      errors = ${errorsWith("held.error")}
     FROM held
     WHERE job.id = held.id AND held.kind IN ('retry', 'snooze', 'released')
   ),
@@ -49,9 +44,7 @@ WITH
     RETURNING job.id, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
       job.attempt, job.unique_key, job.correlation_id, job.created_at, job.redriven_from,
       held.kind, held.result, held.reason, held.error,
-      CASE WHEN held.error IS NULL THEN job.errors
-        WHEN jsonb_array_length(job.errors) >= 20 THEN (job.errors - 0) || held.error
-        ELSE job.errors || held.error END AS errors
+      ${errorsWith("held.error")} AS errors
   ),
   history AS (
     INSERT INTO evenkeel.background_job_history (

@@ -1,7 +1,9 @@
 import type { SqlClient } from "../../database/database.ts";
 import { defineStatement, type Statement } from "../../database/statement.ts";
 import { textArray } from "../../database/text-array.ts";
+import { attemptFields, errorsWith } from "../attempt-record.ts";
 import type { ClaimRequest } from "../job.ts";
+import type { ClaimWatermarks } from "./watermarks.ts";
 
 /** Most jobs that one statement makes available: this many, and up to ten times as many while there are more. */
 const batch = 1_000;
@@ -13,14 +15,11 @@ const maxShare = 0.02;
 /** How often it is noted which types a host has handlers for, in milliseconds. */
 const noteMs = 60_000;
 
-/** Appends what a dead worker left behind to a job's errors: the last 20 are kept. */
-const withLeaseError = `CASE WHEN jsonb_array_length(job.errors) >= 20 THEN job.errors - 0 ELSE job.errors END
-    || jsonb_build_object(
-      'attempt', job.attempt,
-      'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-      'code', 'lease_expired',
-      'message', 'The worker ' || COALESCE(job.owner, '') || ' stopped renewing its lease.'
-    )`;
+/** The error of an attempt whose worker died; null for a job that was only held. */
+const leaseError = `CASE WHEN job.started_at IS NOT NULL THEN jsonb_build_object(
+        'code', 'lease_expired',
+        'message', 'The worker ' || COALESCE(job.owner, '') || ' stopped renewing its lease.'
+      ) || ${attemptFields} END`;
 
 /**
  * Makes available what is due, of the types and versions asked for, and what leases that expired left, of all types. A
@@ -55,7 +54,7 @@ WITH
     UPDATE evenkeel.background_job AS job
     SET state = 'PENDING', lane = NULL, owner = NULL, lease_expires_at = NULL, started_at = NULL, capped = false,
       crashes = job.crashes + (job.started_at IS NOT NULL)::int,
-      errors = CASE WHEN job.started_at IS NULL THEN job.errors ELSE ${withLeaseError} END
+      errors = ${errorsWith(`(${leaseError})`)}
     WHERE job.id = ANY (ARRAY(SELECT id FROM expired))
     RETURNING job.turn_at
   )
@@ -126,28 +125,27 @@ SELECT (SELECT count(*) FROM moved)::int AS moved, max(place) AS met,
   (array_agg(bucket ORDER BY place DESC))[1] AS bucket, (array_agg(tenant_id ORDER BY place DESC))[1] AS tenant
 FROM fronts`);
 
-/** What an update did. */
-export interface AvailabilityChange {
-  readonly changed: boolean;
-  /** The earliest turn among the jobs that became available; absent: none did. */
-  readonly lowest?: string;
-}
-
 /** Keeps apart what is due later, and what nobody knows, from what may be claimed. */
 export interface Availability {
   /**
-   * Does `makeAvailable` if the last time was long enough ago, which is 0.1 s or fifty times what it
-   * took, or if it left more; else it returns `undefined`. Besides it notes which types the host serves, and sets aside what nobody does.
+   * Does `makeAvailable` if the last time was long enough ago, which is 0.1 s or fifty times what it took, or if it left
+   * more. Besides it notes which types the host serves, and sets aside what nobody does. Returns whether it was time.
    */
-  keepUp(known: Known & Pick<ClaimRequest, "owner">): Promise<AvailabilityChange | undefined>;
-  /** Makes available what is due, of these types and versions, and what dead workers left. */
-  makeAvailable(known: Known): Promise<AvailabilityChange>;
+  keepUp(known: Known & Pick<ClaimRequest, "owner">): Promise<boolean>;
+  /** Makes available what is due, of these types and versions, and what dead workers left. Returns whether anything was. */
+  makeAvailable(known: Known): Promise<boolean>;
   /** Sets aside jobs of types that neither these are nor any host serves, a step. Returns whether there may be more. */
   setAside(types: readonly string[]): Promise<boolean>;
 }
 
-/** Creates what makes jobs available on a connection pool. It keeps its own pace, for all claims of a host. */
-export function createAvailability(sql: SqlClient): Availability {
+/**
+ * Creates what makes jobs available on a connection pool. It keeps its own pace, for all claims of a host, and lowers
+ * their watermarks to what becomes available.
+ */
+export function createAvailability(
+  sql: SqlClient,
+  watermarks: Pick<ClaimWatermarks, "lower">,
+): Availability {
   const pace = { update: new Pace(minMs, maxShare), setAside: new Pace(5_000, 0.1) };
   /** When to note next that there is a handler for a type and version. */
   const noteAtMs = new Map<string, number>();
@@ -169,7 +167,7 @@ export function createAvailability(sql: SqlClient): Availability {
       await sql.query(noteStatement, [JSON.stringify(known), owner]);
   }
 
-  async function makeAvailable({ types, versions = {} }: Known): Promise<AvailabilityChange> {
+  async function makeAvailable({ types, versions = {} }: Known): Promise<boolean> {
     const values = { types: textArray(types), versions: JSON.stringify(versions), most };
     const [row] = await pace.update.time(() =>
       sql.query<{ promoted: number; swept: number; lowest: string | null }>(
@@ -181,7 +179,8 @@ export function createAvailability(sql: SqlClient): Availability {
     const isFull = Math.max(promoted, swept) >= most;
     if (isFull) pace.update.hurry();
     most = isFull ? Math.min(10 * batch, 2 * most) : batch;
-    return lowest === null ? { changed: false } : { changed: true, lowest };
+    if (lowest !== null) watermarks.lower(lowest);
+    return lowest !== null;
   }
 
   async function setAside(types: readonly string[]): Promise<boolean> {
@@ -204,7 +203,9 @@ export function createAvailability(sql: SqlClient): Availability {
     keepUp: async (known) => {
       await note(known, known.owner);
       if (pace.setAside.isDue()) await setAside(known.types);
-      return pace.update.isDue() ? makeAvailable(known) : undefined;
+      if (!pace.update.isDue()) return false;
+      await makeAvailable(known);
+      return true;
     },
     makeAvailable,
     setAside,

@@ -2,8 +2,8 @@ import { allBuckets, bucketOf, defined } from "@evenkeel/core";
 
 import type { SqlClient } from "../../database/database.ts";
 import { textArray } from "../../database/text-array.ts";
-import type { ClaimedJob, ClaimRequest, ClaimResult } from "../job.ts";
-import { priorityStepMs } from "../limits.ts";
+import { compareIds, type ClaimedJob, type ClaimRequest, type ClaimResult } from "../job.ts";
+import { priorityStepMs } from "../turn.ts";
 import type { Availability } from "./availability.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
 import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
@@ -100,19 +100,14 @@ export function createClaim(
   };
   return async (request) => {
     if (request.types.length === 0 || request.limit < 1) return { jobs: [], throttled: false };
-    const before = await availability.keepUp(request);
-    if (before?.lowest !== undefined) watermarks.lower(before.lowest);
+    const hasLooked = await availability.keepUp(request);
     const claimed = await claim(request);
     const missing = request.limit - claimed.jobs.length;
-    if (missing === 0 || before !== undefined) return claimed;
+    if (missing === 0 || hasLooked) return claimed;
     // Before it says that there is no more, it looks whether anything has just become due.
-    const { changed } = await availability.makeAvailable(request);
-    if (!changed) return claimed;
-    const more = await claim({
-      ...request,
-      limit: missing,
-      ...defined({ afterTenant: claimed.lastTenant }),
-    });
+    if (!(await availability.makeAvailable(request))) return claimed;
+    const afterTenant = claimed.lastTenant;
+    const more = await claim({ ...request, limit: missing, ...defined({ afterTenant }) });
     return {
       ...more,
       jobs: [...claimed.jobs, ...more.jobs],
@@ -248,9 +243,4 @@ function interleaveTenants(jobs: readonly ClaimedJob[]): ClaimedJob[] {
 function byUrgency(a: ClaimedJob, b: ClaimedJob): number {
   const urgency = (job: ClaimedJob): number => job.runAt.getTime() - job.priority * priorityStepMs;
   return urgency(a) - urgency(b) || compareIds(a.id, b.id);
-}
-
-/** Compares ids by their numbers: decimal texts without leading zeros. */
-function compareIds(a: string, b: string): number {
-  return a.length - b.length || (a < b ? -1 : 1);
 }
