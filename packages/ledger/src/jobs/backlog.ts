@@ -4,9 +4,8 @@ import type { SqlClient } from "../database/database.ts";
 import { defineStatement } from "../database/statement.ts";
 import { textArray } from "../database/text-array.ts";
 import type { Availability } from "./claim/availability.ts";
-import { tenantScanCte, type TenantScanParameter } from "./claim/tenant-scan.ts";
+import { knownVersions, tenantScanCte, type TenantScanParameter } from "./claim/tenant-scan.ts";
 import type { ClaimRequest } from "./job.ts";
-import { runningOfType, tenantLimits } from "./limits.ts";
 
 /** How many jobs are in which status, over all tenants and lanes. */
 export interface JobCounts {
@@ -97,22 +96,19 @@ export async function findUnknownTypes(
 const dueStatement = defineStatement<TenantScanParameter>(`
 WITH RECURSIVE
   settings AS MATERIALIZED (
-    SELECT every.max_running, every.rate_limit, every.rate_period_ms, ARRAY(
+    SELECT ARRAY(
       SELECT asked.type FROM unnest(:types::text[]) AS asked (type)
-      LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
-      WHERE rule.paused IS NOT TRUE
-        AND (rule.max_running IS NULL OR ${runningOfType("rule.subject", "rule.max_running")} < rule.max_running)
+      LEFT JOIN LATERAL evenkeel.room_of('TYPE', asked.type) AS own ON true
+      WHERE COALESCE(own.room > 0, true)
     ) AS types
-    FROM (VALUES (1)) AS one
-    LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
     WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused)
   ),
   rotation AS MATERIALIZED (SELECT -1 AS bucket, '' COLLATE "C" AS tenant_id),
   ${tenantScanCte(true)}
 SELECT EXISTS (
     SELECT FROM tenant_scan CROSS JOIN settings
-    LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
-    WHERE turn_at IS NOT NULL AND own.paused IS NOT TRUE AND COALESCE(own.room > 0, true)
+    LEFT JOIN LATERAL evenkeel.room_of('TENANT', tenant_scan.tenant_id) AS own ON true
+    WHERE turn_at IS NOT NULL AND COALESCE(own.room > 0, true)
   ) AS due, last.*
 FROM (VALUES (1)) AS one LEFT JOIN LATERAL (
   SELECT place < :maxTenants AS complete, bucket AS "fromBucket", tenant_id AS "from"
@@ -137,7 +133,7 @@ export async function hasDueJobs(
     firstBucket: buckets.from,
     lastBucket: buckets.to - 1,
     types: textArray(types),
-    versions: JSON.stringify(versions),
+    versions: knownVersions(types, versions),
     watermark: "-infinity",
     wrapped: false,
   };

@@ -1,7 +1,6 @@
 import type { Scope } from "../database/tenant-scope.ts";
 import type { DeadLetterReason, DeadLetterStatus } from "../dead-letters/dead-letter.ts";
 import type { JobStatus } from "./job.ts";
-import { runningOfType, settingsCte, tenantLimits } from "./limits.ts";
 import type { JobProgress } from "./progress.ts";
 
 /** Why a job is where it is. */
@@ -75,15 +74,14 @@ FROM (
   FROM evenkeel.background_job_limit
   WHERE paused AND (kind, subject) IN (('QUEUE', ''), ('TYPE', job.type), ('TENANT', job.tenant_id))
   UNION ALL
-  SELECT 4, 'capped', kind, subject, max_running, NULL
-  FROM evenkeel.background_job_limit
-  WHERE kind = 'TYPE' AND subject = job.type AND ${runningOfType("job.type", "max_running")} >= max_running
+  SELECT 4, 'capped', 'TYPE', job.type, type.max_running, NULL
+  FROM evenkeel.room_of('TYPE', job.type) AS type WHERE type.room <= 0 AND NOT type.paused
   UNION ALL
   SELECT 5, CASE WHEN tenant.running >= tenant.max_running THEN 'capped' ELSE 'rate_limited' END, 'TENANT',
     job.tenant_id, CASE WHEN tenant.running >= tenant.max_running THEN tenant.max_running END,
     CASE WHEN tenant.spent >= tenant.rate_limit AND (tenant.running >= tenant.max_running) IS NOT TRUE
       THEN jsonb_build_object('jobs', tenant.rate_limit, 'periodMs', tenant.rate_period_ms) END
-  FROM ${tenantLimits("job.tenant_id")} AS tenant WHERE tenant.room <= 0
+  FROM evenkeel.room_of('TENANT', job.tenant_id) AS tenant WHERE tenant.room <= 0 AND NOT tenant.paused
 ) AS held
 LEFT JOIN evenkeel.background_job_limit AS pause
   ON held.cause = 'paused' AND pause.kind = held.kind AND pause.subject = held.subject
@@ -91,7 +89,6 @@ WHERE (job.status IN ('SCHEDULED', 'PENDING') AND job.run_at <= now()) OR (job.h
 ORDER BY held.place LIMIT 1`;
 
 const statement = `
-WITH ${settingsCte}
 SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_at AS "runAt", job.attempt, job.owner,
   job.progress, job.lease_expires_at AS "leaseUntil", job.has_expired AS "hasExpired",
   job.started_at AS "startedAt",

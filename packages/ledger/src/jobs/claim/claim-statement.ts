@@ -1,5 +1,4 @@
 import { defineStatement, type Statement } from "../../database/statement.ts";
-import { countsYet, currentTenth, runningOfType, tenantLimits } from "../limits.ts";
 import { claimedColumns } from "./claimed-row.ts";
 import { available, tenantScanCte, type TenantScanParameter } from "./tenant-scan.ts";
 
@@ -21,46 +20,33 @@ export type ClaimParameter =
   | "leaseMs"
   | "owner";
 
-// Operators' limits, as far as they are no single tenant's. The queue is paused: no row.
-const settings = `settings AS MATERIALIZED (
-    SELECT every.max_running, every.rate_limit, every.rate_period_ms, capped.version AS type_version,
-      LEAST(:limit::int, capped.max_running - ${runningOfType("capped.subject", "capped.max_running")}) AS size,
-      ARRAY(
+// The queue is paused: no row, and so no tenant.
+const settings = `settings AS MATERIALIZED ( -- What operators decided about the queue and the types asked for.
+    SELECT own.version AS type_version, LEAST(:limit::int, own.room) AS size, ARRAY(
         SELECT asked.type FROM unnest(:types::text[]) AS asked (type)
-        LEFT JOIN evenkeel.background_job_limit AS rule ON rule.kind = 'TYPE' AND rule.subject = asked.type
+        LEFT JOIN LATERAL evenkeel.room_of('TYPE', asked.type) AS rule ON true
         WHERE rule.paused IS NOT TRUE AND (rule.max_running IS NULL) = (:cappedType = '')
       ) AS types
-    FROM (VALUES (1)) AS one
-    LEFT JOIN evenkeel.background_job_limit AS every ON every.kind = 'EVERY_TENANT'
-    LEFT JOIN evenkeel.background_job_limit AS capped
-      ON capped.kind = 'TYPE' AND capped.subject = :cappedType AND :cappedType <> ''
+    FROM (VALUES (1)) AS one LEFT JOIN LATERAL evenkeel.room_of('TYPE', :cappedType) AS own ON true
     WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused)
   ),`;
 
 // Between the scan and the allotments: what is decided about each tenant met, and the rows that say so, locked.
+// A tenant that is new under a limit for every tenant has no row to lock yet: the host adds one and asks again.
 const limits = `
-  -- How many jobs each tenant may start now: NULL for any number. A tenant that is new under a limit for
-  -- every tenant has no row to lock yet: the host adds one and asks again.
-  limited AS MATERIALIZED (
-    SELECT tenant_scan.*, own.version, own.rate_limit, own.rate_period_ms,
-      CASE WHEN own.paused THEN 0 ELSE own.room END AS room, own.paused IS TRUE AS is_paused,
-      own.version IS NULL AND COALESCE(settings.max_running, settings.rate_limit) IS NOT NULL AS is_new
-    FROM tenant_scan CROSS JOIN settings
-    LEFT JOIN LATERAL ${tenantLimits("tenant_scan.tenant_id")} AS own ON true
+  limited AS MATERIALIZED ( -- How many jobs each tenant may start now: NULL for any number.
+    SELECT tenant_scan.*, own.version, own.paused, own.rate_period_ms, own.room
+    FROM tenant_scan LEFT JOIN LATERAL evenkeel.room_of('TENANT', tenant_id) AS own ON true
     WHERE turn_at IS NOT NULL AND tenant_id <> ALL (:except)
   ),
-  -- Locked where nothing was claimed under them since they were counted: no two claims use the same room.
-  gates AS MATERIALIZED (
-    SELECT wanted.*
-    FROM (
-      SELECT 'TYPE'::evenkeel.job_limit_kind AS kind, :cappedType AS subject, type_version AS version,
-        NULL::int AS rate_limit, NULL::int AS rate_period_ms FROM settings WHERE size > 0
-      UNION ALL
-      SELECT 'TENANT', tenant_id, version, rate_limit, rate_period_ms FROM limited WHERE room > 0
-    ) AS wanted
-    CROSS JOIN LATERAL (
+  gates AS MATERIALIZED ( -- Locked where nothing was claimed under them since they were counted.
+    SELECT wanted.* FROM (
+      SELECT 'TENANT'::evenkeel.job_limit_kind AS kind, tenant_id AS subject, version,
+        rate_period_ms FROM limited WHERE room > 0
+      UNION ALL SELECT 'TYPE', :cappedType, type_version, NULL FROM settings WHERE size > 0
+    ) AS wanted CROSS JOIN LATERAL (
       SELECT FROM evenkeel.background_job_limit AS gate
-      WHERE gate.kind = wanted.kind AND gate.subject = wanted.subject AND gate.version = wanted.version
+      WHERE (gate.kind, gate.subject, gate.version) = (wanted.kind, wanted.subject, wanted.version)
       FOR UPDATE SKIP LOCKED
     ) AS gate
   ),`;
@@ -73,53 +59,39 @@ const limitedTenants = `
       SELECT bucket, tenant_id, room, size,
         row_number() OVER (ORDER BY place) AS nth, count(*) OVER () AS tenants
       FROM limited CROSS JOIN settings
-      WHERE size > 0 AND NOT is_new
+      WHERE size > 0
         AND (room IS NULL OR tenant_id IN (SELECT subject FROM gates WHERE kind = 'TENANT'))
         AND (:cappedType = '' OR EXISTS (SELECT FROM gates WHERE kind = 'TYPE'))`;
 
-// What was taken under a limit changes its row: claims that counted before skip it.
+// By arrays and not joins alone: they bound what is read, whatever the estimates say.
 const stamped = `
-  stamped AS (
+  stamped AS ( -- What was taken under a limit changes its row: claims that counted before skip it.
     UPDATE evenkeel.background_job_limit AS gate
     SET version = gate.version + 1, updated_at = now(),
-      -- The starts of each tenth of the rate's period that still count, and these.
-      spent = CASE WHEN gates.rate_limit IS NULL THEN '{}' ELSE (
-        SELECT jsonb_object_agg(tenth, jobs) FROM (
-          SELECT tenth, sum(jobs)::int AS jobs FROM (
-            SELECT key::bigint AS tenth, value::int AS jobs FROM jsonb_each_text(gate.spent)
-            UNION ALL SELECT ${currentTenth("gates.rate_period_ms")}, taken.jobs
-          ) AS entry
-          WHERE ${countsYet("tenth", "gates.rate_period_ms")} GROUP BY tenth
-        ) AS spent
-      ) END
+      spent = evenkeel.note_starts(gate.spent, gates.rate_period_ms, taken.jobs)
     FROM gates JOIN (
-      SELECT kind, CASE kind WHEN 'TYPE' THEN :cappedType ELSE tenant_id END AS subject, count(*)::int AS jobs
+      SELECT 'TENANT'::evenkeel.job_limit_kind AS kind, tenant_id AS subject, count(*) AS jobs
       FROM (SELECT tenant_id FROM picked UNION ALL SELECT tenant_id FROM surplus) AS both_ways
-      CROSS JOIN (VALUES ('TYPE'::evenkeel.job_limit_kind), ('TENANT')) AS limits (kind)
-      GROUP BY 1, 2
+      GROUP BY tenant_id
+      UNION ALL SELECT 'TYPE', :cappedType, count(*) FROM picked HAVING count(*) > 0
     ) AS taken USING (kind, subject)
-    -- The arrays bound what is read, whatever the estimates say.
     WHERE gate.kind = gates.kind AND gate.subject = gates.subject
       AND gate.kind IN ('TYPE', 'TENANT') AND gate.subject = ANY (ARRAY(SELECT subject FROM gates))
   ),`;
 
 const flags = `,
-      (SELECT bucket FROM rotation) AS "originBucket", (SELECT tenant_id FROM rotation) AS origin,
-      (SELECT to_jsonb(last) FROM (
-        SELECT bucket, tenant_id AS "tenantId", wrapped, place < :maxTenants AS complete
-        FROM tenant_scan ORDER BY place DESC, wrapped DESC LIMIT 1
-      ) AS last) AS "end",
-      ARRAY(SELECT tenant_id FROM limited WHERE is_new) AS "newTenants",
-      ARRAY(SELECT subject FROM evenkeel.background_job_limit AS rule
-        WHERE rule.kind = 'TYPE' AND rule.max_running IS NOT NULL AND NOT rule.paused
-          AND rule.subject = ANY (:types)) AS "cappedTypes",
-      EXISTS (SELECT FROM limited WHERE room <= 0 AND NOT is_paused OR room > 0
-        AND tenant_id NOT IN (SELECT tenant_id FROM allotments))
-        OR (:cappedType <> '' AND EXISTS (SELECT FROM limited)
-          AND COALESCE((SELECT bool_or(size < tenants) FROM allotments), true)) AS throttled`;
+      (SELECT to_jsonb(rotation) FROM rotation) AS origin,
+      (SELECT to_jsonb(last) FROM tenant_scan AS last
+        ORDER BY place DESC, wrapped DESC LIMIT 1) AS "end",
+      ARRAY(SELECT tenant_id FROM limited WHERE version IS NULL AND room > 0) AS "newTenants",
+      ARRAY(SELECT subject FROM evenkeel.background_job_limit WHERE kind = 'TYPE'
+        AND subject = ANY (:types) AND max_running IS NOT NULL AND NOT paused) AS "cappedTypes",
+      EXISTS (SELECT FROM limited
+        WHERE paused IS NOT TRUE AND (room IS NOT NULL OR :cappedType <> '')
+          AND tenant_id NOT IN (SELECT tenant_id FROM allotments WHERE share > 0)) AS throttled`;
 
 const capped = `,
-      capped = :cappedType <> '' OR job.tenant_id = ANY (ARRAY(SELECT subject FROM gates WHERE kind = 'TENANT'))`;
+      capped = :cappedType <> '' OR job.tenant_id IN (SELECT subject FROM gates WHERE kind = 'TENANT')`;
 
 // Without limits a tenant's part of what others left over has no bound.
 const bounded = (isLimited: boolean, select: string): string =>

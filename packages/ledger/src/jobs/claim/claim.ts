@@ -7,6 +7,7 @@ import { priorityStepMs } from "../turn.ts";
 import type { Availability } from "./availability.ts";
 import { limitedClaimStatement, unlimitedClaimStatement } from "./claim-statement.ts";
 import { toClaimedJob, type ClaimedRow } from "./claimed-row.ts";
+import { knownVersions } from "./tenant-scan.ts";
 import type { ClaimWatermarks } from "./watermarks.ts";
 
 /** What a claim met. It comes as one row beside those of the jobs. */
@@ -14,21 +15,23 @@ interface Walk {
   readonly lastTenant: string | null;
   readonly watermark: string | null;
   readonly isLimited: boolean;
-  /** Under limits: the tenant behind which the scan began, and where it ended. `null`: it did not begin. */
-  readonly origin?: string | null;
-  readonly originBucket?: number | null;
+  /** Under limits: behind which tenant the scan began, and where it ended. `null`: it did not begin. */
+  readonly origin?: ScanPlace | null;
   readonly end?: ScanEnd | null;
   readonly newTenants?: readonly string[];
   readonly cappedTypes?: readonly string[];
   readonly throttled?: boolean;
 }
 
-interface ScanEnd {
+interface ScanPlace {
   readonly bucket: number;
-  readonly tenantId: string;
+  readonly tenant_id: string;
+}
+
+interface ScanEnd extends ScanPlace {
   readonly wrapped: boolean;
-  /** Whether it met every tenant. */
-  readonly complete: boolean;
+  /** How many tenants it met. */
+  readonly place: number;
 }
 
 type ClaimRow = { readonly walk: Walk } | ({ readonly walk: null } & ClaimedRow);
@@ -155,11 +158,11 @@ async function claimTenants(
   lowest: string,
 ): Promise<GroupClaim> {
   const { lane, buckets = allBuckets, leaseMs, owner, cappedType, limit } = request;
-  const { types, versions = {}, exceptTenants = [] } = request;
+  const { types, versions, exceptTenants = [] } = request;
   // A type with a cap goes by its own rotation, which all claims share.
   const after = cappedType === "" ? request.afterTenant : undefined;
   // Where the scan began, as the first statement saw it, and where the next goes on.
-  let origin = { tenantId: after ?? null, bucket: after === undefined ? null : bucketOf(after) };
+  let origin = after === undefined ? undefined : { bucket: bucketOf(after), tenant_id: after };
   let from: ScanEnd | undefined;
   let maxTenants = Math.min(mostTenants, limit + exceptTenants.length);
   const claimed: ClaimedJob[] = [];
@@ -174,10 +177,10 @@ async function claimTenants(
         firstBucket: buckets.from,
         lastBucket: buckets.to - 1,
         types: textArray(types),
-        versions: JSON.stringify(versions),
-        after: origin.tenantId,
-        afterBucket: origin.bucket,
-        from: from?.tenantId ?? null,
+        versions: knownVersions(types, versions),
+        after: origin?.tenant_id ?? null,
+        afterBucket: origin?.bucket ?? null,
+        from: from?.tenant_id ?? null,
         fromBucket: from?.bucket ?? null,
         wrapped: from?.wrapped ?? false,
         except: textArray(exceptTenants),
@@ -207,13 +210,14 @@ async function claimTenants(
       if (claimed.length === 0) continue;
     }
     const { end = null } = walk;
-    if (end === null || end.complete || claimed.length >= limit) {
+    const isComplete = end === null || end.place < Math.max(maxTenants, limit);
+    if (isComplete || claimed.length >= limit) {
       // What a look in several statements saw first is not known to its last.
       const watermark = from === undefined ? walk.watermark : null;
       const jobs = interleaveTenants(claimed);
       return { jobs, throttled, cappedTypes, watermark, ...defined({ lastTenant }) };
     }
-    origin = { tenantId: walk.origin ?? null, bucket: walk.originBucket ?? null };
+    origin = walk.origin ?? undefined;
     from = end;
     maxTenants = Math.min(mostTenants, maxTenants * 4);
   }

@@ -2,12 +2,12 @@ import type { ClaimedJob, RecordedAttemptError } from "../job.ts";
 
 /**
  * The columns of a {@link ClaimedRow}, of `job`. Short, as every job of a batch is written so. The attempt is the one that
- * its handler's start will count.
+ * its handler's start will count. A job without an attempt has no errors.
  */
 export const claimedColumns: string = `job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.payload,
       job.priority, job.attempt + 1 AS attempt, job.max_attempts AS "maxAttempts", job.crashes,
       job.fence::text, date_part('epoch', job.run_at) AS "runAt",
-      job.correlation_id AS "correlationId", NULLIF(job.errors, '[]') AS errors`;
+      job.correlation_id AS "correlationId", CASE WHEN job.attempt > 0 THEN job.errors END AS errors`;
 
 /** A claimed job as a statement returns it. */
 export interface ClaimedRow {

@@ -14,7 +14,7 @@ export type TenantScanParameter =
   | "lastBucket"
   /** The asked types, as an array of texts. */
   | "types"
-  /** The newest version that is known of a type, by type, as a JSON object. A type that is not in it: any. */
+  /** The newest version that is known of each of them, as an array of numbers: {@link knownVersions}. */
   | "versions"
   /** The time before which no job has its turn; `"-infinity"`: a full look. */
   | "watermark"
@@ -25,15 +25,26 @@ export type TenantScanParameter =
   /** Most tenants met. */
   | "maxTenants";
 
+/** Where a host runs a job of any version. */
+const anyVersion = 2 ** 31 - 1;
+
+/** Returns the parameter `versions`: the newest version that is known of each type, in their order. */
+export function knownVersions(
+  types: readonly string[],
+  versions: Readonly<Record<string, number>> = {},
+): string {
+  return `{${types.map((type) => versions[type] ?? anyVersion).join(",")}}`;
+}
+
 /**
  * What may be claimed of a tenant: a condition on `job` that the index background_job_available serves.
  *
  * @param isLimited Whether the types are those of the CTE `settings`.
  */
 export const available = (isLimited: boolean): string => {
-  const types = isLimited ? "(SELECT types FROM settings)::text[]" : ":types";
-  return `job.state = 'PENDING' AND job.type = ANY (${types}) AND job.turn_at >= :watermark
-        AND (:versions::jsonb -> job.type < to_jsonb(job.version)) IS NOT TRUE`;
+  const types = isLimited ? "(SELECT types FROM settings)::text[]" : ":types::text[]";
+  return `job.state = 'PENDING' AND job.type = ANY (${types})
+        AND job.turn_at >= :watermark AND job.version <= (:versions::int[])[array_position(:types::text[], job.type)]`;
 };
 
 /**
@@ -47,7 +58,7 @@ export const tenantScanCte = (
   isLimited: boolean,
 ): string => `tenant_scan AS ( -- From tenant to tenant with available work, after the last from the first.
     SELECT COALESCE(:fromBucket, bucket) AS bucket, COALESCE(:from, tenant_id) COLLATE "C" AS tenant_id,
-      NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place FROM rotation${isLimited ? " CROSS JOIN settings" : ""}
+      NULL::timestamptz AS turn_at, :wrapped::boolean AS wrapped, 0 AS place FROM rotation${isLimited ? ", settings" : ""}
     UNION ALL
     SELECT COALESCE(next.bucket, -1), COALESCE(next.tenant_id, ''), next.turn_at,
       wrapped OR next.turn_at IS NULL, place + (next.turn_at IS NOT NULL)::int
