@@ -9,9 +9,9 @@ const replacedDue = `LEAST(input.due_at, date_trunc('milliseconds',
  * Inserts the jobs of its JSON ($1), of which no two have one key, and returns what became of each in their order:
  * `id` is null where another transaction got in between, and the job is to be asked for again.
  *
- * Rows are locked in one order: jobs that wait by their ids, then keys. KEY SHARE makes claims pass a job until the
- * caller's transaction ends, and keeps off nobody else: others that meet it take the same lock, and heartbeats go on
- * where a claim was quicker. A state that changed since the statement began is seen under the lock.
+ * Rows are locked in one order: jobs that wait by their ids, then keys. KEY SHARE makes claims, which lock FOR UPDATE,
+ * pass a job until the caller's transaction ends, and keeps off nobody else: others that meet it take the same lock, and
+ * heartbeats go on where a claim was quicker. A claim since the statement began is seen under the lock.
  */
 export const keyedStatement: string = `
 WITH
@@ -48,8 +48,8 @@ WITH
       ON job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.unique_key = held.unique_key
   ),
   kept AS MATERIALIZED (
-    SELECT waiting.id, waiting.holder_id
-    FROM (SELECT id, holder_id FROM met WHERE standing = 'waits' AND NOT replaces ORDER BY holder_id) AS waiting
+    SELECT waiting.*
+    FROM (SELECT id, holder_id, replaces FROM met WHERE standing = 'waits' ORDER BY holder_id) AS waiting
     CROSS JOIN LATERAL (
       SELECT FROM evenkeel.background_job AS job
       WHERE job.id = waiting.holder_id AND job.state <> 'RUNNING'
@@ -58,11 +58,9 @@ WITH
   ),
   replacing AS MATERIALIZED (
     SELECT waiting.id, waiting.holder_id, job.created_at
-    FROM (SELECT id, holder_id FROM met WHERE standing = 'waits' AND replaces ORDER BY holder_id) AS waiting
+    FROM (SELECT id, holder_id FROM kept WHERE replaces ORDER BY holder_id) AS waiting
     CROSS JOIN LATERAL (
-      SELECT job.created_at FROM evenkeel.background_job AS job
-      WHERE job.id = waiting.holder_id AND job.state <> 'RUNNING'
-      FOR NO KEY UPDATE
+      SELECT job.created_at FROM evenkeel.background_job AS job WHERE job.id = waiting.holder_id FOR NO KEY UPDATE
     ) AS job
   ),
   -- It begins anew: what it was to do before, and what it did of that, is over.
@@ -93,7 +91,7 @@ WITH
       GREATEST(input.due_at, now() + COALESCE(input.period_ms, 0) * interval '1 millisecond')
     FROM input LEFT JOIN met USING (id)
     WHERE input.unique_key IS NOT NULL AND COALESCE(met.standing, 'free') = 'free'
-      AND (SELECT count(*) FROM kept) + (SELECT count(*) FROM replaced) >= 0 -- After their locks.
+      AND (SELECT count(*) FROM kept) + (SELECT count(*) FROM replaced) >= 0 -- After the locks on jobs.
     ORDER BY input.tenant_id, input.type, input.unique_key
     ON CONFLICT (tenant_id, type, unique_key) DO UPDATE
     SET job_id = EXCLUDED.job_id, replaced_job_id = EXCLUDED.replaced_job_id, enqueued_at = now(),
@@ -107,11 +105,10 @@ WITH
     WHERE input.unique_key IS NULL OR input.id IN (SELECT job_id FROM taken)
     RETURNING id
   )
-SELECT COALESCE(own.id, kept.holder_id, replaced.id, CASE WHEN met.standing = 'ran' THEN met.holder_id END)::text AS id,
-  own.id IS NOT NULL AS created, replaced.id IS NOT NULL AS replaced
+SELECT COALESCE(own.id, kept.holder_id, CASE WHEN met.standing = 'ran' THEN met.holder_id END)::text AS id,
+  own.id IS NOT NULL AS created, kept.replaces IS TRUE AS replaced
 FROM input
 LEFT JOIN inserted AS own ON own.id = input.id
 LEFT JOIN met ON met.id = input.id
 LEFT JOIN kept ON kept.id = input.id
-LEFT JOIN replaced ON met.replaces AND replaced.id = met.holder_id
 ORDER BY input.place`;

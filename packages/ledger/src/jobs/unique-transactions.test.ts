@@ -7,6 +7,8 @@ import { toSqlClient } from "../database/database.ts";
 import { createLedger } from "../ledger.ts";
 import { claimRequest, newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
 import { createAvailability } from "./claim/availability.ts";
+import { createClaim } from "./claim/claim.ts";
+import { ClaimWatermarks } from "./claim/watermarks.ts";
 import type { InsertedJob, NewJob, Uniqueness } from "./job.ts";
 
 let queue: JobQueue;
@@ -138,9 +140,10 @@ test("an enqueue that meets a job in the moment of its claim asks again, and cos
   const type = randomUUID();
   const [holder] = await enqueue(undefined, keyed(type));
   const claiming = await begin();
-  await claiming.query(`UPDATE evenkeel.background_job SET state = 'RUNNING', fence = fence + 1,
-    lease_expires_at = now() + interval '1 minute' WHERE type = '${type}'`);
-  await claiming.query(`SELECT FROM evenkeel.background_job WHERE type = '${type}' FOR UPDATE`);
+  const none = { keepUp: async () => false, makeAvailable: async () => false, setAside: async () => false };
+  const claim = createClaim(toSqlClient(claiming), new ClaimWatermarks(), none);
+  const [held] = (await claim(claimRequest([type], 1))).jobs;
+  if (held === undefined) throw new Error("There is a job to claim.");
   const client = await begin();
   const asked = enqueue(client, keyed(type));
   await waitForLock();
@@ -148,8 +151,6 @@ test("an enqueue that meets a job in the moment of its claim asks again, and cos
   const [admitted] = await asked;
   expect(admitted?.created).toBe(true);
   expect(admitted?.id).not.toBe(holder?.id);
-  const [row] = await queue.rowsOf<{ id: string; fence: string }>("background_job", type);
-  const held = { id: row?.id ?? "", fence: row?.fence ?? "" };
   // The transaction that met it is open still.
   const own = createLedger({ pool: queue.database.connect(1), statementTimeoutMs: 5_000 });
   expect(await own.jobs.heartbeat([held], 60_000)).toEqual(new Set([held.id]));
