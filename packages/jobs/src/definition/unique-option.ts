@@ -100,9 +100,14 @@ export function resolveUnique<Payload>(
   const own = unique === undefined ? {} : readOptions("invalid_options", type, unique);
   const { key: ownKey, ...ownScope } = own;
   const key = ownKey ?? rule?.key(payload);
-  // A conflict is resolved as the job says, whatever its definition would do.
-  const ruleScope = ownScope.onConflict === "keep" ? { ...rule, debounce: undefined } : rule;
-  const scope: UniqueScope = { ...ruleScope, ...ownScope };
+  const { debounce: ruleDebounce, ...ruleScope } = rule ?? {};
+  // A job that is to keep the other is not debounced, whatever its definition says.
+  const isDebounced = ruleDebounce !== undefined && ownScope.onConflict !== "keep";
+  const scope: UniqueScope = {
+    ...ruleScope,
+    ...(isDebounced && { debounce: ruleDebounce }),
+    ...ownScope,
+  };
   checkScope("invalid_options", type, scope);
   if (key === undefined) return undefined;
   checkKey("invalid_options", type, key);

@@ -68,7 +68,12 @@ interface InsertRow {
   readonly replaced?: boolean;
 }
 
-function answer(id: string, row: InsertRow, job: NewJob | undefined, isFirst: boolean): InsertedJob {
+function answer(
+  id: string,
+  row: InsertRow,
+  job: NewJob | undefined,
+  isFirst: boolean,
+): InsertedJob {
   const created = row.created && isFirst;
   const isReplacing = job !== undefined && replaces(job) && !created;
   return isReplacing && (row.replaced === true || row.created)
@@ -85,7 +90,8 @@ function joinTwins(jobs: readonly NewJob[]): Request[] {
   const byKey = new Map<string, Request>();
   const requests: Request[] = [];
   for (const [place, job] of jobs.entries()) {
-    const key = job.uniqueKey === undefined ? "" : [job.tenantId, job.type, job.uniqueKey].join("\0");
+    const key =
+      job.uniqueKey === undefined ? "" : [job.tenantId, job.type, job.uniqueKey].join("\0");
     const twin = byKey.get(key);
     if (key === "" || twin === undefined) {
       const request = { job, places: [place] };

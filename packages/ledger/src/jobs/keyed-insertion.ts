@@ -1,9 +1,10 @@
 import { dueTime, jobColumns, jobValues } from "./new-job-row.ts";
 import { turnAt, waitingState } from "./turn.ts";
 
-// A debounced job is due so long after its last enqueue, and no later than that after its first.
-const replacedDue = `LEAST(input.due_at, date_trunc('milliseconds',
-        GREATEST(job.created_at + input.max_delay_ms * interval '1 millisecond', statement_timestamp())))`;
+// A debounced job is due so long after its last enqueue, and no later than that after its first. GREATEST and LEAST leave
+// out what is null.
+const replacedDue = `LEAST(input.due_at, CASE WHEN input.max_delay_ms IS NOT NULL THEN date_trunc('milliseconds',
+        GREATEST(job.created_at + input.max_delay_ms * interval '1 millisecond', statement_timestamp())) END)`;
 
 /**
  * Inserts the jobs of its JSON ($1), of which no two have one key, and returns what became of each in their order:

@@ -140,7 +140,11 @@ test("an enqueue that meets a job in the moment of its claim asks again, and cos
   const type = randomUUID();
   const [holder] = await enqueue(undefined, keyed(type));
   const claiming = await begin();
-  const none = { keepUp: async () => false, makeAvailable: async () => false, setAside: async () => false };
+  const none = {
+    keepUp: async () => false,
+    makeAvailable: async () => false,
+    setAside: async () => false,
+  };
   const claim = createClaim(toSqlClient(claiming), new ClaimWatermarks(), none);
   const [held] = (await claim(claimRequest([type], 1))).jobs;
   if (held === undefined) throw new Error("There is a job to claim.");

@@ -96,7 +96,8 @@ export async function prune(sql: SqlClient, request: PruneRequest = {}): Promise
   const rows: PrunedRows[] = [];
   for (const { rule, days } of resolved) {
     const statement = dryRun ? countStatement(rule) : deleteStatement(rule);
-    if (rule.prepare !== undefined && !dryRun) await sql.query(rule.prepare, [days * 86_400, limit]);
+    if (rule.prepare !== undefined && !dryRun)
+      await sql.query(rule.prepare, [days * 86_400, limit]);
     const [row] = await sql.query<{ deleted: number }>(statement, [days * 86_400, limit]);
     const deleted = row?.deleted ?? 0;
     // A full batch, and not a look for one row more: it might read past everything that has to wait.

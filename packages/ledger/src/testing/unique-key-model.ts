@@ -41,7 +41,7 @@ export type Expected =
 export class UniqueKeyModel {
   holder: ModelJob | undefined;
   readonly jobs: ModelJob[] = [];
-  readonly open = new Map<string, OpenTransaction>();
+  readonly open: Map<string, OpenTransaction> = new Map();
 
   expect(by: string, asked: ModelEnqueue): Expected {
     const own = this.open.get(by);
