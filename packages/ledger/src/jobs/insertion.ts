@@ -110,7 +110,13 @@ async function ask(sql: SqlClient, jobs: readonly NewJob[]): Promise<InsertRow[]
   const bucketFor = bucketsOfBatch();
   if (first === undefined || !jobs.every((job) => isLike(job, first))) {
     const encoded = jobs.map((job) => encodeJob(job, bucketFor(job.tenantId)));
-    return sql.query<InsertRow>(keyedStatement, [`[${encoded.join(",")}]`]);
+    const keyUse = {
+      lasts: jobs.some(
+        ({ uniqueness }) => (uniqueness?.states ?? uniqueness?.periodMs) !== undefined,
+      ),
+      replaces: jobs.some(replaces),
+    };
+    return sql.query<InsertRow>(keyedStatement(keyUse), [`[${encoded.join(",")}]`]);
   }
   const { type, version, priority = 0, maxAttempts } = first;
   const encoded = `[${jobs.map((job) => encodeOwn(job, bucketFor(job.tenantId))).join(",")}]`;
