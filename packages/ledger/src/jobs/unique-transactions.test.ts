@@ -81,7 +81,7 @@ test("a job that runs admits one that waits, which holds the key while the other
   const error = { code: "x", message: "x" };
   await queue.ledger.jobs.settle([{ ...held, kind: "retry", delayMs: 0, error }]);
   expect(await enqueue(undefined, keyed(type))).toEqual([{ id: second?.id, created: false }]);
-  expect((await claimIds(type)).toSorted()).toEqual([first?.id, second?.id].toSorted());
+  expect(new Set(await claimIds(type))).toEqual(new Set([first?.id, second?.id]));
 });
 
 test("a job that runs keeps others out of its key where they ask so", async () => {
