@@ -1,3 +1,5 @@
+import type { Pool } from "pg";
+
 import type { JobStatus } from "../jobs/job.ts";
 
 /** One job of the key, as the model sees it. Times are in minutes. */
@@ -128,4 +130,15 @@ export class UniqueKeyModel {
     this.jobs.push(job);
     this.holder = job;
   }
+}
+
+/** Lets so much time pass for keys and jobs. */
+export async function passTime(pool: Pool, byMs: number): Promise<void> {
+  const before = (column: string): string =>
+    `${column} = ${column} - ${byMs} * interval '1 millisecond'`;
+  await pool.query(`
+    UPDATE evenkeel.background_job_unique_key SET ${before("enqueued_at")}, ${before("kept_until")};
+    UPDATE evenkeel.background_job
+    SET ${before("created_at")}, ${before("run_at")}, ${before("turn_at")};
+    UPDATE evenkeel.background_job_history SET ${before("finished_at")}`);
 }
