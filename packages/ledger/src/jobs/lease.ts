@@ -16,7 +16,9 @@ export function claimsOf(columns: string): string {
 }
 
 /** Joins each claim of `input` with its locked row of `job`, one by one by id. Those no longer held are left out. */
-export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string {
+export function heldJobs(
+  lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED" | "FOR NO KEY UPDATE",
+): string {
   return `CROSS JOIN LATERAL (
     SELECT job.id, job.attempt, job.run_at FROM evenkeel.background_job AS job
     WHERE job.id = input.id AND job.fence = input.fence AND ${isHeld}
@@ -26,11 +28,12 @@ export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string 
 
 /**
  * Renews leases. now() and not clock_timestamp(): a heartbeat that waited for a lock counts from before the wait, so
- * that no lease lasts longer than its holder believes.
+ * that no lease lasts longer than its holder believes. NO KEY UPDATE: an enqueue that met the job under its unique key
+ * while it was being claimed has a lock on it until its transaction ends, which must not cost the lease.
  */
 export const heartbeatStatement: string = `
 WITH held AS MATERIALIZED (
-  SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR UPDATE")}
+  SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR NO KEY UPDATE")}
 )
 UPDATE evenkeel.background_job AS job
 SET lease_expires_at = now() + $2::int * interval '1 millisecond',

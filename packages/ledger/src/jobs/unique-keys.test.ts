@@ -1,10 +1,10 @@
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
-import type { InsertedJob, JobStatus, NewJob, Settlement, Uniqueness } from "./job.ts";
+import { passTime } from "../testing/unique-key-model.ts";
+import type { InsertedJob, NewJob, Uniqueness } from "./job.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;
@@ -33,111 +33,13 @@ async function insert(...jobs: readonly NewJob[]): Promise<InsertedJob[]> {
 
 const periodMs = 3_600_000;
 
-/** Lets so much time pass for the keys. */
-async function pass(byMs: number): Promise<void> {
-  await database.pool.query(
-    `UPDATE evenkeel.background_job_unique_key
-     SET enqueued_at = enqueued_at - $1::int * interval '1 millisecond'`,
-    [byMs],
-  );
-}
-
-interface Holder {
-  id: string;
-  state: JobStatus;
-  ageMs: number;
-  fence: string;
-}
-
-test("a key is held in the states and for the period that it was asked with, and by one job", async () => {
-  const states = fc.subarray<JobStatus>(["PENDING", "RUNNING", "SUCCEEDED", "DEAD", "CANCELLED"], {
-    minLength: 1,
-  });
-  const asked = fc.record({
-    states: fc.option(states, { nil: undefined }),
-    periodMs: fc.option(fc.constant(periodMs), { nil: undefined }),
-  });
-  const command = fc.oneof(
-    { weight: 4, arbitrary: asked },
-    { weight: 4, arbitrary: fc.constantFrom("claim", "succeeded", "retry", "dead", "cancelled") },
-    { weight: 1, arbitrary: fc.constant("wait") },
-  );
-  await fc.assert(
-    fc.asyncProperty(fc.array(command, { minLength: 2, maxLength: 25 }), async (commands) => {
-      await database.pool.query(
-        `TRUNCATE evenkeel.background_job, evenkeel.background_job_history, evenkeel.background_job_unique_key`,
-      );
-      let holder: Holder | undefined;
-      const observed: object[] = [];
-      const expected: object[] = [];
-      for (const step of commands) {
-        if (typeof step === "object") {
-          const kept = step.states ?? ["PENDING", "RUNNING"];
-          const isHeld =
-            holder !== undefined &&
-            kept.includes(holder.state) &&
-            (step.periodMs === undefined || holder.ageMs < step.periodMs);
-          const { states: only, periodMs: within } = step;
-          const uniqueness = {
-            ...(only === undefined ? {} : { states: only }),
-            ...(within === undefined ? {} : { periodMs: within }),
-          };
-          const inserted = await insert(newJob("k", uniqueness), newJob("k", uniqueness));
-          observed.push({
-            created: inserted.map(({ created }) => created),
-            isOne: inserted[0]?.id === inserted[1]?.id,
-            isHolder: inserted[0]?.id === holder?.id,
-          });
-          expected.push({ created: [!isHeld, false], isOne: true, isHolder: isHeld });
-          if (!isHeld)
-            holder = { id: inserted[0]?.id ?? "", state: "PENDING", ageMs: 0, fence: "" };
-        } else if (step === "wait") {
-          await pass(periodMs);
-          if (holder !== undefined) holder.ageMs += periodMs;
-        } else if (step === "claim") {
-          const { jobs } = await ledger.jobs.claim({
-            lane: "stable",
-            types: ["a"],
-            limit: 100,
-            leaseMs: 60_000,
-            owner: "o",
-          });
-          const own = jobs.find(({ id }) => id === holder?.id);
-          if (holder !== undefined && own !== undefined) {
-            holder.state = "RUNNING";
-            holder.fence = own.fence;
-          }
-        } else if (holder?.state === "RUNNING") {
-          const { id, fence } = holder;
-          const error = { code: "x", message: "x" };
-          const ends: Record<string, Settlement> = {
-            succeeded: { id, fence, kind: "succeeded" },
-            retry: { id, fence, kind: "retry", delayMs: 0, error },
-            dead: { id, fence, kind: "dead", reason: "terminal", error },
-            cancelled: { id, fence, kind: "cancelled" },
-          };
-          await ledger.jobs.settle(Object.values(ends).filter(({ kind }) => kind === step));
-          holder.state = step === "retry" ? "PENDING" : toStatus(step);
-        }
-      }
-      expect(observed).toEqual(expected);
-    }),
-    { numRuns: 60 },
-  );
-});
-
-function toStatus(step: string): JobStatus {
-  return step === "succeeded" ? "SUCCEEDED" : step === "dead" ? "DEAD" : "CANCELLED";
-}
-
 test("of 40 hosts that ask at once for a key that is free again, one gets it", async () => {
-  const uniqueness = { states: ["PENDING"] } as const;
   const hosts = Array.from({ length: 8 }, () => createLedger({ pool: database.connect(1) }));
   let last = "";
   for (let round = 0; round < 10; round += 1) {
     const inserted = await Promise.all(
       Array.from({ length: 40 }, (_, n) =>
-        (hosts[n % 8] ?? ledger).jobs.insert(undefined, [newJob("k", uniqueness)]),
+        (hosts[n % 8] ?? ledger).jobs.insert(undefined, [newJob("k")]),
       ),
     );
     const flat = inserted.flat();
@@ -154,19 +56,18 @@ test("of 40 hosts that ask at once for a key that is free again, one gets it", a
 });
 
 test("a key taken in a transaction that rolls back is free, and its former holder keeps it", async () => {
-  const uniqueness = { states: ["PENDING"] } as const;
-  const [first] = await insert(newJob("k", uniqueness));
+  const [first] = await insert(newJob("k"));
   await database.pool.query(
     `UPDATE evenkeel.background_job SET state = 'RUNNING', lease_expires_at = 'infinity'`,
   );
   const client = await database.pool.connect();
   await client.query("BEGIN");
-  const [second] = await ledger.jobs.insert(toSqlClient(client), [newJob("k", uniqueness)]);
+  const [second] = await ledger.jobs.insert(toSqlClient(client), [newJob("k")]);
   expect(second).toMatchObject({ created: true });
   await client.query("ROLLBACK");
   client.release();
   await database.pool.query(`UPDATE evenkeel.background_job SET state = 'PENDING'`);
-  expect(await insert(newJob("k", uniqueness))).toEqual([{ id: first?.id, created: false }]);
+  expect(await insert(newJob("k"))).toEqual([{ id: first?.id, created: false }]);
 });
 
 /** Lets the job that waits die, and returns its letter's id. */
@@ -210,17 +111,99 @@ test("a dead job is not requeued while another waits that took its key over", as
 });
 
 test("keys of all kinds and none go in one call, each with its result in its place", async () => {
-  const once = { states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs } as const;
+  const once = { states: ["RUNNING", "SUCCEEDED"], periodMs } as const;
   const { uniqueKey: _none, ...plain } = newJob("");
   const inserted = await insert(
     newJob("a"),
-    newJob("a", once),
     plain,
-    newJob("a"),
     newJob("b", once),
+    // One key, whatever is asked of it.
+    newJob("a", once),
+    newJob("c"),
   );
   expect(inserted.map(({ created }) => created)).toEqual([true, true, true, false, true]);
   expect(inserted[3]?.id).toBe(inserted[0]?.id);
-  const again = await insert(newJob("b", once), newJob("a"), newJob("a", once));
-  expect(again.map(({ id }) => id)).toEqual([inserted[4]?.id, inserted[0]?.id, inserted[1]?.id]);
+  const again = await insert(newJob("b"), newJob("c", once), newJob("a"), plain);
+  expect(again.map(({ id }) => id).slice(0, 3)).toEqual(
+    [2, 4, 0].map((place) => inserted[place]?.id),
+  );
+  expect(again.map(({ created }) => created)).toEqual([false, false, false, true]);
+});
+
+test("a job holds its key for its period, though the history has forgotten it, and its key no longer", async () => {
+  const day = 86_400_000;
+  const yearly = { states: ["SUCCEEDED"], periodMs: 365 * day } as const;
+  const jobHistory = { SUCCEEDED: 0, DEAD: 0, CANCELLED: 0 };
+  const policy = { jobHistory, uniqueKeys: { RECORDED: 0 } };
+  const request = { lane: "stable", types: ["a"], limit: 10, leaseMs: 60_000, owner: "o" } as const;
+  const inserted = await insert(newJob("kept", yearly), newJob("dead", yearly), newJob("plain"));
+  const { jobs } = await ledger.jobs.claim(request);
+  const error = { code: "x", message: "x" };
+  await ledger.jobs.settle(
+    jobs.map(({ id, fence }) =>
+      id === inserted[1]?.id
+        ? { id, fence, kind: "dead", reason: "terminal", error }
+        : { id, fence, kind: "succeeded" },
+    ),
+  );
+  const [letter] = await ledger.asOperator("ada").deadLetters.list();
+  await ledger.asOperator("ada").deadLetters.discard({ ids: [letter?.id ?? ""] }, { reason: "r" });
+  const left = async (): Promise<unknown> => {
+    const { rows } = await database.pool.query(
+      `SELECT (SELECT count(*)::int FROM evenkeel.background_job_history) AS jobs, ARRAY(
+         SELECT unique_key FROM evenkeel.background_job_unique_key ORDER BY 1) AS keys`,
+    );
+    return rows[0];
+  };
+  await passTime(database.pool, 364 * day);
+  await ledger.prune({ policy });
+  expect(await left()).toEqual({ jobs: 0, keys: ["dead", "kept"] });
+  expect(await insert(newJob("kept", yearly))).toEqual([{ id: inserted[0]?.id, created: false }]);
+  // What is held by those that succeeded is free after a death.
+  expect(await insert(newJob("dead", yearly))).toMatchObject([{ created: true }]);
+  await passTime(database.pool, 2 * day);
+  await ledger.prune({ policy });
+  expect(await left()).toEqual({ jobs: 0, keys: ["dead"] });
+});
+
+test("batches that share keys in any order, beside claims, settlements, sweeps and prunes, never deadlock", async () => {
+  const hosts = Array.from({ length: 6 }, () => createLedger({ pool: database.connect(2) }));
+  const keys = Array.from({ length: 60 }, (_, n) => `k-${n}`);
+  const request = { lane: "stable", types: ["a"], limit: 20, leaseMs: 1, owner: "o" } as const;
+  const modes = [undefined, { onConflict: "replace" }, { states: ["RUNNING"] }] as const;
+  const policy = { jobHistory: { SUCCEEDED: 0 }, uniqueKeys: { RECORDED: 0 } };
+  const end = new AbortController();
+  const workers = hosts.slice(0, 2).map(async (host) => {
+    const { jobs } = host;
+    while (!end.signal.aborted) {
+      const claimed = (await jobs.claim(request)).jobs;
+      await jobs.start(claimed);
+      await jobs.heartbeat(claimed, 1);
+      await jobs.settle(
+        claimed.map(({ id, fence }, n) =>
+          n % 3 === 0
+            ? { id, fence, kind: "retry", delayMs: 0, error: { code: "x", message: "x" } }
+            : { id, fence, kind: "succeeded" },
+        ),
+      );
+      await host.prune({ policy });
+    }
+  });
+  await Promise.all(
+    hosts.slice(2).map(async ({ jobs }, host) => {
+      for (let round = 0; round < 25; round += 1) {
+        const turned = [...keys.slice(7 * round + host), ...keys.slice(0, 7 * round + host)];
+        const order = (round + host) % 2 === 0 ? turned : turned.toReversed();
+        const mode = modes[(round + host) % 3];
+        const inserted = await jobs.insert(
+          undefined,
+          order.map((key) => newJob(key, mode)),
+        );
+        expect(inserted).toHaveLength(order.length);
+      }
+    }),
+  );
+  end.abort();
+  await Promise.all(workers);
+  for (const host of hosts) await host.close();
 });

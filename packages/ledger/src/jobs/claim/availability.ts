@@ -118,7 +118,10 @@ WITH RECURSIVE
   ),
   moved AS (
     UPDATE evenkeel.background_job AS job SET state = 'SCHEDULED'
-    WHERE job.id = ANY (ARRAY(SELECT id FROM unknown)) AND job.state = 'PENDING'
+    WHERE job.id = ANY (ARRAY(
+      SELECT job.id FROM evenkeel.background_job AS job
+      WHERE job.id = ANY (ARRAY(SELECT id FROM unknown)) AND job.state = 'PENDING' FOR NO KEY UPDATE SKIP LOCKED
+    ))
     RETURNING job.id
   )
 SELECT (SELECT count(*) FROM moved)::int AS moved, max(place) AS met,
