@@ -18,6 +18,9 @@ const aheadMs = 5;
 /** The most that are, whatever the pace: more in a statement would hardly make it cheaper. */
 const mostAhead = 1_000;
 
+/** How long a mark is good for a start, in milliseconds: what is cancelled after it starts no later. */
+const staleMarkMs = 100;
+
 /** What the jobs in a drain's hands need on their way to a settlement. */
 interface JobSlotsDeps {
   readonly jobs: Pick<JobStore, "effects" | "start" | "standingOf">;
@@ -135,7 +138,9 @@ export class JobSlots {
       this.#pool.add(next);
       this.#waiting.moveTenant(next.job.tenantId);
       if (!this.#pool.isUnstarted(next)) continue;
-      if (next.mark === "none") this.#starts.add(next);
+      // One that was marked a while ago may have been cancelled since: asking again counts nothing.
+      const isStale = clock.now() - (next.markedAtMs ?? 0) > staleMarkMs;
+      if (next.mark === "none" || (next.mark === "made" && isStale)) this.#starts.add(next);
       else if (next.mark === "made") this.#pool.start(next);
     }
     if (this.#starts.isWriting) return;
@@ -193,6 +198,7 @@ export class JobSlots {
     if (outcome === "lost") this.#deps.onLost(job, "lost");
     else if (outcome === "marked") {
       waiting.mark = "made";
+      waiting.markedAtMs = this.#deps.clock.now();
       if (hasSlot) this.#pool.start(waiting);
     } else {
       this.#pool.takeUnstarted(job.id);
