@@ -27,6 +27,7 @@ export {
   type JobOptions,
 } from "./definition/job-definition.ts";
 export type {
+  Debounce,
   JobUniqueOptions,
   UniqueKey,
   UniqueOptions,

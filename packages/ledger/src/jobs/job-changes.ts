@@ -112,19 +112,19 @@ export const rescheduleFound: string = `
   )`;
 
 /** Locks one job. It waits for whoever has locked it, and sees what that one made of it. */
-const foundById = (condition: string): string => `
+const foundById = (lock: "FOR UPDATE" | "FOR NO KEY UPDATE", condition: string): string => `
   found AS MATERIALIZED (
     SELECT job.id, job.run_at, job.state FROM evenkeel.background_job AS job
     WHERE job.id = :id::bigint AND ${condition} AND :tenant(job.tenant_id)
-    FOR UPDATE
+    ${lock}
   )`;
 
 const cancelStatement = defineStatement<"id" | "actor" | "reason">(`
-WITH ${foundById("true")}, ${cancelFound}
+WITH ${foundById("FOR UPDATE", "true")}, ${cancelFound}
 SELECT id::text, state::text AS status FROM cancelled`);
 
 const rescheduleStatement = defineStatement<"id" | "actor" | "reason" | "runAt" | "delayMs">(`
-WITH ${foundById("job.state IN ('SCHEDULED', 'PENDING')")}, ${rescheduleFound}
+WITH ${foundById("FOR NO KEY UPDATE", "job.state IN ('SCHEDULED', 'PENDING')")}, ${rescheduleFound}
 SELECT id::text, state::text AS status FROM moved`);
 
 const statusStatement = `
@@ -136,13 +136,8 @@ WHERE ended.id = $1::bigint AND :tenant(ended.tenant_id)
 LIMIT 1`;
 
 const holderStatement = `
-SELECT COALESCE((
-    SELECT job.id FROM evenkeel.background_job AS job
-    WHERE job.tenant_id = $1 AND job.type = $2 AND job.unique_key = $3 AND :tenant(job.tenant_id)
-  ), (
-    SELECT held.job_id FROM evenkeel.background_job_unique_key AS held
-    WHERE held.tenant_id = $1 AND held.type = $2 AND held.unique_key = $3 AND :tenant(held.tenant_id)
-  ))::text AS id`;
+SELECT held.job_id::text AS id FROM evenkeel.background_job_unique_key AS held
+WHERE held.tenant_id = $1 AND held.type = $2 AND held.unique_key = $3 AND :tenant(held.tenant_id)`;
 
 interface Row {
   readonly id: string;
@@ -156,8 +151,8 @@ const mostLooks = 5;
 export function createJobChanges(scope: Scope, actor: string): JobChanges {
   const holderOf = async ({ tenantId, type, uniqueKey }: JobKey): Promise<string | undefined> => {
     const key = [tenantId, type, uniqueKey];
-    const [row] = await scope.query<{ id: string | null }>(holderStatement, key);
-    return row?.id ?? undefined;
+    const [row] = await scope.query<{ id: string }>(holderStatement, key);
+    return row?.id;
   };
 
   /** Does it to the job; of a key that changes hands meanwhile, to the job that has it then. */

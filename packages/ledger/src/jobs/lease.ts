@@ -16,7 +16,9 @@ export function claimsOf(columns: string): string {
 }
 
 /** Joins each claim of `input` with its locked row of `job`, one by one by id. Those no longer held are left out. */
-export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string {
+export function heldJobs(
+  lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED" | "FOR NO KEY UPDATE SKIP LOCKED",
+): string {
   return `CROSS JOIN LATERAL (
     SELECT job.id, job.attempt, job.run_at FROM evenkeel.background_job AS job
     WHERE job.id = input.id AND job.fence = input.fence AND ${isHeld}
@@ -42,11 +44,12 @@ export function isLocked(error: unknown): boolean {
 /**
  * Renews leases. A row that another transaction has locked is passed over: a caller's open transaction must not cost
  * the others of its host their leases. now() and not clock_timestamp(): a heartbeat that was held up counts from before
- * that, so that no lease lasts longer than its holder believes.
+ * that, so that no lease lasts longer than its holder believes. NO KEY UPDATE: an enqueue that met the job under its
+ * unique key while it was being claimed has a lock on it until its transaction ends, which must not cost the lease.
  */
 export const heartbeatStatement: string = `
 WITH held AS MATERIALIZED (
-  SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR UPDATE SKIP LOCKED")}
+  SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR NO KEY UPDATE SKIP LOCKED")}
 )
 UPDATE evenkeel.background_job AS job
 SET lease_expires_at = now() + $2::int * interval '1 millisecond',
@@ -130,7 +133,7 @@ const startStatement = start(patiently("SELECT unnest($1::text::bigint[])"));
 const startUnlockedStatement = start(`
     SELECT free.id FROM evenkeel.background_job AS free
     WHERE free.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) ORDER BY free.id
-    FOR UPDATE SKIP LOCKED`);
+    FOR NO KEY UPDATE SKIP LOCKED`);
 
 /**
  * Puts on record that the handlers of held jobs start now: the attempt counts, and if the worker dies from now on, a crash.

@@ -119,7 +119,7 @@ WITH RECURSIVE
   unlocked AS MATERIALIZED ( -- What a caller's open transaction has changed must not hold up claims.
     SELECT job.id FROM evenkeel.background_job AS job
     WHERE job.id = ANY (ARRAY(SELECT id FROM unknown)) AND job.state = 'PENDING'
-    ORDER BY job.id FOR UPDATE SKIP LOCKED
+    ORDER BY job.id FOR NO KEY UPDATE SKIP LOCKED
   ),
   moved AS (
     UPDATE evenkeel.background_job AS job SET state = 'SCHEDULED'
