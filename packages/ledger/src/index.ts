@@ -123,7 +123,7 @@ export {
   type JobTarget,
   type NewDueTime,
   type Rescheduling,
-} from "./jobs/job-changes.ts";
+} from "./jobs/changes/job-changes.ts";
 export type { ClaimStanding } from "./jobs/lease.ts";
 export type {
   BulkChange,
@@ -131,7 +131,7 @@ export type {
   BulkOptions,
   JobSelection,
   UnsettledStatus,
-} from "./jobs/bulk-changes.ts";
+} from "./jobs/changes/bulk-changes.ts";
 export type { OperatorDeadLetters, OperatorJobs, OperatorLedger } from "./operator-ledger.ts";
 export type {
   LimitChange,

@@ -8,9 +8,9 @@ import {
   type ScopedDeadLetters,
 } from "./dead-letters/dead-letter-records.ts";
 import { discardLetters, requeueLetters, type RequeueItem } from "./dead-letters/redrive.ts";
-import { createBulkChanges, type BulkJobChanges } from "./jobs/bulk-changes.ts";
+import { createBulkChanges, type BulkJobChanges } from "./jobs/changes/bulk-changes.ts";
+import { checkActor, createJobChanges, type JobChanges } from "./jobs/changes/job-changes.ts";
 import { createScopedEffects, resolveEffect, type OperatorEffects } from "./jobs/effect-records.ts";
-import { checkActor } from "./jobs/job-changes.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs/job-records.ts";
 import { createOperatorQueue, type OperatorQueue } from "./jobs/queue-controls.ts";
 import { createScopedRuns, type ScopedRuns } from "./runs/run-records.ts";
@@ -33,7 +33,7 @@ export interface OperatorDeadLetters extends ScopedDeadLetters {
 }
 
 /** Jobs as an operator decides about them, one by one and in bulk. */
-export interface OperatorJobs extends ScopedJobs, BulkJobChanges {}
+export interface OperatorJobs extends ScopedJobs, JobChanges, BulkJobChanges {}
 
 /** What an operator may see and do: every tenant's rows, under a name. */
 export interface OperatorLedger {
@@ -57,7 +57,11 @@ export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLed
   checkActor(actor);
   const scope = everyTenant(sql);
   return {
-    jobs: { ...createScopedJobs(scope, actor), ...createBulkChanges(sql, actor) },
+    jobs: {
+      ...createScopedJobs(scope),
+      ...createJobChanges(scope, actor),
+      ...createBulkChanges(sql, actor),
+    },
     effects: {
       ...createScopedEffects(scope),
       resolve: (jobId, name, decision) => resolveEffect(sql, actor, { ...decision, jobId, name }),

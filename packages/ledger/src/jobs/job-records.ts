@@ -2,7 +2,6 @@ import type { JsonValue, Lane } from "@evenkeel/core";
 
 import { pageLimit, type Page } from "../database/page.ts";
 import type { Scope } from "../database/tenant-scope.ts";
-import { createJobChanges, type JobChanges } from "./job-changes.ts";
 import { explainJob, type JobExplanation } from "./job-explanation.ts";
 import { isJobId, type JobStatus, type RecordedAttemptError } from "./job.ts";
 import type { JobProgress } from "./progress.ts";
@@ -43,7 +42,7 @@ export interface JobFilter extends Page {
 }
 
 /** Jobs, as far as a scope reaches. */
-export interface ScopedJobs extends JobChanges {
+export interface ScopedJobs {
   /** Returns a job, or `undefined` where the scope has no such job. */
   find(id: string): Promise<JobRecord | undefined>;
   /** Returns jobs of every status, the newest first. */
@@ -84,7 +83,7 @@ ORDER BY job.id DESC LIMIT $4::int`;
 const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS job WHERE job.id = $1::bigint`;
 
 /** Returns the jobs of a scope. */
-export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
+export function createScopedJobs(scope: Scope): ScopedJobs {
   return {
     find: async (id) =>
       isJobId(id) ? (await scope.query<JobRecord>(findStatement, [id]))[0] : undefined,
@@ -97,7 +96,6 @@ export function createScopedJobs(scope: Scope, actor: string): ScopedJobs {
         pageLimit(limit),
       ]);
     },
-    ...createJobChanges(scope, actor),
     explain: async (id, { types } = {}) => (isJobId(id) ? explainJob(scope, id, types) : undefined),
   };
 }

@@ -3,10 +3,11 @@ import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { PoolClient } from "pg";
 
-import { createLedger } from "../ledger.ts";
-import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { toSqlClient } from "../../database/database.ts";
+import { createLedger } from "../../ledger.ts";
+import { newJob, openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
 import { changeJobs } from "./job-changes.ts";
-import type { ClaimedJob, NewJob } from "./job.ts";
+import type { ClaimedJob, NewJob } from "../job.ts";
 
 let queue: JobQueue;
 beforeAll(async () => {
@@ -110,7 +111,7 @@ test("a tenant changes no job of another, by id or by key", async () => {
 
 test("a key names the job that holds it, and is free once that is cancelled", async () => {
   const key = { tenantId: "t", type, uniqueKey: "k" };
-  const lasting = { states: ["SCHEDULED", "PENDING", "RUNNING", "SUCCEEDED"] } as const;
+  const lasting = { states: ["RUNNING", "SUCCEEDED"], periodMs: 86_400_000 } as const;
   for (const change of [{}, { uniqueness: lasting }]) {
     const id = await insert({ uniqueKey: "k", ...change });
     const { jobs } = queue.ledger.asOperator("ada");
@@ -118,7 +119,29 @@ test("a key names the job that holds it, and is free once that is cancelled", as
     expect(await jobs.cancel(key)).toEqual({ cancelled: true, id, status: "SCHEDULED" });
     expect(await jobs.cancel(key)).toMatchObject({ cancelled: false });
   }
-  expect(await insert({ uniqueKey: "k" })).not.toBe("");
+});
+
+test("of a job that runs and one that waits under the same key, the key names the one that waits", async () => {
+  const key = { tenantId: "t", type, uniqueKey: "k" };
+  const running = await insert({ uniqueKey: "k" });
+  await queue.claimFirst(type);
+  const waiting = await insert({ uniqueKey: "k" });
+  const changes = changeJobs(tx, "t", "product");
+  expect(await changes.cancel(key)).toEqual({ cancelled: true, id: waiting, status: "PENDING" });
+  await tx.query("COMMIT");
+  expect(await changes.cancel(running)).toMatchObject({ cancelled: true, status: "RUNNING" });
+});
+
+test("who cancels by key waits for a transaction that enqueues under it, and cancels what that left", async () => {
+  const key = { tenantId: "t", type, uniqueKey: "k" };
+  const id = await insert({ uniqueKey: "k" });
+  const { jobs } = queue.ledger;
+  const met = await jobs.insert(toSqlClient(tx), [newJob(type, { uniqueKey: "k" })]);
+  expect(met).toMatchObject([{ id, created: false }]);
+  const cancelling = queue.ledger.asOperator("ada").jobs.cancel(key);
+  await untilBlocked();
+  await tx.query("COMMIT");
+  expect(await cancelling).toMatchObject({ cancelled: true, id });
 });
 
 test("an open transaction that cancels keeps no other job from being claimed, renewed, started or settled", async () => {
@@ -169,10 +192,7 @@ test("what nobody knows is set aside though a transaction has it locked", async 
 test("whoever cancels what is being settled waits for that, and finds how it ended", async () => {
   const id = await insert();
   const job = await queue.claimFirst(type);
-  await queue.ledger.jobs.settle([{ ...held(job), kind: "succeeded" }], {
-    query: async <Row extends object>(text: string, values: readonly unknown[] = []) =>
-      (await tx.query<Row>(text, [...values])).rows,
-  });
+  await queue.ledger.jobs.settle([{ ...held(job), kind: "succeeded" }], toSqlClient(tx));
   const cancelling = queue.ledger.forTenant("t").jobs.cancel(id);
   await untilBlocked();
   await tx.query("COMMIT");

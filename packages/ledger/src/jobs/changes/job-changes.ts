@@ -1,11 +1,11 @@
-import { toSqlClient, type TransactionClient } from "../database/database.ts";
-import { LedgerError } from "../database/ledger-error.ts";
-import { defineStatement } from "../database/statement.ts";
-import { oneTenantWithin, type Scope } from "../database/tenant-scope.ts";
-import { isJobId, type JobStatus } from "./job.ts";
-import { turnAt } from "./turn.ts";
+import { toSqlClient, type TransactionClient } from "../../database/database.ts";
+import { LedgerError } from "../../database/ledger-error.ts";
+import { defineStatement } from "../../database/statement.ts";
+import { oneTenantWithin, type Scope } from "../../database/tenant-scope.ts";
+import { isJobId, type JobStatus } from "../job.ts";
+import { turnAt } from "../turn.ts";
 
-/** Names a job by the unique key that it holds. */
+/** Names a job by the unique key that it holds: of one that waits and one that runs, the one that waits. */
 export interface JobKey {
   readonly tenantId: string;
   readonly type: string;
@@ -137,7 +137,14 @@ LIMIT 1`;
 
 const holderStatement = `
 SELECT held.job_id::text AS id FROM evenkeel.background_job_unique_key AS held
-WHERE held.tenant_id = $1 AND held.type = $2 AND held.unique_key = $3 AND :tenant(held.tenant_id)`;
+WHERE held.tenant_id = $1 AND held.type = $2 AND held.unique_key = $3 AND :tenant(held.tenant_id)
+  AND EXISTS ( -- Ids may go back after a restore: the job says under which key it was enqueued.
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.unique_key = held.unique_key
+    UNION ALL
+    SELECT FROM evenkeel.background_job_history AS ended
+    WHERE ended.id = held.job_id AND ended.tenant_id = held.tenant_id AND ended.unique_key = held.unique_key
+  )`;
 
 interface Row {
   readonly id: string;

@@ -1,7 +1,7 @@
-import type { SqlClient, SqlValue } from "../database/database.ts";
-import { LedgerError } from "../database/ledger-error.ts";
-import { defineStatement, type Statement } from "../database/statement.ts";
-import { textArray } from "../database/text-array.ts";
+import type { SqlClient, SqlValue } from "../../database/database.ts";
+import { LedgerError } from "../../database/ledger-error.ts";
+import { defineStatement, type Statement } from "../../database/statement.ts";
+import { textArray } from "../../database/text-array.ts";
 import {
   cancelFound,
   rescheduleFound,
@@ -9,7 +9,7 @@ import {
   type ChangeReason,
   type NewDueTime,
 } from "./job-changes.ts";
-import { isJobId, type JobStatus } from "./job.ts";
+import { isJobId, type JobStatus } from "../job.ts";
 
 /** Where a job stands that has not ended. */
 export type UnsettledStatus = Extract<JobStatus, "SCHEDULED" | "PENDING" | "RUNNING">;
