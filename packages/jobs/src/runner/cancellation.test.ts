@@ -142,9 +142,7 @@ test("jobs that a host only holds never start once they are cancelled", async ()
   const report = await draining;
   expect(ran.length).toBe(before);
   expect(report.cancelled + report.lost).toBeGreaterThan(0);
-  expect(report.claimed).toBe(
-    report.succeeded + report.cancelled + report.lost + report.released,
-  );
+  expect(report.claimed).toBe(report.succeeded + report.cancelled + report.lost + report.released);
   expect(change.ids.length + report.succeeded).toBe(400);
 });
 
@@ -177,7 +175,10 @@ test("a transaction that cancels one job and stays open costs its host no other 
   await vi.waitFor(
     async () => {
       const { rows } = await queue.database.pool.query<{ hasEnded: boolean }>(leases);
-      expect(rows.map(({ hasEnded }) => hasEnded)).toEqual([true, ...rows.slice(1).map(() => false)]);
+      expect(rows.map(({ hasEnded }) => hasEnded)).toEqual([
+        true,
+        ...rows.slice(1).map(() => false),
+      ]);
       expect(rows).toHaveLength(6);
     },
     { timeout: 60_000 },
@@ -186,7 +187,9 @@ test("a transaction that cancels one job and stays open costs its host no other 
   await vi.waitFor(() => expect(others).toHaveLength(5), { timeout: 60_000 });
   await vi.waitFor(async () => expect(await queue.history()).toHaveLength(5), { timeout: 60_000 });
   await end("COMMIT");
-  expect(await fired.promise).toMatchObject({ code: expect.stringMatching(/lease_lost|cancelled/u) });
+  expect(await fired.promise).toMatchObject({
+    code: expect.stringMatching(/lease_lost|cancelled/u),
+  });
   const report = await draining;
   expect(report).toMatchObject({ claimed: 6, succeeded: 5, retried: 0 });
   expect(report.cancelled + report.lost).toBe(1);

@@ -185,7 +185,11 @@ class Scenario {
     const { status } = job;
     const { pool } = queue.database;
     const isOver = jobTransitions[status].length === 0;
-    expect(await cancelJob(pool, { tenantId: "t", id })).toEqual({ cancelled: !isOver, id, status });
+    expect(await cancelJob(pool, { tenantId: "t", id })).toEqual({
+      cancelled: !isOver,
+      id,
+      status,
+    });
     if (!isOver) this.#move(id, "CANCELLED");
   }
 

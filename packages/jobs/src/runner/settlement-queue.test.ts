@@ -24,7 +24,7 @@ test("a finished job waits for others as long as it was told, and they are writt
         if (batches.length === 1) await gate.promise;
         return queue.ledger.jobs.settle(batch);
       },
-      standingOf: queue.ledger.jobs.standingOf,
+      standingOf: (claims) => queue.ledger.jobs.standingOf(claims),
     },
     settleDelayMs: 15,
     clock: {

@@ -1,5 +1,10 @@
 import { DeadlineExceededError, withDeadline, type Clock, type Logger } from "@evenkeel/core";
-import { isUnreachable, type ClaimStanding, type JobStore, type Settlement } from "@evenkeel/ledger";
+import {
+  isUnreachable,
+  type ClaimStanding,
+  type JobStore,
+  type Settlement,
+} from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
 import type { Loss } from "./abort-reasons.ts";
@@ -166,11 +171,7 @@ export class SettlementQueue {
   ): Promise<ReadonlyMap<string, ClaimStanding> | undefined> {
     const claims = batch.map(({ settlement: { id, fence } }) => ({ id, fence }));
     try {
-      return await withDeadline(
-        leastPatienceMs,
-        () => this.#jobs.standingOf(claims),
-        this.#clock,
-      );
+      return await withDeadline(leastPatienceMs, () => this.#jobs.standingOf(claims), this.#clock);
     } catch (error) {
       const { code, message } = describeError(error);
       this.#logger.warn("job.standing_failed", { jobs: batch.length, code, error: message });

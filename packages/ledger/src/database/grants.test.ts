@@ -105,9 +105,7 @@ test("a user with the documented grant works, reads tenants under row-level secu
   await client.query(
     `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', 'bolt', true)`,
   );
-  const seen = await client.query(
-    `SELECT DISTINCT tenant_id FROM evenkeel.background_job_history`,
-  );
+  const seen = await client.query(`SELECT DISTINCT tenant_id FROM evenkeel.background_job_history`);
   expect(seen.rows).toEqual([{ tenant_id: "bolt" }]);
   await client.query("ROLLBACK");
   client.release();

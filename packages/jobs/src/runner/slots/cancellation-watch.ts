@@ -60,9 +60,7 @@ export class CancellationWatch {
     );
     if (asked.length === 0) return;
     // A database that cannot be asked is reported by the heartbeats.
-    const standings = await this.#jobs
-      .standingOf(asked)
-      .catch(() => new Map<string, never>());
+    const standings = await this.#jobs.standingOf(asked).catch(() => new Map<string, never>());
     for (const job of asked) {
       const isCancelled = standings.get(job.id) === "cancelled";
       if (isCancelled && this.#running.has(job)) this.#onCancelled(job);

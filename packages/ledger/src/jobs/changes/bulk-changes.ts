@@ -2,6 +2,7 @@ import type { SqlClient, SqlValue } from "../../database/database.ts";
 import { LedgerError } from "../../database/ledger-error.ts";
 import { defineStatement, type Statement } from "../../database/statement.ts";
 import { textArray } from "../../database/text-array.ts";
+import { isJobId, type JobStatus } from "../job.ts";
 import {
   cancelFound,
   rescheduleFound,
@@ -9,7 +10,6 @@ import {
   type ChangeReason,
   type NewDueTime,
 } from "./job-changes.ts";
-import { isJobId, type JobStatus } from "../job.ts";
 
 /** Where a job stands that has not ended. */
 export type UnsettledStatus = Extract<JobStatus, "SCHEDULED" | "PENDING" | "RUNNING">;
@@ -213,7 +213,13 @@ export function createBulkChanges(sql: SqlClient, actor: string): BulkJobChanges
       let end: string | null = after;
       let count = 0;
       while (end !== null) {
-        const values: PageValues = { ...encoded, after: end, upTo, limit: mostLooked, look: mostLooked };
+        const values: PageValues = {
+          ...encoded,
+          after: end,
+          upTo,
+          limit: mostLooked,
+          look: mostLooked,
+        };
         const [row]: CountRow[] = await sql.query(
           countStatement.text,
           countStatement.values(values),

@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { PoolClient } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { toSqlClient } from "../../database/database.ts";
 import { createLedger } from "../../ledger.ts";
 import { newJob, openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
-import { changeJobs } from "./job-changes.ts";
 import type { ClaimedJob, NewJob } from "../job.ts";
+import { changeJobs } from "./job-changes.ts";
 
 let queue: JobQueue;
 beforeAll(async () => {
@@ -105,8 +105,12 @@ test("a tenant changes no job of another, by id or by key", async () => {
     expect(await changes.cancel(job)).toEqual({ cancelled: false });
     expect(await changes.reschedule(job, new Date())).toEqual({ rescheduled: false });
   }
-  expect(() => changeJobs(tx, "", "product")).toThrow(expect.objectContaining({ code: "invalid_tenant" }));
-  expect(() => changeJobs(tx, "t", " ")).toThrow(expect.objectContaining({ code: "invalid_actor" }));
+  expect(() => changeJobs(tx, "", "product")).toThrow(
+    expect.objectContaining({ code: "invalid_tenant" }),
+  );
+  expect(() => changeJobs(tx, "t", " ")).toThrow(
+    expect.objectContaining({ code: "invalid_actor" }),
+  );
 });
 
 test("a key names the job that holds it, and is free once that is cancelled", async () => {
@@ -115,7 +119,10 @@ test("a key names the job that holds it, and is free once that is cancelled", as
   for (const change of [{}, { uniqueness: lasting }]) {
     const id = await insert({ uniqueKey: "k", ...change });
     const { jobs } = queue.ledger.asOperator("ada");
-    expect(await jobs.reschedule(key, { delayMs: 60_000 })).toMatchObject({ rescheduled: true, id });
+    expect(await jobs.reschedule(key, { delayMs: 60_000 })).toMatchObject({
+      rescheduled: true,
+      id,
+    });
     expect(await jobs.cancel(key)).toEqual({ cancelled: true, id, status: "SCHEDULED" });
     expect(await jobs.cancel(key)).toMatchObject({ cancelled: false });
   }
