@@ -199,16 +199,16 @@ test("a job that ends while a transaction cancels it ends as that transaction do
   for (const how of ["ROLLBACK", "COMMIT"] as const) {
     await enqueueCounts(queue, 2);
     const begun = Promise.withResolvers<Context>();
-    const goOn = Promise.withResolvers<undefined>();
+    const release = Promise.withResolvers<undefined>();
     const draining = createHost(async (job) => {
       if (job.payload.n === 0) begun.resolve(job);
-      await goOn.promise;
+      await release.promise;
     }).drain(budget);
     const { id } = await begun.promise;
     const { tx, end } = await begin();
     await cancelJob(tx, { tenantId: "t", id }, { by: "checkout", reason: "the order is void" });
     const before = (await queue.history()).length;
-    goOn.resolve(undefined);
+    release.resolve(undefined);
     // The other one is settled beside it.
     await vi.waitFor(async () => expect(await queue.history()).toHaveLength(before + 1), {
       timeout: 60_000,

@@ -4,6 +4,8 @@ import { defined } from "@evenkeel/core";
 import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { newJob, openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
+import { explainStatement, rowsRead } from "../../testing/plan.ts";
+import { cancelManyStatement, rescheduleManyStatement } from "./bulk-changes.ts";
 import { changeJobs } from "./job-changes.ts";
 
 let queue: JobQueue;
@@ -143,4 +145,42 @@ test("a bulk change beside claims and settlements loses no job and ends none twi
   expect(succeeded + cancelled).toBe(2_000);
   const history = await queue.rowsOf<{ id: string }>("background_job_history", type);
   expect(new Set(history.map(({ id }) => id)).size).toBe(2_000);
+});
+
+test("a statement looks at the next 10,000 jobs by id and locks those that match, whatever else there is", async () => {
+  await queue.insert("a", "t", 30_000);
+  await queue.database.pool.query(
+    `UPDATE evenkeel.background_job SET priority = 3 WHERE id % 100 = 0`,
+  );
+  await queue.database.pool.query(`VACUUM ANALYZE evenkeel.background_job`);
+  const values = {
+    statuses: "{PENDING}",
+    type: "a",
+    tenantId: null,
+    correlationId: null,
+    createdFrom: null,
+    createdBefore: null,
+    dueFrom: null,
+    dueBefore: null,
+    minPriority: 1,
+    maxPriority: null,
+    after: "10000",
+    upTo: "30000",
+    limit: 500,
+    look: 10_000,
+    actor: "ada",
+    reason: null,
+  };
+  const due = { runAt: null, delayMs: 1 };
+  const plans = [
+    { statement: cancelManyStatement, given: values },
+    { statement: rescheduleManyStatement, given: { ...values, ...due } },
+  ];
+  for (const { statement, given } of plans) {
+    const { text } = statement;
+    const nodes = await explainStatement(queue.database, text, statement.values(given as never));
+    const indexes = new Set(nodes.flatMap((node) => node["Index Name"] ?? []));
+    expect(indexes).toEqual(new Set(["background_job_pkey"]));
+    expect(Math.max(...nodes.map((node) => rowsRead(node)))).toBeLessThanOrEqual(10_100);
+  }
 });
