@@ -129,7 +129,8 @@ test("a bulk change beside claims and settlements loses no job and ends none twi
       if (claimed.length === 0) return;
       let open = claimed.map(({ id, fence }) => ({ id, fence, kind: "succeeded" as const }));
       while (open.length > 0) {
-        succeeded += (await queue.ledger.jobs.settle(open)).size;
+        const { size } = await queue.ledger.jobs.settle(open);
+        succeeded += size;
         const standings = await queue.ledger.jobs.standingOf(open);
         // Passed over while another statement had it locked.
         open = open.filter(({ id }) => standings.get(id) === "held");
