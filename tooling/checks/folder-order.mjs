@@ -10,8 +10,8 @@ const folderOrder = {
     ["windows"],
     ["dead-letters"],
     ["jobs"],
-    // It stands on jobs/job.ts. What looks ahead of a claim, and what assembles, stands on it.
-    ["jobs/claim"],
+    // Both stand on jobs/job.ts. What looks ahead of a claim, and what assembles, stands on it.
+    ["jobs/claim", "jobs/changes"],
     ["jobs/backlog.ts"],
     ["jobs/job-store.ts"],
     ["*.ts"],

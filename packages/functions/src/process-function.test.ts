@@ -99,6 +99,7 @@ const emptyReport: DrainReport = {
   snoozed: 0,
   dead: 0,
   lost: 0,
+  cancelled: 0,
   released: 0,
   delegated: 0,
   remaining: false,

@@ -79,7 +79,7 @@ export async function enqueueMany<Schema extends z.ZodType>(
   definition: JobDefinition<Schema>,
   inputs: readonly EnqueueInput<Schema>[],
 ): Promise<InsertedJob[]> {
-  checkClient(tx);
+  checkClient("enqueue", tx);
   const jobs = inputs.map((input) => prepareJob(definition, input));
   const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
   if (length > maxBatchLength) {
@@ -160,8 +160,13 @@ function refusePayload(type: string, error: z.ZodError | undefined): InputError 
   );
 }
 
-/** Callers pass what holds a client as well: a ledger, a promise of a client. */
-function checkClient(client: unknown): void {
+/**
+ * Callers pass what holds a client as well: a ledger, a promise of a client.
+ *
+ * @param caller The function that was called, for the message.
+ * @throws JobError `invalid_options`.
+ */
+export function checkClient(caller: string, client: unknown): void {
   const isObject = typeof client === "object" && client !== null;
   const isClient = (["$queryRawUnsafe", "query"] as const).some(
     (method) =>
@@ -175,7 +180,7 @@ function checkClient(client: unknown): void {
       : `${typeof client} without a query method`;
   throw new JobError(
     "invalid_options",
-    `enqueue takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
+    `${caller} takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
     { field: "tx" },
   );
 }
@@ -211,8 +216,8 @@ function checkDueTime(
   throw new JobError("invalid_options", `Job ${type} ${problem}.`, { type });
 }
 
-/** Callers without types pass text; a Date may be of another realm. */
-function isStorableTime(value: unknown): boolean {
+/** Whether it is a Date of the years 1 to 9999. Callers without types pass text; a Date may be of another realm. */
+export function isStorableTime(value: unknown): boolean {
   try {
     return /^(?!0000)\d{4}-/u.test(Date.prototype.toISOString.call(value));
   } catch {

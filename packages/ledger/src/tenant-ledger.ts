@@ -3,6 +3,7 @@ import {
   createTenantDeadLetters,
   type TenantDeadLetters,
 } from "./dead-letters/tenant-dead-letter.ts";
+import { createJobChanges, type JobChanges } from "./jobs/changes/job-changes.ts";
 import { createScopedEffects, type ScopedEffects } from "./jobs/effect-records.ts";
 import { createTenantJobs, type TenantJobs } from "./jobs/tenant-job.ts";
 import { createTenantRuns, type TenantRuns } from "./runs/tenant-run.ts";
@@ -13,7 +14,7 @@ import { readTenantReceipt, type TenantReceipt } from "./windows/tenant-receipt.
  * why it failed. Who runs it, who decided about it, and where in the code it failed are for operators.
  */
 export interface TenantLedger {
-  readonly jobs: TenantJobs;
+  readonly jobs: TenantJobs & JobChanges;
   /** What its jobs did outside the database. */
   readonly effects: ScopedEffects;
   readonly runs: TenantRuns;
@@ -25,7 +26,7 @@ export interface TenantLedger {
 /** Returns the ledger as one tenant sees it. */
 export function createTenantLedger(scope: Scope): TenantLedger {
   return {
-    jobs: createTenantJobs(scope),
+    jobs: { ...createTenantJobs(scope), ...createJobChanges(scope, "tenant") },
     effects: createScopedEffects(scope),
     runs: createTenantRuns(scope),
     deadLetters: createTenantDeadLetters(scope),

@@ -10,6 +10,7 @@ import {
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { cancelJob, rescheduleJob } from "../job-changes.ts";
 import { openQueue, type Queue } from "../testing/queue.ts";
 
 let queue: Queue;
@@ -30,7 +31,7 @@ type Step =
   | { readonly kind: "enqueue" }
   | { readonly kind: "claim"; readonly limit: number }
   | { readonly kind: "expire" | "makeDue" }
-  | { readonly kind: "heartbeat"; readonly pick: number }
+  | { readonly kind: "heartbeat" | "cancel" | "reschedule" | "postpone"; readonly pick: number }
   | { readonly kind: "settle"; readonly picks: readonly number[]; readonly end: End };
 
 const ends = ["succeeded", "retry", "snooze", "released", "dead", "cancelled"] as const;
@@ -49,7 +50,9 @@ const pick = fc.nat({ max: 100 });
 const steps: fc.Arbitrary<Step> = fc.oneof(
   fc.constantFrom<Step>({ kind: "enqueue" }, { kind: "expire" }, { kind: "makeDue" }),
   fc.integer({ min: 1, max: 4 }).map((limit): Step => ({ kind: "claim", limit })),
-  pick.map((pick): Step => ({ kind: "heartbeat", pick })),
+  fc
+    .tuple(fc.constantFrom("heartbeat", "cancel", "reschedule", "postpone"), pick)
+    .map(([kind, pick]): Step => ({ kind, pick })),
   fc
     .tuple(fc.array(pick, { minLength: 1, maxLength: 3 }), fc.constantFrom(...ends))
     .map(([picks, end]): Step => ({ kind: "settle", picks, end })),
@@ -86,6 +89,12 @@ class Scenario {
         return;
       case "heartbeat":
         return this.#heartbeat(step.pick);
+      case "cancel":
+        return this.#cancel(step.pick);
+      case "reschedule":
+        return this.#reschedule(step.pick, 0);
+      case "postpone":
+        return this.#reschedule(step.pick, 3_600_000);
       case "settle":
         return this.#settle(step.picks, step.end);
     }
@@ -167,6 +176,35 @@ class Scenario {
       const isPutOff = end === "retry" || end === "snooze";
       Object.assign(this.#move(id, statusAfter[end]), { isDue: !isPutOff });
     }
+  }
+
+  /** By id, whatever its status: who held it holds it no more. */
+  async #cancel(pick: number): Promise<void> {
+    const [id, job] = [...this.jobs][pick % Math.max(1, this.jobs.size)] ?? [];
+    if (id === undefined || job === undefined) return;
+    const { status } = job;
+    const { pool } = queue.database;
+    const isOver = jobTransitions[status].length === 0;
+    expect(await cancelJob(pool, { tenantId: "t", id })).toEqual({
+      cancelled: !isOver,
+      id,
+      status,
+    });
+    if (!isOver) this.#move(id, "CANCELLED");
+  }
+
+  async #reschedule(pick: number, delayMs: number): Promise<void> {
+    const [id, job] = [...this.jobs][pick % Math.max(1, this.jobs.size)] ?? [];
+    if (id === undefined || job === undefined) return;
+    const { status } = job;
+    const waits = status === "SCHEDULED" || status === "PENDING";
+    const { pool } = queue.database;
+    const reference = { tenantId: "t", id };
+    const change = await rescheduleJob(pool, reference, { delayMs });
+    expect(change).toEqual({ rescheduled: waits, id, status });
+    if (!waits) return;
+    if (status !== "SCHEDULED") this.#move(id, "SCHEDULED");
+    job.isDue = delayMs === 0;
   }
 
   #isHeld({ id, fence }: ClaimedJob): boolean {

@@ -52,12 +52,22 @@ async function useQueue(on: Ledger): Promise<Record<string, unknown>> {
   const settled = await on.jobs.settle(
     jobs.map((job) => ({ ...job, kind: "succeeded", result: undefined })),
   );
+  const [third] = await on.jobs.insert(undefined, [
+    newJob("j", { tenantId: "acme", uniqueKey: "k" }),
+    newJob("j", { tenantId: "bolt" }),
+  ]);
+  const acmeJobs = on.forTenant("acme").jobs;
+  const key = { tenantId: "acme", type: "j", uniqueKey: "k" };
+  const moved = await acmeJobs.reschedule(key, { delayMs: 0 });
+  const own = await acmeJobs.cancel(third?.id ?? "");
+  const many = await on.asOperator("ada").jobs.cancelMany({ type: "j" });
   const acme = await on.forTenant("acme").jobs.list();
   return {
     created: first?.created,
     claimed: jobs.map(({ tenantId }) => tenantId).toSorted(),
     held: held.size,
     settled: settled.size,
+    changed: [moved.rescheduled, own.cancelled, many.ids.length],
     "seen by acme": acme.map(({ tenantId }) => tenantId),
     migrated: await on.migrate(),
   };
@@ -68,7 +78,8 @@ const works = {
   claimed: ["acme", "bolt"],
   held: 2,
   settled: 2,
-  "seen by acme": ["acme"],
+  changed: [true, true, 1],
+  "seen by acme": ["acme", "acme"],
   migrated: { applied: [] },
 };
 
@@ -94,7 +105,7 @@ test("a user with the documented grant works, reads tenants under row-level secu
   await client.query(
     `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', 'bolt', true)`,
   );
-  const seen = await client.query(`SELECT tenant_id FROM evenkeel.background_job_history`);
+  const seen = await client.query(`SELECT DISTINCT tenant_id FROM evenkeel.background_job_history`);
   expect(seen.rows).toEqual([{ tenant_id: "bolt" }]);
   await client.query("ROLLBACK");
   client.release();

@@ -19,6 +19,7 @@ it("is drawn in the README as its transition table says", async () => {
       "RUNNING --> SCHEDULED": "retry, snooze",
       "RUNNING --> PENDING": "release, lease expired",
       "RUNNING --> DEAD": "dead letter",
+      "RUNNING --> CANCELLED": "cancelled while it runs",
     },
   });
   expect(await lifecycleInReadme("job")).toBe(picture);

@@ -8,8 +8,9 @@ export type JobStatus = "SCHEDULED" | "PENDING" | "RUNNING" | "SUCCEEDED" | "DEA
  * claim. `RUNNING` is claimed: held, and from `started_at` on run by its handler. It goes back to `PENDING` when it is
  * released or its lease expires, and to `SCHEDULED` on a retry or a snooze. `RUNNING` follows itself when the run of an
  * isolated job takes it over from the drain that delegated it. `PENDING` goes back to `SCHEDULED` when it is put off, or
- * set aside as no host knows its type. Every statement that changes a status asks for the old one, and out of `RUNNING`
- * for the fence or the expired lease too. `job-transitions.test.ts` holds the statements to this table.
+ * set aside as no host knows its type. Whoever may decide about a job cancels it in any of the first three. Every
+ * statement that changes a status asks for the old one, and out of `RUNNING` for the fence or the expired lease too,
+ * unless it cancels. `job-transitions.test.ts` holds the statements to this table.
  */
 export const jobTransitions: Readonly<Record<JobStatus, readonly JobStatus[]>> = {
   SCHEDULED: ["PENDING", "RUNNING", "CANCELLED"],

@@ -23,7 +23,7 @@ export interface TenantJobExplanation extends Omit<JobExplanation, "heldBy" | "l
 }
 
 /** A tenant's jobs. */
-export interface TenantJobs extends Omit<ScopedJobs, "find" | "list" | "explain"> {
+export interface TenantJobs {
   /** Returns a job, or `undefined` where the tenant has no such job. */
   find(id: string): Promise<TenantJobRecord | undefined>;
   /** Returns jobs of every status, the newest first. */
@@ -41,10 +41,8 @@ export interface TenantJobs extends Omit<ScopedJobs, "find" | "list" | "explain"
 
 /** Returns the jobs of a tenant's scope. */
 export function createTenantJobs(scope: Scope): TenantJobs {
-  const jobs = createScopedJobs(scope, "tenant");
+  const jobs = createScopedJobs(scope);
   return {
-    cancel: async (id) => jobs.cancel(id),
-    reschedule: async (id, runAt) => jobs.reschedule(id, runAt),
     find: async (id) => {
       const job = await jobs.find(id);
       return job === undefined ? undefined : toTenantJob(job);
