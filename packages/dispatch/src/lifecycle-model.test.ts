@@ -57,6 +57,16 @@ test("over any order of ticks, deaths, runs, repairs and redrives the ledger doe
       const succeeded = model.history.filter(({ outcome }) => outcome === "SUCCEEDED");
       expect(succeeded.every(({ job }) => world.effects.has(job))).toBe(true);
       expect([...world.effects].every((job) => state.queued.has(job))).toBe(true);
+      const startsOf = (job: number): number => state.started.get(job) ?? 0;
+      // No handler starts whose start is not on record. A job of one attempt starts at most once for each time that it
+      // was queued, and none of them died without a start.
+      for (const [job, times] of world.handled) expect(times).toBeLessThanOrEqual(startsOf(job));
+      const singles = [...world.singles];
+      expect(singles.filter((job) => startsOf(job) > (state.queued.get(job) ?? 0))).toEqual([]);
+      const dead = new Set(
+        model.history.flatMap(({ job, outcome }) => (outcome === "DEAD" ? [job] : [])),
+      );
+      expect(singles.filter((job) => dead.has(job) && startsOf(job) === 0)).toEqual([]);
       // Every window that was asked for was sent and worked for, or waits for an operator.
       for (const [key, window] of model.windows) {
         const isDone = window.status === "ENQUEUED" && model.hasLiveRun(key);

@@ -8,6 +8,7 @@ import {
   type CrashPoint,
 } from "./crash-points.ts";
 import { settings } from "./settings.ts";
+import type { JobManner } from "./worker.ts";
 import type { World } from "./world.ts";
 
 type Command = fc.AsyncCommand<World, World>;
@@ -114,16 +115,26 @@ const tick = fc
   })
   .map(({ window, isUnavailable, diesAt }) => tickCommand(window, isUnavailable, diesAt));
 
+function jobCommand(manner: JobManner, isCommitted: boolean, delayMs: number): Command {
+  const later = delayMs > 0 ? ", due later" : "";
+  return command(
+    `enqueue one that ${manner}${later}${isCommitted ? "" : ", rolled back"}`,
+    (world) => world.enqueue(manner, isCommitted, delayMs),
+  );
+}
+
+const delay = fc.constantFrom(0, 0, settings.laterMs);
+
 const job = fc
   .record({
-    manner: fc.constantFrom("succeeds", "fails once", "is hopeless"),
+    manner: fc.constantFrom("succeeds", "fails once", "is hopeless", "has one attempt"),
     isCommitted: fc.boolean(),
+    delayMs: delay,
   })
-  .map(({ manner, isCommitted }) =>
-    command(`enqueue one that ${manner}${isCommitted ? "" : ", rolled back"}`, (world) =>
-      world.enqueue(manner, isCommitted),
-    ),
-  );
+  .map(({ manner, isCommitted, delayMs }) => jobCommand(manner, isCommitted, delayMs));
+
+/** A job of one attempt. */
+const single = delay.map((delayMs) => jobCommand("has one attempt", true, delayMs));
 
 const run = fc
   .record({ event: fc.nat({ max: 4 }), nth: fc.constantFrom(1, 1, 2), diesAt: deathAt(runPoints) })
@@ -203,6 +214,28 @@ const openings: readonly fc.Arbitrary<readonly Command[]>[] = [
     fc.constant(tickCommand(1, false, undefined)),
     runOf(0, fc.constantFrom("jobsClaimed", "jobsStarted", "effectsDone")),
     moveBy("35 s"),
+    runOf(1, deathAt(runPoints)),
+    comingBack,
+  ),
+  // A worker dies with jobs of one attempt in hand, more than it has slots: some have started, and some were only held.
+  fc.tuple(
+    ...Array.from({ length: settings.slots + 1 }, () => single),
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    runOf(0, fc.constantFrom("jobsClaimed", "jobsStarted", "effectsDone")),
+    moveBy("35 s"),
+    runOf(1, deathAt(runPoints)),
+    comingBack,
+    redrive,
+  ),
+  // What is due later is left alone, and claimed once it is due.
+  fc.tuple(
+    fc.constant(jobCommand("succeeds", true, settings.laterMs)),
+    job,
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    runOf(0, lives),
+    moveBy("21 min"),
     runOf(1, deathAt(runPoints)),
     comingBack,
   ),

@@ -66,7 +66,7 @@ export interface ModelOutboxEvent {
 }
 
 /** How an attempt at a job ends. */
-export type JobEnd = "succeeded" | "retry" | "dead";
+export type JobEnd = "succeeded" | "retry" | "released" | "dead";
 
 /**
  * What the ledger should do, in the plainest words: one host at a time, in memory. Each method returns what the
@@ -182,13 +182,18 @@ export class LedgerModel {
     return true;
   }
 
-  addJob(job: number): void {
-    const [runAt, leaseUntil] = [this.now(), 0];
+  addJob(job: number, delayMs = 0): void {
+    const [runAt, leaseUntil] = [this.now() + delayMs, 0];
     const fresh = { attempt: 0, crashes: 0, hasStarted: false, id: "", fence: "" };
-    this.jobs.set(job, { state: "PENDING", runAt, leaseUntil, ...fresh });
+    this.jobs.set(job, {
+      state: delayMs > 0 ? "SCHEDULED" : "PENDING",
+      runAt,
+      leaseUntil,
+      ...fresh,
+    });
   }
 
-  /** Returns the numbers of the jobs claimed. */
+  /** Makes available what is due and what dead workers left, and claims it. Returns the numbers of the jobs claimed. */
   claimJobs(): number[] {
     const now = this.now();
     const due = [...this.jobs].filter(([, job]) =>
@@ -232,6 +237,12 @@ export class LedgerModel {
     if (end === "retry") {
       const runAt = now + settings.retryDelayMs;
       Object.assign(job, { state: "SCHEDULED", runAt, crashes: 0, hasStarted: false });
+      return true;
+    }
+    if (end === "released") {
+      // As if it had not been claimed.
+      if (job.hasStarted) job.attempt -= 1;
+      Object.assign(job, { state: "PENDING", hasStarted: false });
       return true;
     }
     this.jobs.delete(number);

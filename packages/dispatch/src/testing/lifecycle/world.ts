@@ -19,12 +19,15 @@ import { settings } from "./settings.ts";
 import { readState, stateOf } from "./state.ts";
 import { workWindow, type JobManner } from "./worker.ts";
 
-const modelJob = defineJob({
-  type: "model.job",
-  version: 1,
-  payload: z.object({ job: z.number(), manner: z.enum(["succeeds", "fails once", "is hopeless"]) }),
-  retry: exponential({ maxAttempts: 5 }),
+const payload = z.object({
+  job: z.number(),
+  manner: z.enum(["succeeds", "fails once", "is hopeless", "has one attempt"]),
 });
+const retry = exponential({ maxAttempts: 5 });
+const modelJob = defineJob({ type: "model.job", version: 1, payload, retry });
+const singleRetry = exponential({ maxAttempts: 1 });
+const singleJob = defineJob({ type: "model.single", version: 1, payload, retry: singleRetry });
+const definitions = [modelJob, singleJob];
 const minuteMs = 60_000;
 
 /** Everything that a sequence of commands acts on: hosts over one ledger, its model beside it, and Inngest. */
@@ -34,6 +37,10 @@ export class World {
   readonly state: MirrorState;
   /** Jobs whose effect took place. */
   readonly effects: Set<number> = new Set();
+  /** Jobs of one attempt. */
+  readonly singles: Set<number> = new Set();
+  /** How often the handler of each job started. */
+  readonly handled: Map<number, number> = new Map();
   #frozen: (FrozenHost & { readonly since: number })[] = [];
   #hosts = 0;
   #jobs = 0;
@@ -51,6 +58,7 @@ export class World {
       mismatches: [],
       queued: new Map(),
       ended: new Map(),
+      started: new Map(),
     };
     this.#firstMinute = Math.floor(now() / minuteMs) * minuteMs;
   }
@@ -89,7 +97,13 @@ export class World {
 
   /** Starts or continues a run of an event, on another worker each time. */
   async work({ id, dispatchKey }: ArrivedEvent, nth: number, diesAt?: CrashPoint): Promise<void> {
-    const run = { runId: `${id}#${nth}`, dispatchKey, type: modelJob.type, effects: this.effects };
+    const run = {
+      runId: `${id}#${nth}`,
+      dispatchKey,
+      types: definitions.map(({ type }) => type),
+      effects: this.effects,
+      onStart: (job: number) => count(this.handled, job),
+    };
     await this.#onHost(diesAt, (host, ledger) => workWindow(ledger, host, run));
   }
 
@@ -111,26 +125,28 @@ export class World {
     });
   }
 
-  async enqueue(manner: JobManner, isCommitted: boolean): Promise<void> {
+  async enqueue(manner: JobManner, isCommitted: boolean, delayMs: number): Promise<void> {
     const job = this.#jobs++;
     const client = await this.#pool.connect();
     try {
       await client.query("BEGIN");
-      await enqueue(client, modelJob, {
+      await enqueue(client, manner === "has one attempt" ? singleJob : modelJob, {
         tenantId: job % 2 === 0 ? "even" : "odd",
         payload: { job, manner },
+        delayMs,
       });
       await client.query(isCommitted ? "COMMIT" : "ROLLBACK");
     } finally {
       client.release();
     }
     if (!isCommitted) return;
-    this.model.addJob(job);
+    this.model.addJob(job, delayMs);
+    if (manner === "has one attempt") this.singles.add(job);
     count(this.state.queued, job);
   }
 
   async redrive(diesAt?: CrashPoint): Promise<void> {
-    const handlers = [handleJob(modelJob, async () => {})];
+    const handlers = definitions.map((definition) => handleJob(definition, async () => {}));
     await this.#onHost(diesAt, (_host, ledger) =>
       createRedriver({ ledger, handlers }).redrive({
         actor: "operator",
