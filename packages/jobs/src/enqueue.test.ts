@@ -1,3 +1,4 @@
+import type { InsertedJob } from "@evenkeel/ledger";
 import { PrismaPg } from "@prisma/adapter-pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
@@ -154,7 +155,7 @@ test.each([
   expect(await countPending("bad")).toBe(0);
 });
 
-test("a unique key admits one unsettled job per tenant, also under concurrency", async () => {
+test("a unique key admits one waiting job per tenant, also under concurrency", async () => {
   const inserted = await Promise.all(
     Array.from({ length: 20 }, () =>
       enqueue(queue.database.pool, textJob, { tenantId: "u1", payload: { text: "once" } }),
@@ -190,7 +191,15 @@ test.each([
   JSON.parse(`{ "unique": 5 }`),
   JSON.parse(`{ "unique": "" }`),
   JSON.parse(`{ "unique": { "keys": "id" } }`),
-  JSON.parse(`{ "unique": { "key": "id", "states": [] } }`),
+  JSON.parse(`{ "unique": { "key": "id", "states": ["RETRYING"] } }`),
+  // A key that would hold for ever.
+  JSON.parse(`{ "unique": { "key": "id", "states": ["SUCCEEDED"] } }`),
+  JSON.parse(`{ "unique": { "key": "id", "onConflict": "merge" } }`),
+  JSON.parse(`{ "unique": { "debounce": { "delayMs": 2000, "maxMs": 1000 } } }`),
+  JSON.parse(`{ "unique": { "debounce": { "delayMs": 2000 } } }`),
+  JSON.parse(
+    `{ "unique": { "onConflict": "keep", "debounce": { "delayMs": 1000, "maxMs": 1000 } } }`,
+  ),
   JSON.parse(`{ "result": {} }`),
 ])("the definition %j is refused", (change) => {
   const options = { type: "x", version: 1, payload: z.object({}), ...change };
@@ -248,10 +257,45 @@ test("unique takes a key, a function or options, and enqueue's go before the def
   expect([await add(one, 2, "other"), await add(one, 2, "other")]).toEqual([true, false]);
   expect([await add(many, 1), await add(many, 2), await add(many, 1)]).toEqual([true, true, false]);
   expect(await add(many, 1, { periodMs: 1_000 })).toBe(false);
-  const wrong = JSON.parse(`{ "key": "k", "onConflict": "replace" }`);
+  const wrong = JSON.parse(`{ "key": "k", "onConflicts": "replace" }`);
   await expect(
     enqueue(pool, many, { tenantId: "unique", payload: { n: 1 }, unique: wrong }),
   ).rejects.toMatchObject({ code: "invalid_options" });
+});
+
+test("enqueue replaces, debounces or keeps what waits, whatever the definition would do", async () => {
+  const { pool } = queue.database;
+  const index = defineJob({
+    type: "index",
+    version: 1,
+    payload: z.object({ n: z.number() }),
+    unique: { key: "k", debounce: { delayMs: 60_000, maxMs: 120_000 } },
+  });
+  type Unique = NonNullable<Parameters<typeof enqueue>[2]["unique"]>;
+  const add = (n: number, unique?: Unique, delayMs?: number): Promise<InsertedJob> =>
+    enqueue(pool, index, {
+      tenantId: "debounced",
+      payload: { n },
+      ...(unique !== undefined && { unique }),
+      ...(delayMs !== undefined && { delayMs }),
+    });
+  const read = async (): Promise<unknown> => {
+    const { rows } = await pool.query(
+      `SELECT payload ->> 'n' AS n, round(extract(epoch FROM run_at - created_at) / 60)::int AS minutes
+       FROM evenkeel.background_job WHERE tenant_id = 'debounced'`,
+    );
+    return rows;
+  };
+  const { id } = await add(1);
+  expect(await read()).toEqual([{ n: "1", minutes: 1 }]);
+  expect(await add(2)).toEqual({ id, created: false, replaced: true });
+  expect(await read()).toEqual([{ n: "2", minutes: 1 }]);
+  await expect(add(3, "k", 1_000)).rejects.toMatchObject({ code: "invalid_options" });
+  expect(await add(4, { onConflict: "keep" }, 1_000)).toEqual({ id, created: false });
+  expect(await read()).toEqual([{ n: "2", minutes: 1 }]);
+  const later = { debounce: { delayMs: 600_000, maxMs: 600_000 } };
+  expect(await add(5, later)).toMatchObject({ replaced: true });
+  expect(await read()).toEqual([{ n: "5", minutes: 10 }]);
 });
 
 test.each([

@@ -33,8 +33,8 @@ export interface EnqueueInput<Schema extends z.ZodType = z.ZodType> {
   /** Which of the tenant's due jobs go first, a whole number from -10 to 10; the definition's own by default. */
   readonly priority?: number;
   /**
-   * At most one job per tenant, type and key: a key of 1 to 400 characters, or an object with `key`, `states` and
-   * `periodMs`. The definition's by default, field by field. Without a key it has no effect.
+   * At most one waiting job per tenant, type and key: a key of 1 to 400 characters, or an object with `key`, `states`,
+   * `periodMs`, `onConflict` and `debounce`. The definition's by default, field by field. Without a key it has no effect.
    */
   readonly unique?: string | JobUniqueOptions;
   /** Passed on to the handler to follow work that belongs together, 1 to 200 characters; none by default. */
@@ -49,7 +49,9 @@ const maxBatchLength = 64 * 1024 * 1024;
  *
  * @param tx The client of the transaction: Prisma's `tx`, a `pg` client; or a pool, which commits at once. Not a ledger:
  * it has no transaction.
- * @returns The job's id; `created: false` with the id of the job that holds the unique key.
+ * @returns The job's id; `created: false` with the id of the job that holds the unique key. A job that waits under the
+ * key is claimed by nobody until the transaction ends, so that it sees what the transaction changed; `replaced: true`
+ * where it was given this input.
  * @throws InputError `invalid_tenant`, `invalid_payload` or `payload_too_large`, JobError `invalid_options`;
  * nothing is written then. Database errors pass through, and the transaction is then to be rolled back.
  */
@@ -65,7 +67,7 @@ export async function enqueue<Schema extends z.ZodType>(
 
 /**
  * Enqueues jobs of one kind inside the caller's transaction, in one statement, all or none. Two inputs with one unique
- * key make one job.
+ * key make one job: the first, or the last with `onConflict: "replace"`.
  *
  * @param tx As for {@link enqueue}.
  * @param inputs Up to 64 Mi characters of payloads in all.
@@ -77,7 +79,7 @@ export async function enqueueMany<Schema extends z.ZodType>(
   definition: JobDefinition<Schema>,
   inputs: readonly EnqueueInput<Schema>[],
 ): Promise<InsertedJob[]> {
-  checkClient(tx);
+  checkClient("enqueue", tx);
   const jobs = inputs.map((input) => prepareJob(definition, input));
   const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
   if (length > maxBatchLength) {
@@ -100,7 +102,7 @@ function prepareJob<Schema extends z.ZodType>(
   const { text, payload } = encodeChecked(definition, input.payload);
   const unique = resolveUnique(type, definition.unique, input.unique, payload);
   checkText(type, "correlationId", input.correlationId, 200);
-  checkDueTime(type, input);
+  checkDueTime(type, input, unique?.delayMs);
   const priority = input.priority ?? definition.priority;
   checkPriority("invalid_options", type, priority);
   return {
@@ -113,20 +115,10 @@ function prepareJob<Schema extends z.ZodType>(
     ...defined({
       runAt: input.runAt,
       delayMs: input.delayMs,
-      ...toKeyColumns(unique),
+      ...unique,
       correlationId: input.correlationId,
     }),
   };
-}
-
-/** The key as the ledger's insert takes it. */
-function toKeyColumns(
-  unique: ReturnType<typeof resolveUnique>,
-): Pick<NewJob, "uniqueKey" | "uniqueness"> {
-  if (unique === undefined) return {};
-  const { key, states, periodMs } = unique;
-  const uniqueness = defined({ states, periodMs });
-  return Object.keys(uniqueness).length === 0 ? { uniqueKey: key } : { uniqueKey: key, uniqueness };
 }
 
 function checkTenantId(value: unknown): string {
@@ -168,8 +160,13 @@ function refusePayload(type: string, error: z.ZodError | undefined): InputError 
   );
 }
 
-/** Callers pass what holds a client as well: a ledger, a promise of a client. */
-function checkClient(client: unknown): void {
+/**
+ * Callers pass what holds a client as well: a ledger, a promise of a client.
+ *
+ * @param caller The function that was called, for the message.
+ * @throws JobError `invalid_options`.
+ */
+export function checkClient(caller: string, client: unknown): void {
   const isObject = typeof client === "object" && client !== null;
   const isClient = (["$queryRawUnsafe", "query"] as const).some(
     (method) =>
@@ -183,7 +180,7 @@ function checkClient(client: unknown): void {
       : `${typeof client} without a query method`;
   throw new JobError(
     "invalid_options",
-    `enqueue takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
+    `${caller} takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
     { field: "tx" },
   );
 }
@@ -202,21 +199,25 @@ function checkText(type: string, field: string, value: string | undefined, limit
 function checkDueTime(
   type: string,
   { runAt, delayMs }: { readonly runAt?: Date; readonly delayMs?: number },
+  debounceMs: number | undefined,
 ): void {
+  const isTimed = runAt !== undefined || delayMs !== undefined;
   const problem =
-    runAt !== undefined && delayMs !== undefined
-      ? "takes runAt or delayMs, not both"
-      : runAt !== undefined && !isStorableTime(runAt)
-        ? "has a runAt that is no Date of the years 1 to 9999"
-        : delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)
-          ? `has a delayMs outside 0 to ${maxDelayMs}`
-          : undefined;
+    isTimed && debounceMs !== undefined
+      ? "is debounced, and takes neither runAt nor delayMs"
+      : runAt !== undefined && delayMs !== undefined
+        ? "takes runAt or delayMs, not both"
+        : runAt !== undefined && !isStorableTime(runAt)
+          ? "has a runAt that is no Date of the years 1 to 9999"
+          : delayMs !== undefined && !(delayMs >= 0 && delayMs <= maxDelayMs)
+            ? `has a delayMs outside 0 to ${maxDelayMs}`
+            : undefined;
   if (problem === undefined) return;
   throw new JobError("invalid_options", `Job ${type} ${problem}.`, { type });
 }
 
-/** Callers without types pass text; a Date may be of another realm. */
-function isStorableTime(value: unknown): boolean {
+/** Whether it is a Date of the years 1 to 9999. Callers without types pass text; a Date may be of another realm. */
+export function isStorableTime(value: unknown): boolean {
   try {
     return /^(?!0000)\d{4}-/u.test(Date.prototype.toISOString.call(value));
   } catch {

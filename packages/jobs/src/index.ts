@@ -7,6 +7,13 @@ export {
 } from "./definition/attempt-error.ts";
 export { systemClock, type Clock } from "@evenkeel/core";
 export { enqueue, enqueueMany, type EnqueueInput } from "./enqueue.ts";
+export {
+  cancelJob,
+  rescheduleJob,
+  type CancelOptions,
+  type JobReference,
+  type RescheduleOptions,
+} from "./job-changes.ts";
 export type {
   EffectCall,
   EffectOptions,
@@ -20,6 +27,7 @@ export {
   type JobOptions,
 } from "./definition/job-definition.ts";
 export type {
+  Debounce,
   JobUniqueOptions,
   UniqueKey,
   UniqueOptions,

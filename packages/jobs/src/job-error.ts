@@ -7,6 +7,7 @@ export type JobErrorCode =
   | "invalid_options"
   | "timed_out"
   | "lease_lost"
+  | "cancelled"
   | "completion_rolled_back"
   | "drain_aborted"
   | "effect_in_progress"
@@ -15,7 +16,7 @@ export type JobErrorCode =
 
 /**
  * A refused definition or call, or the reason of a job's `AbortSignal` (`timed_out`, `lease_lost`,
- * `drain_aborted`, `effect_in_doubt`). `data` names the job's type and the offending field, never a payload.
+ * `cancelled`, `drain_aborted`, `effect_in_doubt`). `data` names the job's type and the offending field, never a payload.
  */
 export class JobError extends EvenkeelError<JobErrorCode> {
   override readonly name = "JobError";

@@ -114,7 +114,25 @@ export type {
   ScopedEffects,
 } from "./jobs/effect-records.ts";
 export type { JobFilter, JobRecord, ScopedJobs } from "./jobs/job-records.ts";
-export type { OperatorDeadLetters, OperatorLedger } from "./operator-ledger.ts";
+export {
+  changeJobs,
+  type Cancellation,
+  type ChangeReason,
+  type JobChanges,
+  type JobKey,
+  type JobTarget,
+  type NewDueTime,
+  type Rescheduling,
+} from "./jobs/job-changes.ts";
+export type { ClaimStanding } from "./jobs/lease.ts";
+export type {
+  BulkChange,
+  BulkJobChanges,
+  BulkOptions,
+  JobSelection,
+  UnsettledStatus,
+} from "./jobs/bulk-changes.ts";
+export type { OperatorDeadLetters, OperatorJobs, OperatorLedger } from "./operator-ledger.ts";
 export type {
   LimitChange,
   LimitSubject,

@@ -1,6 +1,5 @@
 import { listAudit, type AuditEntry, type AuditFilter } from "./audit/audit.ts";
 import type { SqlClient } from "./database/database.ts";
-import { LedgerError } from "./database/ledger-error.ts";
 import type { Page } from "./database/page.ts";
 import { everyTenant } from "./database/tenant-scope.ts";
 import {
@@ -9,7 +8,9 @@ import {
   type ScopedDeadLetters,
 } from "./dead-letters/dead-letter-records.ts";
 import { discardLetters, requeueLetters, type RequeueItem } from "./dead-letters/redrive.ts";
+import { createBulkChanges, type BulkJobChanges } from "./jobs/bulk-changes.ts";
 import { createScopedEffects, resolveEffect, type OperatorEffects } from "./jobs/effect-records.ts";
+import { checkActor } from "./jobs/job-changes.ts";
 import { createScopedJobs, type ScopedJobs } from "./jobs/job-records.ts";
 import { createOperatorQueue, type OperatorQueue } from "./jobs/queue-controls.ts";
 import { createScopedRuns, type ScopedRuns } from "./runs/run-records.ts";
@@ -31,9 +32,12 @@ export interface OperatorDeadLetters extends ScopedDeadLetters {
   ): Promise<string[]>;
 }
 
+/** Jobs as an operator decides about them, one by one and in bulk. */
+export interface OperatorJobs extends ScopedJobs, BulkJobChanges {}
+
 /** What an operator may see and do: every tenant's rows, under a name. */
 export interface OperatorLedger {
-  readonly jobs: ScopedJobs;
+  readonly jobs: OperatorJobs;
   /** What jobs did outside the database. */
   readonly effects: OperatorEffects;
   readonly runs: ScopedRuns;
@@ -50,12 +54,10 @@ export interface OperatorLedger {
  * @throws LedgerError `invalid_actor` unless the name has 1 to 200 characters.
  */
 export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLedger {
-  if (typeof actor !== "string" || actor.trim() === "" || actor.length > 200) {
-    throw new LedgerError("invalid_actor", "An operator's name must have 1 to 200 characters.");
-  }
+  checkActor(actor);
   const scope = everyTenant(sql);
   return {
-    jobs: createScopedJobs(scope, actor),
+    jobs: { ...createScopedJobs(scope, actor), ...createBulkChanges(sql, actor) },
     effects: {
       ...createScopedEffects(scope),
       resolve: (jobId, name, decision) => resolveEffect(sql, actor, { ...decision, jobId, name }),

@@ -103,8 +103,8 @@ function askForForeign(
   return {
     "jobs.find": () => mine.jobs.find(other.waiting),
     "jobs.list": () => mine.jobs.list({ before: String(BigInt(other.waiting) + 1n), limit: 1 }),
-    "jobs.cancel": () => mine.jobs.cancel(other.waiting),
-    "jobs.reschedule": () => mine.jobs.reschedule(other.waiting, new Date()),
+    "jobs.cancel": async () => found(await mine.jobs.cancel(other.waiting)),
+    "jobs.reschedule": async () => found(await mine.jobs.reschedule(other.waiting, new Date())),
     "jobs.explain": () => mine.jobs.explain(other.waiting),
     "effects.list": () => mine.effects.list(other.ended),
     "runs.find": () => mine.runs.find({ runId: other.runId, functionId: "f" }),
@@ -113,6 +113,11 @@ function askForForeign(
     "deadLetters.list": () => mine.deadLetters.list({ ids: [other.letter] }),
     receipt: () => mine.receipt(other.dispatchKey),
   };
+}
+
+/** What a change told of a job; `undefined`: nothing. */
+function found(change: { readonly id?: string }): string | undefined {
+  return change.id;
 }
 
 function methodsOf(mine: TenantLedger): string[] {

@@ -80,13 +80,14 @@ export interface JobOptions<Schema extends z.ZodType, Result extends z.ZodType =
    */
   readonly isolated?: boolean;
   /**
-   * At most one job per tenant, type and key, while that job is unsettled: a key, a function that makes it of the
-   * payload as the handler gets it, or both of these with `states` and `periodMs`, which say how long a job holds its
-   * key. None by default. What `enqueue` is given goes before it, field by field.
+   * At most one waiting job per tenant, type and key: a key, a function that makes it of the payload as the handler gets
+   * it, or an object with `key` and what else holds it (`states`, `periodMs`) or becomes of the waiting job
+   * (`onConflict`, `debounce`). None by default. What `enqueue` is given goes before it, field by field.
    *
-   * @example unique: ({ draftId }) => draftId
-   * @example unique: { key: ({ draftId }) => draftId, states: ["PENDING"] } // one may wait while another runs
-   * @example unique: { key: "digest", states: ["PENDING", "RUNNING", "SUCCEEDED"], periodMs: 3_600_000 } // once an hour
+   * @example unique: ({ draftId }) => draftId // one may wait while another runs
+   * @example unique: { key: ({ draftId }) => draftId, states: ["RUNNING"] } // one in all, which may miss a change
+   * @example unique: { key: "digest", periodMs: 3_600_000 } // once an hour, unless it failed
+   * @example unique: { key: ({ docId }) => docId, debounce: { delayMs: 5_000, maxMs: 60_000 } } // when edits end
    */
   readonly unique?: UniqueKey<z.output<Schema>> | UniqueOptions<z.output<Schema>>;
 }

@@ -18,7 +18,8 @@ export interface AttemptContext {
   /** Follows the work that this job is part of, when it was enqueued with one. */
   readonly correlationId: string | undefined;
   /**
-   * Fires when the attempt should end: its time-out passed, its lease was lost, or the drain was aborted.
+   * Fires when the attempt should end: its time-out passed, its lease was lost, its job was cancelled, or the drain was
+   * aborted.
    * `reason` is a `JobError` that says which. Pass it on to whatever the handler awaits.
    */
   readonly signal: AbortSignal;
@@ -29,7 +30,8 @@ export interface AttemptContext {
    *
    * @param tx The transaction's client: Prisma's `tx`, or a `pg` client between BEGIN and COMMIT.
    * @param result Kept in the job's history, as a returned value is.
-   * @throws JobError `lease_lost` when the job is no longer held: let it roll the transaction back.
+   * @throws JobError `lease_lost` when the job is no longer held, `cancelled` when it was cancelled: let it roll the
+   * transaction back.
    */
   readonly completeIn: (tx: TransactionClient, result?: unknown) => Promise<void>;
   /** Calls to the outside world that are not to be made twice. */

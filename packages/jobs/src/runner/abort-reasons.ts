@@ -1,5 +1,8 @@
 import { JobError } from "../job-error.ts";
 
+/** Why a job is no longer its drain's: another may hold it, or it was cancelled. */
+export type Loss = "lost" | "cancelled";
+
 /** Whether a handler stopped because its signal fired: it threw the reason itself, or an abort error. Never throws. */
 export function isAbort(error: unknown, reason: unknown): boolean {
   try {
@@ -23,6 +26,7 @@ function isCausedBy(error: unknown, reason: unknown): boolean {
 export const abortReasons: {
   timedOut(timeoutMs: number): JobError;
   leaseLost(id: string): JobError;
+  cancelled(id: string): JobError;
   completionRolledBack(id: string): JobError;
   drainAborted(): JobError;
   effectInDoubt(id: string, effect: string): JobError;
@@ -37,6 +41,8 @@ export const abortReasons: {
         id,
       },
     ),
+  cancelled: (id) =>
+    new JobError("cancelled", `Job ${id} was cancelled; its result is dropped.`, { id }),
   completionRolledBack: (id) =>
     new JobError(
       "completion_rolled_back",

@@ -22,6 +22,7 @@ export class AttemptEffects implements JobEffects {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #signal: AbortSignal;
+  readonly #whyRefused: () => Promise<JobError>;
   readonly #onParked: (error: JobError) => void;
   readonly #underWay = new Set<string>();
 
@@ -32,6 +33,8 @@ export class AttemptEffects implements JobEffects {
     /** With the job's fields in every event. */
     readonly logger: Logger;
     readonly signal: AbortSignal;
+    /** Returns what is thrown where the job is no longer held. */
+    readonly whyRefused: () => Promise<JobError>;
     /** Ends the attempt: an effect is in doubt and must not be called again. */
     readonly onParked: (error: JobError) => void;
   }) {
@@ -40,6 +43,7 @@ export class AttemptEffects implements JobEffects {
     this.#clock = deps.clock;
     this.#logger = deps.logger;
     this.#signal = deps.signal;
+    this.#whyRefused = deps.whyRefused;
     this.#onParked = deps.onParked;
   }
 
@@ -74,7 +78,7 @@ export class AttemptEffects implements JobEffects {
     this.#signal.throwIfAborted();
     const begun = await this.#store.begin(this.#job, name, inDoubt === "retry");
     if (begun.outcome === "done") return begun.result;
-    if (begun.outcome === "refused") throw abortReasons.leaseLost(this.#job.id);
+    if (begun.outcome === "refused") throw await this.#whyRefused();
     if (begun.outcome === "in_doubt") {
       const error = abortReasons.effectInDoubt(this.#job.id, name);
       this.#onParked(error);
@@ -96,7 +100,7 @@ export class AttemptEffects implements JobEffects {
       throw error;
     }
     const finished = await this.#finish(name, result);
-    if (finished === undefined) throw abortReasons.leaseLost(this.#job.id);
+    if (finished === undefined) throw await this.#whyRefused();
     if (finished.result === undefined && result !== undefined) {
       this.#logger.warn("job.effect_result_dropped", { effect: name });
     }

@@ -1,9 +1,11 @@
 import type { Clock, Logger } from "@evenkeel/core";
 import type { ClaimedJob, JobStore } from "@evenkeel/ledger";
 
+import type { Loss } from "./abort-reasons.ts";
 import { Attempt, refusalOf } from "./attempt.ts";
 import type { JobSettler } from "./job-settler.ts";
 import type { ProgressWriter } from "./progress-writer.ts";
+import { CancellationWatch } from "./slots/cancellation-watch.ts";
 import type { WaitingJob } from "./slots/local-queue.ts";
 import { movingAverage } from "./slots/prefetch.ts";
 import type { SuspectGate } from "./slots/suspect-gate.ts";
@@ -11,7 +13,7 @@ import type { TenantSlots } from "./slots/tenant-slots.ts";
 
 /** What the attempts of a drain need. */
 interface AttemptPoolDeps {
-  readonly jobs: Pick<JobStore, "effects">;
+  readonly jobs: Pick<JobStore, "effects" | "standingOf">;
   readonly slots: TenantSlots;
   readonly settler: JobSettler;
   readonly progress: ProgressWriter;
@@ -22,6 +24,8 @@ interface AttemptPoolDeps {
   readonly leftMs: () => number;
   /** Called after every attempt's end, whatever became of it. */
   readonly onEnd: (job: ClaimedJob) => void;
+  /** Called for a job that was cancelled while its handler runs. */
+  readonly onCancelled: (job: ClaimedJob) => void;
 }
 
 interface PooledAttempt {
@@ -37,10 +41,12 @@ interface PooledAttempt {
 export class AttemptPool {
   readonly #deps: AttemptPoolDeps;
   readonly #attempts = new Map<string, PooledAttempt>();
+  readonly #watch: CancellationWatch;
   #averageMs: number | undefined;
 
   constructor(deps: AttemptPoolDeps) {
     this.#deps = deps;
+    this.#watch = new CancellationWatch(deps);
   }
 
   /** How long an attempt takes on average, in milliseconds; `undefined` while none has ended. */
@@ -59,12 +65,14 @@ export class AttemptPool {
       logger,
       complete: (tx, result) => settler.completeIn(job, tx, result),
       effects: jobs.effects,
+      whyRefused: () => settler.whyRefused(job),
       onProgress: (done, total) => progress.add({ id: job.id, fence: job.fence, done, total }),
       onEnd: (outcome) => {
         this.#attempts.delete(job.id);
         slots.free(job.id);
         this.#deps.suspects.leave(job);
         progress.untrack(job.id);
+        this.#watch.end(job);
         if (startedAtMs !== undefined) {
           this.#averageMs = movingAverage(this.#averageMs, clock.now() - startedAtMs);
         }
@@ -76,6 +84,7 @@ export class AttemptPool {
     const start = (): void => {
       startedAtMs = clock.now();
       slots.start(job.id, startedAtMs);
+      this.#watch.start(job);
       attempt.start(handler, leftMs());
     };
     this.#attempts.set(job.id, { waiting, attempt, start });
@@ -95,9 +104,9 @@ export class AttemptPool {
   }
 
   /** Ends the attempt of a job that is no longer the drain's. Returns whether there was one. */
-  lose(jobId: string): boolean {
+  lose(jobId: string, loss: Loss): boolean {
     const pooled = this.#attempts.get(jobId);
-    pooled?.attempt.lose();
+    pooled?.attempt.lose(loss);
     return pooled !== undefined;
   }
 

@@ -2,7 +2,8 @@ import type { Logger, Clock } from "@evenkeel/core";
 import type { ClaimedJob, JobEffectStore, TransactionClient } from "@evenkeel/ledger";
 
 import type { JobHandler } from "../definition/job-handler.ts";
-import { abortReasons, isAbort } from "./abort-reasons.ts";
+import type { JobError } from "../job-error.ts";
+import { abortReasons, isAbort, type Loss } from "./abort-reasons.ts";
 import { AttemptEffects } from "./attempt-effects.ts";
 import { checkProgress } from "./progress-writer.ts";
 import type { AttemptOutcome } from "./settlement-decision.ts";
@@ -27,6 +28,7 @@ export class Attempt {
   readonly #onEnd: (outcome: AttemptOutcome | undefined) => void;
   readonly #complete: (tx: TransactionClient, result: unknown) => Promise<void>;
   readonly #effects: JobEffectStore;
+  readonly #whyRefused: () => Promise<JobError>;
   readonly #onProgress: (done: number, total: number) => void;
   #cancelTimeout: (() => void) | undefined;
   #hasStarted = false;
@@ -41,6 +43,8 @@ export class Attempt {
     /** Settles the job in the handler's transaction. */
     readonly complete: (tx: TransactionClient, result: unknown) => Promise<void>;
     readonly effects: JobEffectStore;
+    /** Returns what a handler is told when the ledger refuses it, as the job is no longer held. */
+    readonly whyRefused: () => Promise<JobError>;
     /** Called only while it runs. */
     readonly onProgress: (done: number, total: number) => void;
   }) {
@@ -50,6 +54,7 @@ export class Attempt {
     this.#onEnd = deps.onEnd;
     this.#complete = deps.complete;
     this.#effects = deps.effects;
+    this.#whyRefused = deps.whyRefused;
     this.#onProgress = deps.onProgress;
   }
 
@@ -69,9 +74,12 @@ export class Attempt {
     this.#end(outcome);
   }
 
-  /** The lease is someone else's: fires the signal and ends without a settlement. */
-  lose(): void {
-    this.#controller.abort(abortReasons.leaseLost(this.job.id));
+  /** The job is no longer this drain's: fires the signal and ends without a settlement. */
+  lose(loss: Loss): void {
+    const { id } = this.job;
+    this.#controller.abort(
+      loss === "cancelled" ? abortReasons.cancelled(id) : abortReasons.leaseLost(id),
+    );
     this.#end(undefined);
   }
 
@@ -116,6 +124,7 @@ export class Attempt {
           clock: this.#clock,
           logger,
           signal,
+          whyRefused: this.#whyRefused,
           onParked: (error) => {
             parked = error;
             this.#controller.abort(error);

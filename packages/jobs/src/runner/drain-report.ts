@@ -5,7 +5,7 @@ import { describeError } from "../definition/error-description.ts";
 
 /**
  * What a drain did. Only settlements that the ledger accepted count as such, so `claimed` is the sum of the
- * seven numbers below it.
+ * eight numbers below it.
  */
 export interface DrainReport {
   readonly claimed: number;
@@ -13,8 +13,13 @@ export interface DrainReport {
   readonly retried: number;
   readonly snoozed: number;
   readonly dead: number;
-  /** Results dropped because the job was no longer held, or could not be settled while it was. */
+  /**
+   * Results dropped because the job was no longer held, or could not be settled while it was; and jobs that were
+   * cancelled between their claim and their start.
+   */
   readonly lost: number;
+  /** Results dropped because the job was cancelled. */
+  readonly cancelled: number;
   /** Claimed and released without an attempt being counted. */
   readonly released: number;
   /** Isolated jobs delegated to runs of their own. */
@@ -43,6 +48,7 @@ const drainCountNames = [
   "snoozed",
   "dead",
   "lost",
+  "cancelled",
   "released",
   "delegated",
 ] as const satisfies readonly (keyof DrainCounts)[];
@@ -56,6 +62,7 @@ export function emptyDrainCounts(): DrainCounts {
     snoozed: 0,
     dead: 0,
     lost: 0,
+    cancelled: 0,
     released: 0,
     delegated: 0,
   };
@@ -78,8 +85,7 @@ export const countedAs: Readonly<Record<Settlement["kind"], keyof DrainCounts>> 
   snooze: "snoozed",
   released: "released",
   dead: "dead",
-  // No handler cancels; an operator does, and then nothing is settled here.
-  cancelled: "released",
+  cancelled: "cancelled",
 };
 
 /** Asks the ledger what a drain leaves behind. Never throws: what cannot be found out counts as remaining. */

@@ -2,6 +2,7 @@ import { defined } from "@evenkeel/core";
 import type { ClaimedJob } from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
+import type { Loss } from "./abort-reasons.ts";
 import {
   askOthersAfterMs,
   claimRetryAfterMs,
@@ -144,7 +145,7 @@ export class Drain {
         this.#wake();
       },
       onChange,
-      onLost: (job) => this.#loseLease(job),
+      onLost: (job, loss) => this.#lose(job, loss),
     });
     this.#poller = new PollerLease({
       ...deps,
@@ -319,16 +320,18 @@ export class Drain {
     if (handler === undefined) return;
     // Its lease expired unnoticed, and this very drain claimed it again.
     if (this.#slots.add(job, handler)) this.#counts.lost += 1;
-    this.#leases.track(job.id, job.fence, claimedAtMs, () => this.#loseLease(job));
+    this.#leases.track(job.id, job.fence, claimedAtMs, (loss) => this.#lose(job, loss));
   }
 
   /** Drops a job that is no longer this drain's. */
-  #loseLease(job: ClaimedJob): void {
-    this.#counts.lost += 1;
+  #lose(job: ClaimedJob, loss: Loss): void {
+    this.#counts[loss] += 1;
     const { id: jobId, type, tenantId, attempt } = job;
-    this.#deps.logger.warn("job.lease_lost", { jobId, type, tenantId, attempt });
+    const fields = { jobId, type, tenantId, attempt };
+    if (loss === "cancelled") this.#deps.logger.info("job.cancelled", fields);
+    else this.#deps.logger.warn("job.lease_lost", fields);
     this.#leases.untrack(job.id);
-    this.#slots.lose(job.id);
+    this.#slots.lose(job.id, loss);
     this.#wake();
   }
 

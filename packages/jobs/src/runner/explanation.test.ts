@@ -130,14 +130,22 @@ test("a waiting job can be due at another time, on record; one that runs cannot"
   const operator = queue.ledger.asOperator("ada");
   const { jobs } = operator;
   const id = await add(1, 3_600_000);
-  expect(await jobs.reschedule(id, new Date(Date.now() - 1_000))).toBe(true);
+  expect(await jobs.reschedule(id, new Date(Date.now() - 1_000))).toEqual({
+    rescheduled: true,
+    id,
+    status: "SCHEDULED",
+  });
   expect(await jobs.explain(id)).toMatchObject({ cause: "waiting" });
   expect(await operator.audit({ action: "job.reschedule" })).toMatchObject([
     { actor: "ada", subjectId: id, tenantId: "t", before: { runAt: expect.any(String) } },
   ]);
   await queue.ledger.jobs.claim(claim);
-  expect(await jobs.reschedule(id, new Date())).toBe(false);
-  expect(await jobs.reschedule("999999", new Date())).toBe(false);
+  expect(await jobs.reschedule(id, new Date())).toEqual({
+    rescheduled: false,
+    id,
+    status: "RUNNING",
+  });
+  expect(await jobs.reschedule("999999", new Date())).toEqual({ rescheduled: false });
 });
 
 test("what throttles a due job is named: a pause, a cap, a rate", async () => {

@@ -7,6 +7,7 @@ import {
 } from "@evenkeel/ledger";
 
 import type { JobHandler } from "../definition/job-handler.ts";
+import type { JobError } from "../job-error.ts";
 import { abortReasons } from "./abort-reasons.ts";
 import { countedAs, type DrainCounts } from "./drain-report.ts";
 import type { LeaseRenewer } from "./lease-renewer.ts";
@@ -35,8 +36,6 @@ export class JobSettler {
   readonly #deps: JobSettlerDeps;
   /** Where what is no attempt's end is settled too. */
   readonly queue: SettlementQueue;
-  /** Of jobs with a `completeIn`: each may wait for its handler's transaction, and the others must not. */
-  readonly #completions: SettlementQueue;
   /** Jobs whose handlers called `completeIn`, whatever became of it. */
   readonly #completing = new WeakSet<ClaimedJob>();
   /** Jobs whose handlers settled them in transactions of their own, which may yet have been rolled back. */
@@ -45,11 +44,10 @@ export class JobSettler {
   constructor(deps: JobSettlerDeps) {
     this.#deps = deps;
     this.queue = new SettlementQueue(deps);
-    this.#completions = new SettlementQueue(deps);
   }
 
   get isIdle(): boolean {
-    return this.queue.isIdle && this.#completions.isIdle;
+    return this.queue.isIdle;
   }
 
   /** Whether what ended is not written: to run more would be to run more of it twice. */
@@ -62,19 +60,18 @@ export class JobSettler {
   /** Writes what is there without waiting for more. */
   flush(): void {
     this.queue.flush();
-    this.#completions.flush();
   }
 
   /**
    * Settles a job as succeeded inside its handler's transaction.
    *
-   * @throws JobError `lease_lost` when the job is no longer held.
+   * @throws JobError `lease_lost` when the job is no longer held, `cancelled` when it was cancelled.
    */
   async completeIn(job: ClaimedJob, tx: TransactionClient, result: unknown): Promise<void> {
     const { jobs, leases } = this.#deps;
     const { id, fence } = job;
     this.#completing.add(job);
-    // Its row is locked until the transaction ends; the renewal of other leases must not wait for that.
+    // Its row is locked until the transaction ends, and then gone: nobody takes it over meanwhile.
     leases.exempt(id, fence, true);
     let isAccepted = false;
     try {
@@ -84,8 +81,18 @@ export class JobSettler {
       // The handler may go on, and try another transaction.
       if (!isAccepted) leases.exempt(id, fence, false);
     }
-    if (!isAccepted) throw abortReasons.leaseLost(id);
+    if (!isAccepted) throw await this.whyRefused(job);
     this.#completed.add(job);
+  }
+
+  /** Returns what a handler is told whose job is no longer held. Never rejects. */
+  async whyRefused({ id, fence }: ClaimedJob): Promise<JobError> {
+    const standings = await this.#deps.jobs
+      .standingOf([{ id, fence }])
+      .catch(() => new Map<string, never>());
+    return standings.get(id) === "cancelled"
+      ? abortReasons.cancelled(id)
+      : abortReasons.leaseLost(id);
   }
 
   /** Settles a job by how its attempt ended. */
@@ -113,18 +120,18 @@ export class JobSettler {
     const { leases, clock, counts, logger } = this.#deps;
     const { id, fence, type, tenantId, attempt } = job;
     const deadlineMs = leases.untrack(id) ?? clock.now();
-    const queue = this.#completing.has(job) ? this.#completions : this.queue;
-    queue.add({
+    this.queue.add({
       settlement: { ...decision, id, fence },
       deadlineMs,
-      onSettled: (isAccepted) => {
+      onSettled: (answer) => {
         const fields = { jobId: id, type, tenantId, attempt };
-        if (!isAccepted && this.#completed.has(job)) {
+        if (answer === "lost" && this.#completed.has(job)) {
           counts.succeeded += 1;
           return;
         }
-        counts[isAccepted ? countedAs[decision.kind] : "lost"] += 1;
-        if (!isAccepted) logger.warn("job.lost", { ...fields, kind: decision.kind });
+        counts[answer === "accepted" ? countedAs[decision.kind] : answer] += 1;
+        if (answer === "lost") logger.warn("job.lost", { ...fields, kind: decision.kind });
+        else if (answer === "cancelled") logger.info("job.cancelled", fields);
         else if (decision.kind === "dead" || decision.kind === "retry") {
           const { code } = decision.error;
           const reason = decision.kind === "dead" ? decision.reason : undefined;

@@ -2,6 +2,7 @@ import type { Clock, Logger } from "@evenkeel/core";
 import type { ClaimedJob, JobStore } from "@evenkeel/ledger";
 
 import type { JobHandler } from "../definition/job-handler.ts";
+import type { Loss } from "./abort-reasons.ts";
 import { AttemptPool } from "./attempt-pool.ts";
 import type { JobSettler } from "./job-settler.ts";
 import type { ProgressWriter } from "./progress-writer.ts";
@@ -17,9 +18,12 @@ const aheadMs = 5;
 /** The most that are, whatever the pace: more in a statement would hardly make it cheaper. */
 const mostAhead = 1_000;
 
+/** How long a mark is good for a start, in milliseconds: what is cancelled after it starts no later. */
+const staleMarkMs = 100;
+
 /** What the jobs in a drain's hands need on their way to a settlement. */
 interface JobSlotsDeps {
-  readonly jobs: Pick<JobStore, "effects" | "start">;
+  readonly jobs: Pick<JobStore, "effects" | "start" | "standingOf">;
   readonly settler: JobSettler;
   readonly progress: ProgressWriter;
   readonly suspects: SuspectGate;
@@ -35,8 +39,8 @@ interface JobSlotsDeps {
   readonly onEnd: () => void;
   /** Called when something else has changed. */
   readonly onChange: () => void;
-  /** Called for a job that turns out to be another's before it has started. */
-  readonly onLost: (job: ClaimedJob) => void;
+  /** Called for a job that turns out to be another's before it has started, or cancelled while it runs. */
+  readonly onLost: (job: ClaimedJob, loss: Loss) => void;
 }
 
 /** What a drain has in hand. */
@@ -81,6 +85,7 @@ export class JobSlots {
         this.#waiting.moveTenant(tenantId);
         deps.onEnd();
       },
+      onCancelled: (job) => deps.onLost(job, "cancelled"),
     });
     this.#starts = new StartQueue({
       ...deps,
@@ -111,7 +116,7 @@ export class JobSlots {
 
   /** Takes a claimed job. Returns whether an older claim of it was in hand, which is dropped. */
   add(job: ClaimedJob, handler: JobHandler): boolean {
-    const isInHand = this.lose(job.id);
+    const isInHand = this.lose(job.id, "lost");
     this.#averageBytes = movingAverage(this.#averageBytes, estimateBytes(job.payload));
     const isLast = job.attempt >= job.maxAttempts;
     const mayMark = !isLast && job.crashes === 0 && handler.definition.maxCrashes > 1;
@@ -120,8 +125,8 @@ export class JobSlots {
   }
 
   /** Drops a job that is no longer the drain's. Returns whether it was in hand. */
-  lose(jobId: string): boolean {
-    return this.#pool.lose(jobId) || this.#waiting.delete(jobId) !== undefined;
+  lose(jobId: string, loss: Loss): boolean {
+    return this.#pool.lose(jobId, loss) || this.#waiting.delete(jobId) !== undefined;
   }
 
   /** Gives slots to those that may have one, and starts those whose starts are on record. */
@@ -133,7 +138,9 @@ export class JobSlots {
       this.#pool.add(next);
       this.#waiting.moveTenant(next.job.tenantId);
       if (!this.#pool.isUnstarted(next)) continue;
-      if (next.mark === "none") this.#starts.add(next);
+      // One that was marked a while ago may have been cancelled since: asking again counts nothing.
+      const isStale = clock.now() - (next.markedAtMs ?? 0) > staleMarkMs;
+      if (next.mark === "none" || (next.mark === "made" && isStale)) this.#starts.add(next);
       else if (next.mark === "made") this.#pool.start(next);
     }
     if (this.#starts.isWriting) return;
@@ -188,9 +195,10 @@ export class JobSlots {
     const hasSlot = this.#pool.isUnstarted(waiting);
     // Released meanwhile, or lost: its fence is no longer held, or the mark is taken back with the release.
     if (!hasSlot && !waiting.isWaiting) return;
-    if (outcome === "lost") this.#deps.onLost(job);
+    if (outcome === "lost") this.#deps.onLost(job, "lost");
     else if (outcome === "marked") {
       waiting.mark = "made";
+      waiting.markedAtMs = this.#deps.clock.now();
       if (hasSlot) this.#pool.start(waiting);
     } else {
       this.#pool.takeUnstarted(job.id);

@@ -254,7 +254,10 @@ test("a lease that ran out while the event loop was blocked is kept, if no other
   let blockedMs = 0;
   const response = Promise.withResolvers<Set<string>>();
   const renewer = new LeaseRenewer({
-    jobs: { heartbeat: () => response.promise },
+    jobs: {
+      heartbeat: () => response.promise,
+      standingOf: (claims) => Promise.resolve(new Map(claims.map(({ id }) => [id, "lost"]))),
+    },
     leaseMs,
     clock: { ...clock, now: () => clock.now() + blockedMs },
     logger: silentLogger,
@@ -321,6 +324,7 @@ test("a lease that ended while the machine was suspended is asked for soon after
         asked.push(claims.length);
         return new Set();
       },
+      standingOf: (claims) => Promise.resolve(new Map(claims.map(({ id }) => [id, "lost"]))),
     },
     leaseMs,
     clock,

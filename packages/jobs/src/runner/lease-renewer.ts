@@ -1,7 +1,8 @@
 import { withDeadline, type Clock, type Logger } from "@evenkeel/core";
-import type { JobStore } from "@evenkeel/ledger";
+import type { ClaimStanding, JobStore } from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
+import type { Loss } from "./abort-reasons.ts";
 
 /** How long a renewal is awaited even if leases have run out: after a blocked event loop they are seldom taken. */
 const leastPatienceMs = 1_000;
@@ -10,25 +11,30 @@ interface Lease {
   readonly fence: string;
   /** By the runner's clock, counted from before the claim was sent: never later than the database's. */
   expiresAtMs: number;
-  readonly onLost: () => void;
+  readonly onLost: (loss: Loss) => void;
   isExempt: boolean;
+  /** Another transaction had its job locked when it was to be renewed. */
+  isLocked: boolean;
 }
 
 /**
  * Renews the leases of a drain's jobs, all in one statement every third of a lease. A job whose renewal is
- * refused, or whose lease ran out while the database could not be asked, is reported as lost.
+ * refused, or whose lease ran out while the database could not be asked, is reported as lost. One that another
+ * transaction has locked is asked for again soon, by itself, until its lease has run out.
  */
 export class LeaseRenewer {
-  readonly #jobs: Pick<JobStore, "heartbeat">;
+  readonly #jobs: Pick<JobStore, "heartbeat" | "standingOf">;
   readonly #leaseMs: number;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #leases = new Map<string, Lease>();
   #cancelTimer: (() => void) | undefined;
   #isRenewing = false;
+  /** When all leases are to be renewed, and not only those that were locked. */
+  #fullRoundAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(deps: {
-    readonly jobs: Pick<JobStore, "heartbeat">;
+    readonly jobs: Pick<JobStore, "heartbeat" | "standingOf">;
     readonly leaseMs: number;
     readonly clock: Clock;
     readonly logger: Logger;
@@ -40,12 +46,13 @@ export class LeaseRenewer {
   }
 
   /** Begins to renew a lease. `claimedAtMs`: the clock before its claim was sent. */
-  track(id: string, fence: string, claimedAtMs: number, onLost: () => void): void {
+  track(id: string, fence: string, claimedAtMs: number, onLost: (loss: Loss) => void): void {
     this.#leases.set(id, {
       fence,
       expiresAtMs: claimedAtMs + this.#leaseMs,
       onLost,
       isExempt: false,
+      isLocked: false,
     });
     this.#schedule(this.#leaseMs / 3);
   }
@@ -98,38 +105,57 @@ export class LeaseRenewer {
     );
   }
 
-  /** Renews every lease. Returns how long to wait for the next round. */
+  /** Renews every lease, or between two rounds those that were locked. Returns how long to wait for the next. */
   async #renew(): Promise<number> {
-    const asked = [...this.#leases].filter(([, { isExempt }]) => !isExempt);
-    if (asked.length === 0) return this.#leaseMs / 3;
     const sentAtMs = this.#clock.now();
+    const isFullRound = sentAtMs >= this.#fullRoundAtMs;
+    const asked = [...this.#leases].filter(
+      ([, { isExempt, isLocked }]) => !isExempt && (isFullRound || isLocked),
+    );
+    const answers = asked.length === 0 ? new Map<string, never>() : await this.#ask(asked);
+    const nowMs = this.#clock.now();
+    for (const [id, lease] of asked) {
+      // Untracked meanwhile: its settlement decides.
+      if (this.#leases.get(id) !== lease) continue;
+      const answer = answers?.get(id) ?? "held";
+      lease.isLocked = answers !== undefined && answer === "held";
+      if (answer === "renewed") lease.expiresAtMs = sentAtMs + this.#leaseMs;
+      else if (answer !== "held" || nowMs >= lease.expiresAtMs) {
+        this.#leases.delete(id);
+        lease.onLost(answer === "cancelled" ? "cancelled" : "lost");
+      }
+    }
+    if (answers === undefined) return this.#leaseMs / 15;
+    if (isFullRound) this.#fullRoundAtMs = nowMs + this.#leaseMs / 3;
+    const hasLocked = [...this.#leases.values()].some(({ isLocked }) => isLocked);
+    const untilFullMs = Math.max(0, this.#fullRoundAtMs - nowMs);
+    return hasLocked ? Math.min(this.#leaseMs / 15, untilFullMs) : untilFullMs;
+  }
+
+  /** Returns what became of each renewal; `undefined` where the ledger did not say. */
+  async #ask(
+    asked: readonly (readonly [string, Lease])[],
+  ): Promise<ReadonlyMap<string, "renewed" | ClaimStanding> | undefined> {
     // A database that hangs must not hide that a lease ran out.
     const earliestEndMs = Math.min(...asked.map(([, lease]) => lease.expiresAtMs));
     const patienceMs = Math.min(
       this.#leaseMs / 4,
-      Math.max(leastPatienceMs, earliestEndMs - sentAtMs),
+      Math.max(leastPatienceMs, earliestEndMs - this.#clock.now()),
     );
     const claims = asked.map(([id, { fence }]) => ({ id, fence }));
-    let held: Set<string> | undefined;
+    const renew = async (): Promise<Map<string, "renewed" | ClaimStanding>> => {
+      const held = await this.#jobs.heartbeat(claims, this.#leaseMs);
+      const missing = claims.filter(({ id }) => !held.has(id));
+      const standings = missing.length === 0 ? [] : await this.#jobs.standingOf(missing);
+      const renewed = [...held].map((id) => [id, "renewed"] as const);
+      return new Map<string, "renewed" | ClaimStanding>([...renewed, ...standings]);
+    };
     try {
-      held = await withDeadline(
-        patienceMs,
-        () => this.#jobs.heartbeat(claims, this.#leaseMs),
-        this.#clock,
-      );
+      return await withDeadline(patienceMs, renew, this.#clock);
     } catch (error) {
       const { code, message } = describeError(error);
       this.#logger.warn("job.heartbeat_failed", { jobs: asked.length, code, error: message });
+      return undefined;
     }
-    for (const [id, lease] of asked) {
-      // Untracked meanwhile: its settlement decides.
-      if (this.#leases.get(id) !== lease) continue;
-      if (held?.has(id) === true) lease.expiresAtMs = sentAtMs + this.#leaseMs;
-      else if (held !== undefined || this.#clock.now() >= lease.expiresAtMs) {
-        this.#leases.delete(id);
-        lease.onLost();
-      }
-    }
-    return held === undefined ? this.#leaseMs / 15 : this.#leaseMs / 3;
   }
 }

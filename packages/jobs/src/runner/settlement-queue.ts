@@ -1,7 +1,8 @@
 import { DeadlineExceededError, withDeadline, type Clock, type Logger } from "@evenkeel/core";
-import { isUnreachable, type JobStore, type Settlement } from "@evenkeel/ledger";
+import { isUnreachable, type ClaimStanding, type JobStore, type Settlement } from "@evenkeel/ledger";
 
 import { describeError } from "../definition/error-description.ts";
+import type { Loss } from "./abort-reasons.ts";
 
 /** Most settlements in one statement. */
 const maxBatch = 5_000;
@@ -12,19 +13,26 @@ const leastPatienceMs = 1_000;
 const firstRetryMs = 50;
 const longestRetryMs = 1_000;
 
+/** How long a settlement waits whose job another transaction has locked, in milliseconds. */
+const lockedRetryMs = 500;
+
+/** What became of a settlement: it was accepted, or refused as the job was cancelled or is no longer held. */
+export type SettlementAnswer = "accepted" | Loss;
+
 interface PendingSettlement {
   readonly settlement: Settlement;
   /** Until when the lease is good, by the runner's clock: no try is made after it. */
   readonly deadlineMs: number;
-  readonly onSettled: (accepted: boolean) => void;
+  readonly onSettled: (answer: SettlementAnswer) => void;
 }
 
 /**
  * Writes settlements in batches, in the order they were added. One statement is under way at a time, and
- * what comes in meanwhile goes with the next. A batch that fails is tried again while its leases hold.
+ * what comes in meanwhile goes with the next. A batch that fails is tried again while its leases hold. What another
+ * transaction has locked (a handler's own, or a caller's that cancels it) is tried again beside the others.
  */
 export class SettlementQueue {
-  readonly #jobs: Pick<JobStore, "settle">;
+  readonly #jobs: Pick<JobStore, "settle" | "standingOf">;
   readonly #settleDelayMs: number;
   readonly #clock: Clock;
   readonly #logger: Logger;
@@ -32,12 +40,14 @@ export class SettlementQueue {
   /** By job. */
   readonly #pending = new Map<string, PendingSettlement>();
   #isWriting = false;
+  /** Settlements whose jobs were locked. */
+  #locked = 0;
   #writingCount = 0;
   #writingSinceMs = 0;
   #cancelTimer: (() => void) | undefined;
 
   constructor(deps: {
-    readonly jobs: Pick<JobStore, "settle">;
+    readonly jobs: Pick<JobStore, "settle" | "standingOf">;
     /** How long a finished job waits for others to be settled with it, in milliseconds. */
     readonly settleDelayMs: number;
     readonly clock: Clock;
@@ -53,7 +63,7 @@ export class SettlementQueue {
   }
 
   get isIdle(): boolean {
-    return !this.#isWriting && this.#pending.size === 0;
+    return !this.#isWriting && this.#pending.size === 0 && this.#locked === 0;
   }
 
   /** How many wait for a response. */
@@ -69,7 +79,7 @@ export class SettlementQueue {
   add(item: PendingSettlement): void {
     const { id } = item.settlement;
     // The job was claimed again before an older claim's result was written: that one's fence is gone.
-    this.#pending.get(id)?.onSettled(false);
+    this.#pending.get(id)?.onSettled("lost");
     this.#pending.set(id, item);
     if (this.#isWriting) return;
     if (this.#pending.size >= maxBatch) this.flush();
@@ -106,16 +116,12 @@ export class SettlementQueue {
           () => this.#jobs.settle(open.map(({ settlement }) => settlement)),
           this.#clock,
         );
-        // No other claims a job while its lease holds: what is gone by then was settled by a try without a response.
-        const nowMs = this.#clock.now();
-        for (const { settlement, deadlineMs, onSettled } of open) {
-          onSettled(accepted.has(settlement.id) || (mayBeWritten && nowMs < deadlineMs));
-        }
+        await this.#answer(open, accepted, mayBeWritten);
         return;
       } catch (error) {
         if (error instanceof DeadlineExceededError) {
           this.#logger.warn("job.settle_unanswered", { jobs: open.length });
-          for (const item of open) item.onSettled(false);
+          for (const item of open) item.onSettled("lost");
           return;
         }
         mayBeWritten ||= isUnreachable(error);
@@ -125,16 +131,66 @@ export class SettlementQueue {
       }
       await this.#sleep(Math.min(delayMs, longestRetryMs));
       const nowMs = this.#clock.now();
-      for (const item of open) if (item.deadlineMs <= nowMs) item.onSettled(false);
+      for (const item of open) if (item.deadlineMs <= nowMs) item.onSettled("lost");
       open = open.filter(({ deadlineMs }) => deadlineMs > nowMs);
     }
+  }
+
+  async #answer(
+    batch: readonly PendingSettlement[],
+    accepted: ReadonlySet<string>,
+    mayBeWritten: boolean,
+  ): Promise<void> {
+    const nowMs = this.#clock.now();
+    const refused = batch.filter(({ settlement }) => !accepted.has(settlement.id));
+    for (const { settlement, onSettled } of batch) {
+      if (accepted.has(settlement.id)) onSettled("accepted");
+    }
+    if (refused.length === 0) return;
+    const standings = await this.#standingsOf(refused);
+    const locked: PendingSettlement[] = [];
+    for (const item of refused) {
+      const standing = standings?.get(item.settlement.id) ?? "lost";
+      const isLeased = nowMs < item.deadlineMs;
+      if (standing === "cancelled") item.onSettled("cancelled");
+      else if (standing === "held" && isLeased) locked.push(item);
+      // No other claims a job while its lease holds: what is gone by then was settled by a try without a response.
+      else item.onSettled(standing === "lost" && mayBeWritten && isLeased ? "accepted" : "lost");
+    }
+    if (locked.length > 0) void this.#writeLater(locked);
+  }
+
+  /** Returns where claims stand; `undefined` where the ledger does not say. */
+  async #standingsOf(
+    batch: readonly PendingSettlement[],
+  ): Promise<ReadonlyMap<string, ClaimStanding> | undefined> {
+    const claims = batch.map(({ settlement: { id, fence } }) => ({ id, fence }));
+    try {
+      return await withDeadline(
+        leastPatienceMs,
+        () => this.#jobs.standingOf(claims),
+        this.#clock,
+      );
+    } catch (error) {
+      const { code, message } = describeError(error);
+      this.#logger.warn("job.standing_failed", { jobs: batch.length, code, error: message });
+      return undefined;
+    }
+  }
+
+  async #writeLater(batch: readonly PendingSettlement[]): Promise<void> {
+    this.#locked += batch.length;
+    await this.#sleep(lockedRetryMs);
+    await this.#write(batch);
+    this.#locked -= batch.length;
+    this.#onWritten();
   }
 
   /** One settlement is what the database cannot take: the others must not wait for it. */
   async #bisect(batch: readonly PendingSettlement[]): Promise<void> {
     if (batch.length === 1) {
       // The same again would fail again. The lease expires, and the job is given to its next attempt.
-      for (const item of batch) item.onSettled(false);
+      for (const item of batch) item.onSettled("lost");
       return;
     }
     const half = Math.ceil(batch.length / 2);

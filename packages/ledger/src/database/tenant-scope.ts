@@ -40,11 +40,7 @@ export function oneTenant(
   const tenantId = parseTenantId(tenant);
   return {
     query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
-      const condition = `($1 = $${values.length + 1}::text)`;
-      const scoped = text.replaceAll(tenantCondition, (_, column: string) =>
-        condition.replace("$1", () => column),
-      );
-      const parameters = scoped === text ? values : [...values, tenantId];
+      const { text: scoped, values: parameters } = askFor(tenantId, text, values);
       if (!(await rowSecurity.isEnforced())) {
         return connections.query<Row>(scoped, parameters);
       }
@@ -63,6 +59,35 @@ export function oneTenant(
       });
     },
   };
+}
+
+/**
+ * Returns a scope of one tenant within a caller's transaction, under whatever role that has: its statements ask for
+ * that tenant's rows.
+ *
+ * @throws InputError `invalid_tenant`.
+ */
+export function oneTenantWithin(sql: SqlClient, tenant: string): Scope {
+  const tenantId = parseTenantId(tenant);
+  return {
+    query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
+      const scoped = askFor(tenantId, text, values);
+      return sql.query<Row>(scoped.text, scoped.values);
+    },
+  };
+}
+
+/** Puts the condition on the tenant into a statement, with the tenant as its last parameter. */
+function askFor(
+  tenantId: string,
+  text: string,
+  values: readonly SqlValue[],
+): { readonly text: string; readonly values: readonly SqlValue[] } {
+  const condition = `($1 = $${values.length + 1}::text)`;
+  const scoped = text.replaceAll(tenantCondition, (_, column: string) =>
+    condition.replace("$1", () => column),
+  );
+  return { text: scoped, values: scoped === text ? values : [...values, tenantId] };
 }
 
 /** Whether the database keeps tenants apart by itself. */

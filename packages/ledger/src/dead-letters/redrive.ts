@@ -29,31 +29,32 @@ WITH items AS MATERIALIZED (
   WHERE letter.status = 'OPEN'
   ORDER BY letter.id
   FOR UPDATE OF letter SKIP LOCKED
-), known AS MATERIALIZED (
-  -- Keys that outlast their jobs: the dead job's own, or one that another took over from it. They are looked for
-  -- among those of its tenant and type.
-  SELECT letter.id, lasting.job_id, lasting.unique_key
-  FROM letters AS letter JOIN evenkeel.background_job_unique_key AS lasting
-    ON lasting.tenant_id = letter.tenant_id AND lasting.type = letter.name
-    AND letter.dead_job_id IN (lasting.job_id, lasting.replaced_job_id)
 ), ready AS MATERIALIZED (
-  SELECT letter.*, coalesce(history.priority, 0) AS priority,
-    history.unique_key, history.correlation_id, own.unique_key AS lasting_key
+  -- Of letters with one key the first.
+  SELECT letter.*, coalesce(history.priority, 0) AS priority, history.unique_key, history.correlation_id,
+    held.job_id AS holder_id, row_number() OVER (
+      PARTITION BY letter.tenant_id, letter.name, coalesce(history.unique_key, letter.id::text) ORDER BY letter.id
+    ) AS nth
   FROM letters AS letter
   LEFT JOIN evenkeel.background_job_history AS history ON history.id = letter.dead_job_id
-  LEFT JOIN known AS own ON own.id = letter.id AND own.job_id = letter.dead_job_id
-  -- A payload that a newer build wrote is left to that build.
+  LEFT JOIN evenkeel.background_job_unique_key AS held
+    ON held.tenant_id = letter.tenant_id AND held.type = letter.name AND held.unique_key = history.unique_key
+  -- A payload that a newer build wrote is left to that build. Nothing is requeued beside a job that waits or runs under
+  -- its key.
   WHERE letter.kind = 'JOB' AND letter.version >= coalesce(history.version, 0) AND NOT EXISTS (
-    SELECT FROM known JOIN evenkeel.background_job AS job ON job.id = known.job_id
-    WHERE known.id = letter.id
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.unique_key = held.unique_key
   )
 ), keys AS (
-  -- The new job's from now on, unless another takes it at this moment.
-  UPDATE evenkeel.background_job_unique_key AS lasting SET job_id = ready.new_job_id
-  FROM ready
-  WHERE lasting.tenant_id = ready.tenant_id AND lasting.type = ready.name AND lasting.unique_key = ready.lasting_key
-    AND lasting.job_id = ready.dead_job_id
-  RETURNING lasting.job_id
+  -- The new job's from now on, unless another takes it at this moment. Its period goes on.
+  INSERT INTO evenkeel.background_job_unique_key AS held (tenant_id, type, unique_key, job_id, replaced_job_id)
+  SELECT tenant_id, name, unique_key, new_job_id, coalesce(holder_id, 0) FROM ready
+  WHERE unique_key IS NOT NULL AND nth = 1
+  ORDER BY tenant_id COLLATE "C", name COLLATE "C", unique_key COLLATE "C"
+  ON CONFLICT (tenant_id, type, unique_key) DO UPDATE
+  SET job_id = EXCLUDED.job_id, replaced_job_id = EXCLUDED.replaced_job_id, outcome = NULL
+  WHERE held.job_id = EXCLUDED.replaced_job_id
+  RETURNING job_id
 ), jobs AS (
   INSERT INTO evenkeel.background_job (
     id, tenant_id, bucket, type, version, payload, priority, turn_at, max_attempts, unique_key,
@@ -61,8 +62,7 @@ WITH items AS MATERIALIZED (
   SELECT new_job_id, tenant_id, evenkeel.bucket_of(tenant_id), name, version, job_payload, priority,
     CURRENT_TIMESTAMP - priority * interval '10 minutes', max_attempts, unique_key, correlation_id, id
   FROM ready
-  WHERE lasting_key IS NULL OR new_job_id IN (SELECT job_id FROM keys)
-  ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
+  WHERE unique_key IS NULL OR new_job_id IN (SELECT job_id FROM keys)
   RETURNING redriven_from AS id, background_job.id AS job_id
 ), effects AS (
   -- What the dead job did or began continues under the same keys.

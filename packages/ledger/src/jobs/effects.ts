@@ -29,7 +29,7 @@ export type RecordedResult = string | undefined;
 
 /**
  * The record of what jobs do outside the database. Every method is one statement, and writes only while the job
- * runs under the fence shown.
+ * runs under the fence shown. What was begun under it is finished or forgotten after the job was cancelled too.
  */
 export interface JobEffectStore {
   /**
@@ -61,6 +61,13 @@ const heldJob = `held AS MATERIALIZED (
   FOR NO KEY UPDATE
 )`;
 
+// What a call did is known though its job was cancelled meanwhile: no later fence can have begun it again.
+const heldOrCancelledJob = `${heldJob}, known AS (
+  SELECT id FROM held UNION ALL
+  SELECT ended.id FROM evenkeel.background_job_history AS ended
+  WHERE ended.id = $1::bigint AND ended.outcome = 'CANCELLED' AND NOT EXISTS (SELECT FROM held)
+)`;
+
 // The fresh key tells a new record from one that was there.
 const beginStatement = `
 WITH ${heldJob}, fresh AS MATERIALIZED (
@@ -82,17 +89,17 @@ SELECT begun.state::text, begun.idempotency_key::text AS "idempotencyKey", begun
 FROM begun, fresh`;
 
 const finishStatement = `
-WITH ${heldJob}
+WITH ${heldOrCancelledJob}
 UPDATE evenkeel.background_effect AS effect
 SET state = 'DONE', result = $4::jsonb, finished_at = now()
-FROM held
-WHERE effect.job_id = held.id AND effect.name = $3 AND effect.fence = $2::bigint
+FROM known
+WHERE effect.job_id = known.id AND effect.name = $3 AND effect.fence = $2::bigint
 RETURNING effect.result::text AS result`;
 
 const forgetStatement = `
-WITH ${heldJob}
-DELETE FROM evenkeel.background_effect AS effect USING held
-WHERE effect.job_id = held.id AND effect.name = $3 AND effect.fence = $2::bigint AND effect.state = 'STARTED'
+WITH ${heldOrCancelledJob}
+DELETE FROM evenkeel.background_effect AS effect USING known
+WHERE effect.job_id = known.id AND effect.name = $3 AND effect.fence = $2::bigint AND effect.state = 'STARTED'
 RETURNING effect.name`;
 
 interface BegunRow {

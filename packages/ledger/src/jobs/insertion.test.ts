@@ -37,16 +37,20 @@ test("two batches that share keys in opposite order do not deadlock, and keep th
   expect(claimed.map(({ id }) => id)).toEqual(stored.map(({ id }) => id));
 });
 
-test("a unique key is free again once its job is settled", async () => {
+test("a unique key is free again once its job runs, and once that has ended", async () => {
   const type = randomUUID();
   const keyed = newJob(type, { uniqueKey: "k" });
   const [first] = await queue.ledger.jobs.insert(undefined, [keyed]);
-  const job = await queue.claimFirst(type);
   expect(await queue.ledger.jobs.insert(undefined, [keyed])).toEqual([
     { id: first?.id, created: false },
   ]);
+  const job = await queue.claimFirst(type);
+  const [second] = await queue.ledger.jobs.insert(undefined, [keyed]);
+  expect(second?.created).toBe(true);
   await queue.ledger.jobs.settle([{ ...job, kind: "cancelled" }]);
-  expect(await queue.ledger.jobs.insert(undefined, [keyed])).toMatchObject([{ created: true }]);
+  expect(await queue.ledger.jobs.insert(undefined, [keyed])).toEqual([
+    { id: second?.id, created: false },
+  ]);
   expect(await queue.rowsOf("background_job_history", type)).toMatchObject([
     { outcome: "CANCELLED" },
   ]);

@@ -24,10 +24,10 @@ import type {
   NewJob,
   Settlement,
 } from "./job.ts";
-import { renewLeases, startJobs } from "./lease.ts";
+import { findStandings, renewLeases, startJobs, type ClaimStanding } from "./lease.ts";
 import { acquireLanePoller, hasLanePoller, releaseLanePoller } from "./poller-lease.ts";
 import { recordProgress, type ProgressReport } from "./progress.ts";
-import { settleJobs } from "./settlement.ts";
+import { settleJobs, settleJobsWithin } from "./settlement.ts";
 
 /**
  * The queue in Postgres. Every method is one statement, repeated only where a concurrent writer got in between. The
@@ -64,16 +64,23 @@ export interface JobStore {
    * Renews leases. A lease that expired is renewed as well, until a claim makes its job available again.
    *
    * @param leaseMs Milliseconds from now until the leases expire.
-   * @returns The ids still held. The others are held by someone else, or settled.
+   * @returns The ids renewed. `standingOf` tells of the others: they are no longer held, or another transaction has them
+   * locked, which it does not wait for.
    */
   heartbeat(claims: readonly JobClaim[], leaseMs: number): Promise<Set<string>>;
   /**
    * Ends attempts under the fences shown.
    *
-   * @param client The caller's transaction; `undefined` commits at once.
-   * @returns The ids settled. The fences of the others are no longer held.
+   * @param client The caller's transaction, in which it waits for jobs that others have locked. `undefined` commits at
+   * once, and passes them over.
+   * @returns The ids settled. `standingOf` tells of the others.
    */
   settle(settlements: readonly Settlement[], client?: SqlClient): Promise<Set<string>>;
+  /**
+   * Returns where claims stand, by id: `held` under its fence, though another transaction may have locked the job;
+   * `cancelled`; or `lost` to another, or ended. It locks nothing.
+   */
+  standingOf(claims: readonly JobClaim[]): Promise<Map<string, ClaimStanding>>;
   /** Records how far held jobs are. Those no longer held, or locked at the moment, are left out. */
   recordProgress(reports: readonly ProgressReport[]): Promise<void>;
   /** The record of what held jobs do outside the database. */
@@ -130,8 +137,12 @@ export function createJobStore(
     start: (claims) => startJobs(reserved.settlements, claims),
     heartbeat: (claims, leaseMs) =>
       renewLeases(within(reserved.heartbeats, Math.max(1_000, leaseMs / 4)), claims, leaseMs),
+    standingOf: (claims) => findStandings(reserved.heartbeats, claims),
     settle: async (settlements, client) => {
-      const accepted = await settleJobs(client ?? reserved.settlements, settlements);
+      const accepted =
+        client === undefined
+          ? await settleJobs(reserved.settlements, settlements)
+          : await settleJobsWithin(client, settlements);
       if (settlements.some(({ kind }) => kind === "released")) watermarks.clear();
       return accepted;
     },

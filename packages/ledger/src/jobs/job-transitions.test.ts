@@ -122,7 +122,10 @@ const operations: readonly ((subject: Subject) => Promise<unknown>)[] = [
   ({ id, fence }) => ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]),
   ({ id }) => ledger.forTenant("t").jobs.cancel(id),
   ({ id }) => ledger.asOperator("ada").jobs.cancel(id),
-  ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, new Date()),
+  async (subject) => {
+    await ledger.asOperator("ada").jobs.reschedule(subject.id, new Date());
+    return claim(subject);
+  },
   ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
   ({ type }) => ledger.asOperator("ada").queue.limit({ type }, { maxRunning: 1 }),
   ({ id }) => redrive(id),

@@ -35,22 +35,35 @@ export interface NewJob {
   readonly delayMs?: number;
   /** Attempts after which a failure is final, at least 1. */
   readonly maxAttempts: number;
-  /** Allows one unsettled job per tenant, type and key, or one as {@link uniqueness} says. Defaults to no key. */
+  /**
+   * At most one waiting job per tenant, type and key. A job that waits holds its key; when it runs, one more may wait.
+   * Defaults to no key.
+   */
   readonly uniqueKey?: string;
-  /** How long the job holds `uniqueKey`. Defaults to the time until it is settled. Ignored without a key. */
+  /** What else holds `uniqueKey`, and what becomes of a job that waits. Ignored without a key. */
   readonly uniqueness?: Uniqueness;
   readonly correlationId?: string;
 }
 
-/** How long a job holds its unique key. */
+/** What holds a unique key beside a job that waits, and what becomes of that job. */
 export interface Uniqueness {
   /**
-   * The statuses in which the job holds its key. Defaults to `SCHEDULED`, `PENDING` and `RUNNING`. A job that has ended holds it
-   * for as long as the history keeps the job, unless `periodMs` is shorter.
+   * The statuses beside `SCHEDULED` and `PENDING` in which a job holds its key. One that has ended holds it with a
+   * `periodMs` only. Defaults to none, and with a `periodMs` to `RUNNING` and `SUCCEEDED`.
    */
   readonly states?: readonly JobStatus[];
-  /** The most milliseconds after its enqueueing for which it holds the key. Defaults to no limit. */
+  /**
+   * The most milliseconds after its enqueueing for which a job that runs or has ended holds the key. It is kept as long,
+   * whatever becomes of the history. Defaults to no limit.
+   */
   readonly periodMs?: number;
+  /**
+   * What becomes of a job that waits and holds the key. `keep`: it stays as it is. `replace`: it gets all of the new job
+   * but its id, and begins anew: attempts, errors and recorded effects are gone. Defaults to `keep`.
+   */
+  readonly onConflict?: "keep" | "replace";
+  /** A job that is replaced is due at most so many milliseconds after it was created. Defaults to no limit. */
+  readonly maxDelayMs?: number;
 }
 
 /** What became of one job to be stored. */
@@ -58,6 +71,8 @@ export interface InsertedJob {
   readonly id: string;
   /** `false`: another job holds the unique key; `id` is that job's. */
   readonly created: boolean;
+  /** `true`: the job `id` waited, and was given what this one had. */
+  readonly replaced?: boolean;
 }
 
 /** Why and where an attempt failed. The store keeps the last 20 of a job, each within 4 KiB. */

@@ -16,7 +16,9 @@ export function claimsOf(columns: string): string {
 }
 
 /** Joins each claim of `input` with its locked row of `job`, one by one by id. Those no longer held are left out. */
-export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string {
+export function heldJobs(
+  lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED" | "FOR NO KEY UPDATE SKIP LOCKED",
+): string {
   return `CROSS JOIN LATERAL (
     SELECT job.id, job.attempt, job.run_at FROM evenkeel.background_job AS job
     WHERE job.id = input.id AND job.fence = input.fence AND ${isHeld}
@@ -25,12 +27,29 @@ export function heldJobs(lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string 
 }
 
 /**
- * Renews leases. now() and not clock_timestamp(): a heartbeat that waited for a lock counts from before the wait, so
- * that no lease lasts longer than its holder believes.
+ * Returns a select, the array of a statement's ids, that bounds how long the statement waits for a lock. The bound ends
+ * with the statement, which is a transaction of its own: behind a pooler it reaches no other. It is set when the array is
+ * made, hence before the first row is locked.
+ */
+export function patiently(select: string): string {
+  return `${select} FROM (SELECT set_config('lock_timeout', '250ms', true) AS bound) AS patience
+      WHERE bound IS NOT NULL`;
+}
+
+/** Whether a statement ended because it waited too long for a lock. */
+export function isLocked(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "55P03";
+}
+
+/**
+ * Renews leases. A row that another transaction has locked is passed over: a caller's open transaction must not cost
+ * the others of its host their leases. now() and not clock_timestamp(): a heartbeat that was held up counts from before
+ * that, so that no lease lasts longer than its holder believes. NO KEY UPDATE: an enqueue that met the job under its
+ * unique key while it was being claimed has a lock on it until its transaction ends, which must not cost the lease.
  */
 export const heartbeatStatement: string = `
 WITH held AS MATERIALIZED (
-  SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR UPDATE")}
+  SELECT job.id FROM ${claimsOf("id bigint, fence bigint")} ${heldJobs("FOR NO KEY UPDATE SKIP LOCKED")}
 )
 UPDATE evenkeel.background_job AS job
 SET lease_expires_at = now() + $2::int * interval '1 millisecond',
@@ -48,7 +67,7 @@ RETURNING job.id::text`;
 /**
  * Renews leases. A lease that expired is renewed as well, until a claim makes its job available again.
  *
- * @returns The ids still held. The others are held by someone else, or settled.
+ * @returns The ids renewed. The others are no longer held, or locked at the moment: see {@link findStandings}.
  */
 export async function renewLeases(
   sql: SqlClient,
@@ -64,27 +83,75 @@ export async function renewLeases(
 }
 
 /**
+ * Where a claim stands: its fence is current, whoever may have locked the job; it was cancelled; or its job is held by
+ * someone else, waits again or has ended otherwise.
+ */
+export type ClaimStanding = "held" | "cancelled" | "lost";
+
+/** LIMIT 1 in a look-up of its own: never a hash of a whole table, whatever the statistics say. */
+export const standingStatement: string = `
+SELECT input.id::text, CASE
+    WHEN (
+      SELECT true FROM evenkeel.background_job AS job
+      WHERE job.id = input.id AND job.fence = input.fence AND ${isHeld} LIMIT 1
+    ) THEN 'held'
+    WHEN (SELECT true FROM evenkeel.background_job AS job WHERE job.id = input.id LIMIT 1) THEN 'lost'
+    WHEN (
+      SELECT ended.outcome = 'CANCELLED' FROM evenkeel.background_job_history AS ended
+      WHERE ended.id = input.id ORDER BY ended.created_at DESC LIMIT 1
+    ) THEN 'cancelled'
+    ELSE 'lost'
+  END AS standing
+FROM jsonb_to_recordset($1::jsonb) AS input (id bigint, fence bigint)`;
+
+/** Returns where claims stand, by id. It locks nothing and waits for nobody. */
+export async function findStandings(
+  sql: SqlClient,
+  claims: readonly JobClaim[],
+): Promise<Map<string, ClaimStanding>> {
+  if (claims.length === 0) return new Map();
+  const rows = await sql.query<{ id: string; standing: ClaimStanding }>(standingStatement, [
+    JSON.stringify(claims.map(({ id, fence }) => ({ id, fence }))),
+  ]);
+  return new Map(rows.map(({ id, standing }) => [id, standing]));
+}
+
+/**
  * Counts the attempts of held jobs, as their handlers are about to start. Asked again it counts nothing. Ids come in
  * order, so that rows are locked in no other.
  */
-const startStatement: string = `
+const start = (ids: string): string => `
 UPDATE evenkeel.background_job AS job
 SET attempt = job.attempt + (job.started_at IS NULL)::int, started_at = COALESCE(job.started_at, clock_timestamp())
-WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}
+WHERE job.id = ANY (ARRAY(${ids})) AND ${isHeld}
   AND ((job.id, job.fence) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[]))) IS TRUE
 RETURNING job.id::text`;
+
+const startStatement = start(patiently("SELECT unnest($1::text::bigint[])"));
+
+/** Passes over those that others have locked. What is not started goes back when its lease ends. */
+const startUnlockedStatement = start(`
+    SELECT free.id FROM evenkeel.background_job AS free
+    WHERE free.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) ORDER BY free.id
+    FOR NO KEY UPDATE SKIP LOCKED`);
 
 /**
  * Puts on record that the handlers of held jobs start now: the attempt counts, and if the worker dies from now on, a crash.
  *
- * @returns The ids still held. The others are held by someone else, or settled: they must not start.
+ * @returns The ids still held. The others are held by someone else, settled, or locked by another transaction: they must
+ * not start.
  */
 export async function startJobs(sql: SqlClient, claims: readonly JobClaim[]): Promise<Set<string>> {
   if (claims.length === 0) return new Set();
   const sorted = claims.toSorted((a, b) => compareIds(a.id, b.id));
-  const rows = await sql.query<{ id: string }>(startStatement, [
+  const values = [
     `{${sorted.map(({ id }) => id).join(",")}}`,
     `{${sorted.map(({ fence }) => fence).join(",")}}`,
-  ]);
+  ];
+  const ask = (statement: string): Promise<{ id: string }[]> => sql.query(statement, values);
+  const rows = await ask(startStatement).catch((error: unknown) => {
+    if (isLocked(error)) return ask(startUnlockedStatement);
+    throw error;
+  });
   return new Set(rows.map(({ id }) => id));
 }

@@ -1,7 +1,7 @@
 import type { SqlClient } from "../database/database.ts";
 import { attemptFields, encodeResult, errorsWith, recordAttemptError } from "./attempt-record.ts";
 import type { Settlement } from "./job.ts";
-import { claimsOf, heldJobs, isHeld } from "./lease.ts";
+import { claimsOf, heldJobs, isHeld, isLocked, patiently } from "./lease.ts";
 import { turnAt, waitingState } from "./turn.ts";
 
 /*
@@ -13,8 +13,11 @@ import { turnAt, waitingState } from "./turn.ts";
  * Settles a mixed batch under the fences shown. Rows are locked in the order of their ids, as heartbeats do, so that
  * the two cannot deadlock. A row whose fence or state changed since is left out of `held`, hence of everything else and
  * of the result. Delays count from now(): in a caller's transaction from its beginning.
+ *
+ * @param lock Whether it waits for rows that others have locked, as it must in the transaction of a handler, or leaves
+ * them out.
  */
-export const settleStatement: string = `
+const settle = (lock: "FOR UPDATE" | "FOR UPDATE SKIP LOCKED"): string => `
 WITH
   held AS MATERIALIZED (
     SELECT job.id, job.attempt, input.kind, input.has_run, input.result, input.reason,
@@ -24,7 +27,7 @@ WITH
       CASE WHEN input.error IS NOT NULL THEN input.error || ${attemptFields} END AS error
     FROM ${claimsOf(`id bigint, fence bigint, kind text, delay_ms float8, has_run bool, result jsonb, reason text,
       error jsonb`)}
-    ${heldJobs("FOR UPDATE")}
+    ${heldJobs(lock)}
   ),
   rescheduled AS (
     UPDATE evenkeel.background_job AS job
@@ -66,16 +69,22 @@ WITH
   )
 SELECT id::text FROM held`;
 
+/** Settles a batch in a handler's transaction: it waits for rows that others have locked. */
+const settleWithin = settle("FOR UPDATE");
+
+/** Settles a batch at once, but for rows that others have locked. */
+export const settleStatement: string = settle("FOR UPDATE SKIP LOCKED");
+
 /**
  * Settles a batch of nothing but successes, the usual case, without locking its rows first: one write less per job. They
  * are taken in the order of their ids here too, as the array is sorted and the index is read in that order. Were it read
  * otherwise, Postgres would end a deadlock with a heartbeat by an error, and the batch would be settled again.
  */
-export const succeedStatement: string = `
+const succeed = (ids: string): string => `
 WITH
   finished AS (
     DELETE FROM evenkeel.background_job AS job
-    WHERE job.id = ANY (ARRAY(SELECT unnest($1::text::bigint[]))) AND ${isHeld}
+    WHERE job.id = ANY (ARRAY(${ids})) AND ${isHeld}
       -- IS TRUE keeps it from becoming a join, whose plan would go by estimates: here it is looked up in a hash table.
       AND ((job.id, job.fence) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::bigint[]))) IS TRUE
     RETURNING job.id, job.fence, job.tenant_id, job.type, job.version, job.payload, job.lane, job.priority, job.run_at,
@@ -92,24 +101,63 @@ WITH
   )
 SELECT id::text FROM finished`;
 
+const askedIds = "SELECT unnest($1::text::bigint[])";
+
+/** Settles successes in a handler's transaction: it waits for rows that others have locked. */
+const succeedWithin = succeed(askedIds);
+
+/** Settles successes at once. It fails where another holds one of their rows for long: see {@link isLocked}. */
+export const succeedStatement: string = succeed(patiently(askedIds));
+
 /**
- * Ends attempts under the fences shown.
+ * Ends attempts under the fences shown, at once. A job that another transaction has locked is passed over: the others
+ * of its batch must not wait for that.
  *
- * @param sql The caller's transaction, or a pool: then the settlements are committed at once.
- * @returns The ids settled. The fences of the others are no longer held.
+ * @returns The ids settled. The fences of the others are no longer held, or they are locked: see `findStandings`.
  */
 export async function settleJobs(
   sql: SqlClient,
   settlements: readonly Settlement[],
 ): Promise<Set<string>> {
   if (settlements.length === 0) return new Set();
-  const isAllDone = settlements.every(({ kind }) => kind === "succeeded");
-  const rows = isAllDone
-    ? await sql.query<{ id: string }>(succeedStatement, encodeSuccesses(settlements))
-    : await sql.query<{ id: string }>(settleStatement, [
-        `[${settlements.map(encodeSettlement).join(",")}]`,
-      ]);
-  return new Set(rows.map((row) => row.id));
+  if (isAllDone(settlements)) {
+    try {
+      return toIds(await sql.query(succeedStatement, encodeSuccesses(settlements)));
+    } catch (error) {
+      if (!isLocked(error)) throw error;
+    }
+  }
+  return toIds(await sql.query(settleStatement, encodeSettlements(settlements)));
+}
+
+/**
+ * Ends attempts in a caller's transaction, if and when that commits. It waits for jobs that other transactions have
+ * locked, as it could not come back to them.
+ *
+ * @returns The ids settled. The fences of the others are no longer held.
+ */
+export async function settleJobsWithin(
+  tx: SqlClient,
+  settlements: readonly Settlement[],
+): Promise<Set<string>> {
+  if (settlements.length === 0) return new Set();
+  return toIds(
+    isAllDone(settlements)
+      ? await tx.query(succeedWithin, encodeSuccesses(settlements))
+      : await tx.query(settleWithin, encodeSettlements(settlements)),
+  );
+}
+
+function isAllDone(settlements: readonly Settlement[]): boolean {
+  return settlements.every(({ kind }) => kind === "succeeded");
+}
+
+function toIds(rows: readonly { readonly id: string }[]): Set<string> {
+  return new Set(rows.map(({ id }) => id));
+}
+
+function encodeSettlements(settlements: readonly Settlement[]): string[] {
+  return [`[${settlements.map(encodeSettlement).join(",")}]`];
 }
 
 /** The ids and fences as arrays, and the results there are as an object by both. */

@@ -43,8 +43,8 @@ export interface TenantJobs extends Omit<ScopedJobs, "find" | "list" | "explain"
 export function createTenantJobs(scope: Scope): TenantJobs {
   const jobs = createScopedJobs(scope, "tenant");
   return {
-    cancel: async (id) => jobs.cancel(id),
-    reschedule: async (id, runAt) => jobs.reschedule(id, runAt),
+    cancel: async (job, options) => jobs.cancel(job, options),
+    reschedule: async (job, to, options) => jobs.reschedule(job, to, options),
     find: async (id) => {
       const job = await jobs.find(id);
       return job === undefined ? undefined : toTenantJob(job);

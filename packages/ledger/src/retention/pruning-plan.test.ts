@@ -39,7 +39,7 @@ beforeAll(async () => {
     INSERT INTO evenkeel.background_effect (job_id, name, tenant_id, fence, started_at)
     SELECT n, 'e', 't', 1, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     INSERT INTO evenkeel.background_job_unique_key
-      (tenant_id, type, unique_key, job_id, replaced_job_id, enqueued_at)
+      (tenant_id, type, unique_key, job_id, replaced_job_id, kept_until)
     SELECT 't', 'a', n::text, n + 100000, 0, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     INSERT INTO evenkeel.background_outbox_event (event_id, name, data, status, settled_at)
     SELECT 'e' || n, 'n', '{}', (ARRAY['SENT', 'REFUSED'])[1 + n % 2]::evenkeel.outbox_status,

@@ -47,10 +47,10 @@ export interface Prunable {
 }
 
 /** Returns the statement that finds the oldest rows of a rule: `$1` their age in seconds, `$2` how many at most. */
-function findStatement({ relation, orderedBy, where }: RetentionRule): string {
+function findStatement({ relation, orderedBy, where }: RetentionRule, unless = ""): string {
   return `
   SELECT candidate.ctid FROM evenkeel.${relation} AS candidate
-  WHERE candidate.${orderedBy} < ${cutoff} AND ${where}
+  WHERE candidate.${orderedBy} < ${cutoff} AND ${where}${unless}
   ORDER BY candidate.${orderedBy}
   LIMIT $2::int`;
 }
@@ -69,7 +69,7 @@ export function deleteStatement(rule: RetentionRule): string {
   return `
 WITH deleted AS (
   -- An array of addresses and not a join: each row is fetched once, whatever the estimates say.
-  DELETE FROM evenkeel.${rule.relation} WHERE ctid = ANY (ARRAY(${findStatement(rule)}
+  DELETE FROM evenkeel.${rule.relation} WHERE ctid = ANY (ARRAY(${findStatement(rule, rule.unless && `\n  AND ${rule.unless}`)}
   FOR UPDATE OF candidate SKIP LOCKED
   ))
   RETURNING 1
@@ -96,6 +96,8 @@ export async function prune(sql: SqlClient, request: PruneRequest = {}): Promise
   const rows: PrunedRows[] = [];
   for (const { rule, days } of resolved) {
     const statement = dryRun ? countStatement(rule) : deleteStatement(rule);
+    if (rule.prepare !== undefined && !dryRun)
+      await sql.query(rule.prepare, [days * 86_400, limit]);
     const [row] = await sql.query<{ deleted: number }>(statement, [days * 86_400, limit]);
     const deleted = row?.deleted ?? 0;
     // A full batch, and not a look for one row more: it might read past everything that has to wait.

@@ -18,7 +18,7 @@ export interface RetentionPolicy {
   readonly jobHistory: Readonly<Record<"SUCCEEDED" | "DEAD" | "CANCELLED", number>>;
   /** From when the call was begun last. */
   readonly effects: Readonly<Record<"RECORDED", number>>;
-  /** From the enqueueing of the job that held the key last. */
+  /** From the due time of the job that held the key last, or the end of its `periodMs`; never before that job ends. */
   readonly uniqueKeys: Readonly<Record<"RECORDED", number>>;
   /** From the operator's decision. */
   readonly deadLetters: Readonly<Record<"REQUEUED" | "DISCARDED", number>>;
@@ -40,7 +40,7 @@ export const defaultRetention: RetentionPolicy = {
   runs: { SUCCEEDED: 30, FAILED: 90, CANCELLED: 90, SKIPPED_DUPLICATE: 30, STALE: 90 },
   jobHistory: { SUCCEEDED: 30, DEAD: 90, CANCELLED: 90 },
   effects: { RECORDED: 30 },
-  uniqueKeys: { RECORDED: 30 },
+  uniqueKeys: { RECORDED: 1 },
   deadLetters: { REQUEUED: 90, DISCARDED: 90 },
   outbox: { SENT: 30, REFUSED: 90 },
   audit: { RECORDED: 365 },

@@ -11,6 +11,10 @@ export interface RetentionRule {
   readonly orderedBy: string;
   /** What else holds for a row that may go, over `candidate`. It repeats the literals of its index's predicate. */
   readonly where: string;
+  /** What holds for a row that may go once {@link prepare} has run. A dry run, which runs none, leaves it out. */
+  readonly unless?: string;
+  /** A statement to run before: `$1` the age in seconds, `$2` the most rows. */
+  readonly prepare?: string;
   /** Whether a row keeps something from happening twice: it stays as long as a repetition can come. */
   readonly isDedupe: boolean;
   /** The `table.status` that must not be kept longer: these rows wait for those to go. */
@@ -96,13 +100,35 @@ function runs(
   };
 }
 
+/** The key `held` is that of the ended job `candidate`, may still hold by its period, and does not know how that ended. */
+const needsOutcome = `held.tenant_id = candidate.tenant_id AND held.type = candidate.type
+      AND held.unique_key = candidate.unique_key AND held.job_id = candidate.id
+      AND held.outcome IS NULL AND held.kept_until > now()`;
+
 function jobHistory(status: keyof RetentionPolicy["jobHistory"]): RetentionRule {
+  const where = `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text")}`;
   return {
     table: "jobHistory",
     status,
     relation: "background_job_history",
     orderedBy: "finished_at",
-    where: `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text")}`,
+    where,
+    // Keys that hold for a period outlast the history: they take over how their jobs ended.
+    prepare: `
+UPDATE evenkeel.background_job_unique_key AS key SET outcome = '${status}'
+WHERE key.ctid = ANY (ARRAY(
+  SELECT held.ctid FROM evenkeel.background_job_history AS candidate
+  CROSS JOIN LATERAL (
+    SELECT held.ctid FROM evenkeel.background_job_unique_key AS held WHERE ${needsOutcome}
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS held
+  WHERE candidate.finished_at < ${cutoff} AND candidate.unique_key IS NOT NULL AND ${where}
+  ORDER BY candidate.finished_at LIMIT $2::int
+))`,
+    unless: `(candidate.unique_key IS NULL OR NOT EXISTS (
+    SELECT FROM evenkeel.background_job_unique_key AS held WHERE ${needsOutcome}
+    OFFSET 0
+  ))`,
     isDedupe: false,
   };
 }
@@ -181,14 +207,17 @@ export const retentionRules: readonly RetentionRule[] = [
     table: "uniqueKeys",
     status: "RECORDED",
     relation: "background_job_unique_key",
-    orderedBy: "enqueued_at",
-    // Nobody holds it any more, whatever is asked.
+    orderedBy: "kept_until",
+    // Nobody holds it any more, whatever is asked. The second asks whether the row is the one that the first was asked
+    // of: a job that took the key since then is none that this statement sees.
     where: `NOT EXISTS (
     SELECT FROM evenkeel.background_job AS job WHERE job.id = candidate.job_id
     OFFSET 0
   )
-  AND NOT EXISTS (
-    SELECT FROM evenkeel.background_job_history AS history WHERE history.id = candidate.job_id
+  AND EXISTS (
+    SELECT FROM evenkeel.background_job_unique_key AS seen
+    WHERE seen.tenant_id = candidate.tenant_id AND seen.type = candidate.type
+      AND seen.unique_key = candidate.unique_key AND seen.job_id = candidate.job_id
     OFFSET 0
   )`,
     isDedupe: false,

@@ -150,7 +150,7 @@ export async function insertUniqueKey(pool: Pool, days: number, jobId = "0"): Pr
   const key = `u-${randomUUID()}`;
   await pool.query(
     `INSERT INTO evenkeel.background_job_unique_key
-       (tenant_id, type, unique_key, job_id, replaced_job_id, enqueued_at)
+       (tenant_id, type, unique_key, job_id, replaced_job_id, kept_until)
      VALUES ('t', 'a', $1, $2, 0, ${ago("$3")})`,
     [key, jobId, days],
   );

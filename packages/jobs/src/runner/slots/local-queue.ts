@@ -11,6 +11,8 @@ export interface WaitingJob {
   readonly handler: JobHandler;
   /** Whether its start is on record in the ledger, or is being put there. */
   mark: "none" | "asked" | "made";
+  /** When it was put there, by the drain's clock. */
+  markedAtMs?: number;
   /** Whether it still waits for a slot. */
   isWaiting: boolean;
 }

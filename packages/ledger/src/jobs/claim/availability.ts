@@ -116,9 +116,14 @@ WITH RECURSIVE
     WHERE fronts.place > 0 AND job.type <> ALL (served.types)
     LIMIT ${setAsideJobs}
   ),
+  unlocked AS MATERIALIZED ( -- What a caller's open transaction has changed must not hold up claims.
+    SELECT job.id FROM evenkeel.background_job AS job
+    WHERE job.id = ANY (ARRAY(SELECT id FROM unknown)) AND job.state = 'PENDING'
+    ORDER BY job.id FOR NO KEY UPDATE SKIP LOCKED
+  ),
   moved AS (
     UPDATE evenkeel.background_job AS job SET state = 'SCHEDULED'
-    WHERE job.id = ANY (ARRAY(SELECT id FROM unknown)) AND job.state = 'PENDING'
+    WHERE job.id = ANY (ARRAY(SELECT id FROM unlocked))
     RETURNING job.id
   )
 SELECT (SELECT count(*) FROM moved)::int AS moved, max(place) AS met,

@@ -17,13 +17,18 @@ export interface ClaimByIdRequest extends JobClaim {
   readonly owner: string;
 }
 
-/** The fence makes a repeated or late request void. The claim that delegated the job may not have been settled yet. */
+/**
+ * The fence makes a repeated or late request void. The claim that delegated the job may not have been settled yet. FOR
+ * UPDATE waits for transactions that met the job under its unique key, as claims pass it.
+ */
 const takeOver = defineStatement<"id" | "fence" | "lane" | "types" | "leaseMs" | "owner">(`
 UPDATE evenkeel.background_job AS job
 SET state = 'RUNNING', fence = job.fence + 1, lane = :lane::evenkeel.lane, owner = :owner::text, progress = NULL,
   started_at = NULL,
   lease_expires_at = now() + :leaseMs::int * interval '1 millisecond'
-WHERE job.id = :id::bigint AND job.fence = :fence::bigint
+WHERE job.id = (
+    SELECT id FROM evenkeel.background_job WHERE id = :id::bigint AND fence = :fence::bigint FOR UPDATE
+  )
   AND job.type IN (SELECT jsonb_array_elements_text(:types::jsonb))
   AND ${notPaused("job.tenant_id")} AND NOT EXISTS (
     SELECT FROM evenkeel.background_job_limit AS closed

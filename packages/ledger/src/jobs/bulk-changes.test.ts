@@ -1,0 +1,141 @@
+import { randomUUID } from "node:crypto";
+
+import { defined } from "@evenkeel/core";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { changeJobs } from "./job-changes.ts";
+
+let queue: JobQueue;
+beforeEach(async () => {
+  queue = await openJobQueue();
+});
+afterEach(() => queue.close());
+
+test("every job that matches is cancelled, in calls of a bound, and the newer ones are left", async () => {
+  const type = randomUUID();
+  await queue.insert(type, "t", 1_200);
+  await queue.insert("other", "t", 10);
+  const running = (await queue.claim([type], 3)).jobs.map(({ id }) => id);
+  const { jobs } = queue.ledger.asOperator("ada");
+  expect(await jobs.countMatching({ type })).toBe(1_200);
+  expect(await jobs.countMatching({ type, statuses: ["RUNNING"] })).toBe(3);
+  const cancelled: string[] = [];
+  let cursor: string | undefined;
+  let calls = 0;
+  do {
+    const change = await jobs.cancelMany(
+      { type },
+      { limit: 700, reason: "a loop", ...defined({ cursor }) },
+    );
+    expect(change.ids.length).toBeLessThanOrEqual(700);
+    expect(change.passedOver).toEqual([]);
+    cancelled.push(...change.ids);
+    cursor = change.cursor ?? undefined;
+    calls += 1;
+    // The queue goes on: it ends all the same.
+    await queue.insert(type, "t", 1_000);
+  } while (cursor !== undefined);
+  expect(calls).toBe(2);
+  expect(new Set(cancelled).size).toBe(1_200);
+  expect(cancelled).toEqual(expect.arrayContaining(running));
+  const history = await queue.rowsOf<{ outcome: string }>("background_job_history", type);
+  expect(new Set(history.map(({ outcome }) => outcome))).toEqual(new Set(["CANCELLED"]));
+  expect(await jobs.countMatching({ type })).toBe(2_000);
+  expect(await jobs.countMatching({ type: "other" })).toBe(10);
+  const { rows } = await queue.database.pool.query(
+    `SELECT DISTINCT actor, reason FROM evenkeel.background_audit_entry WHERE action = 'job.cancel'`,
+  );
+  expect(rows).toEqual([{ actor: "ada", reason: "a loop" }]);
+});
+
+test("a selection names jobs by where they stand, whose they are, when they are due and how urgent", async () => {
+  const type = randomUUID();
+  const at = (ms: number): Date => new Date(Date.now() + ms);
+  const [due, later, urgent, foreign] = await queue.ledger.jobs.insert(undefined, [
+    newJob(type, { correlationId: "c" }),
+    newJob(type, { runAt: at(3_600_000) }),
+    newJob(type, { priority: 5 }),
+    newJob(type, { tenantId: "other" }),
+  ]);
+  const { jobs } = queue.ledger.asOperator("ada");
+  const counts = {
+    all: await jobs.countMatching({ type }),
+    scheduled: await jobs.countMatching({ type, statuses: ["SCHEDULED"] }),
+    tenant: await jobs.countMatching({ tenantId: "other" }),
+    dueLater: await jobs.countMatching({ type, dueFrom: at(60_000) }),
+    dueSoon: await jobs.countMatching({ type, dueBefore: at(60_000) }),
+    urgent: await jobs.countMatching({ type, minPriority: 1 }),
+    others: await jobs.countMatching({ type, maxPriority: 4 }),
+    correlated: await jobs.countMatching({ correlationId: "c" }),
+    old: await jobs.countMatching({ type, createdBefore: at(-60_000) }),
+    young: await jobs.countMatching({ type, createdFrom: at(-60_000) }),
+  };
+  expect(counts).toEqual({
+    all: 4,
+    scheduled: 1,
+    tenant: 1,
+    dueLater: 1,
+    dueSoon: 3,
+    urgent: 1,
+    others: 3,
+    correlated: 1,
+    old: 0,
+    young: 4,
+  });
+  expect(await jobs.cancelMany({ tenantId: "other" })).toEqual({
+    ids: [foreign?.id],
+    passedOver: [],
+    cursor: null,
+  });
+  expect([due, later, urgent].every((job) => job?.created)).toBe(true);
+  for (const selection of [{}, { type: undefined as never }, { statuses: ["DEAD" as never] }]) {
+    await expect(jobs.cancelMany(selection)).rejects.toMatchObject({ code: "invalid_options" });
+  }
+  await expect(jobs.cancelMany({ type }, { cursor: "1" })).rejects.toMatchObject({
+    code: "invalid_options",
+  });
+});
+
+test("what waits is moved, what runs or is locked is passed over and named", async () => {
+  const type = randomUUID();
+  await queue.insert(type, "t", 5);
+  const running = await queue.claimFirst(type);
+  const [locked] = await queue.ledger.jobs.insert(undefined, [newJob(type)]);
+  const tx = await queue.database.pool.connect();
+  await tx.query("BEGIN");
+  await changeJobs(tx, "t", "product").cancel(locked?.id ?? "");
+  const { jobs } = queue.ledger.asOperator("ada");
+  const change = await jobs.rescheduleMany({ type }, { delayMs: 3_600_000 });
+  await tx.query("ROLLBACK");
+  tx.release();
+  expect(change.ids).toHaveLength(4);
+  expect(change.passedOver).toEqual([running.id, locked?.id]);
+  expect(change.cursor).toBeNull();
+  expect(await jobs.countMatching({ type, statuses: ["SCHEDULED"] })).toBe(4);
+  expect((await queue.claim([type], 10)).jobs.map(({ id }) => id)).toEqual([locked?.id]);
+});
+
+test("a bulk change beside claims and settlements loses no job and ends none twice", async () => {
+  const type = randomUUID();
+  await queue.insert(type, "t", 2_000);
+  const { jobs } = queue.ledger.asOperator("ada");
+  let succeeded = 0;
+  const work = async (): Promise<void> => {
+    for (;;) {
+      const { jobs: claimed } = await queue.claim([type], 100);
+      if (claimed.length === 0) return;
+      const settlements = claimed.map(({ id, fence }) => ({ id, fence, kind: "succeeded" as const }));
+      succeeded += (await queue.ledger.jobs.settle(settlements)).size;
+    }
+  };
+  const cancel = async (): Promise<number> => {
+    const { ids } = await jobs.cancelMany({ type }, { limit: 10_000 });
+    return ids.length;
+  };
+  const [cancelled] = await Promise.all([cancel(), work(), work()]);
+  await work();
+  expect(succeeded + cancelled).toBe(2_000);
+  const history = await queue.rowsOf<{ id: string }>("background_job_history", type);
+  expect(new Set(history.map(({ id }) => id)).size).toBe(2_000);
+});
