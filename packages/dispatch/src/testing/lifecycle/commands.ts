@@ -133,6 +133,39 @@ const job = fc
   })
   .map(({ manner, isCommitted, delayMs }) => jobCommand(manner, isCommitted, delayMs));
 
+const enqueueUnderKey = command(
+  "enqueue under the key, in a transaction that stays open",
+  (world) => world.enqueueUnderKey(),
+  (world) => !world.hasOpenTransaction(),
+);
+
+function endCommand(isCommitted: boolean): Command {
+  return command(
+    `the open transaction ${isCommitted ? "is committed" : "is rolled back"}`,
+    (world) => world.endTransaction(isCommitted),
+    (world) => world.hasOpenTransaction(),
+  );
+}
+
+/** An enqueue under a unique key, or the end of the transaction that it is in. */
+const keyed = fc.oneof(
+  fc.constant(enqueueUnderKey),
+  fc.boolean().map((isCommitted) => endCommand(isCommitted)),
+);
+
+function cancelCommand(place: number): Command {
+  return command(
+    `cancel job ${place}`,
+    (world) => {
+      const jobs = world.cancellable();
+      return world.cancel(jobs[place % jobs.length]!);
+    },
+    (world) => world.cancellable().length > 0,
+  );
+}
+
+const cancellation = fc.nat({ max: 4 }).map(cancelCommand);
+
 /** A job of one attempt. */
 const single = delay.map((delayMs) => jobCommand("has one attempt", true, delayMs));
 
@@ -228,6 +261,29 @@ const openings: readonly fc.Arbitrary<readonly Command[]>[] = [
     comingBack,
     redrive,
   ),
+  // A job is cancelled while its worker runs it, or has only claimed it, and the worker comes back.
+  fc.tuple(
+    job,
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    runOf(0, fc.constantFrom("jobsClaimed", "jobsStarted", "effectsDone", "jobsSettled")),
+    fc.constantFrom(cancelCommand(0), clockCommand("35 s")),
+    fc.constant(cancelCommand(0)),
+    comingBack,
+    runOf(1, deathAt(runPoints)),
+  ),
+  // An enqueue meets a job that waits, or that a worker holds, in a transaction that ends later than the worker comes.
+  fc.tuple(
+    fc.constant(enqueueUnderKey),
+    fc.constant(endCommand(true)),
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    fc.constantFrom(clockCommand("35 s"), runCommand(0, 1, "jobsStarted")),
+    fc.constant(enqueueUnderKey),
+    runOf(1, deathAt(runPoints)),
+    fc.boolean().map((isCommitted) => endCommand(isCommitted)),
+    comingBack,
+  ),
   // What is due later is left alone, and claimed once it is due.
   fc.tuple(
     fc.constant(jobCommand("succeeds", true, settings.laterMs)),
@@ -313,6 +369,8 @@ export const lifecycleSequences: fc.Arbitrary<[readonly Command[], Iterable<Comm
       redrive,
       relay,
       prune,
+      keyed,
+      cancellation,
     ],
     { maxCommands: 16, size: "max" },
   ),

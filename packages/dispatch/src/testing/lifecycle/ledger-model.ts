@@ -54,7 +54,7 @@ export interface ModelLetter {
 export interface ModelHistory {
   readonly job: number;
   readonly id: string;
-  readonly outcome: "SUCCEEDED" | "DEAD";
+  readonly outcome: "SUCCEEDED" | "DEAD" | "CANCELLED";
   readonly finishedAt: number;
 }
 
@@ -81,6 +81,10 @@ export class LedgerModel {
   history: ModelHistory[] = [];
   letters: ModelLetter[] = [];
   outbox: ModelOutboxEvent[] = [];
+  /** The job that took the unique key last. */
+  keyHolder: number | undefined;
+  /** The job that an enqueue in an open transaction met under its key: nobody claims it. */
+  locked: number | undefined;
 
   constructor(now: () => number) {
     this.now = now;
@@ -196,8 +200,9 @@ export class LedgerModel {
   /** Makes available what is due and what dead workers left, and claims it. Returns the numbers of the jobs claimed. */
   claimJobs(): number[] {
     const now = this.now();
-    const due = [...this.jobs].filter(([, job]) =>
-      job.state === "RUNNING" ? job.leaseUntil <= now : job.runAt <= now,
+    const due = [...this.jobs].filter(
+      ([number, job]) =>
+        number !== this.locked && (job.state === "RUNNING" ? job.leaseUntil : job.runAt) <= now,
     );
     for (const [, job] of due) {
       // What was only held when its worker died goes back as it was.
@@ -250,6 +255,20 @@ export class LedgerModel {
     this.history.push({ job: number, id, outcome, finishedAt: now });
     if (end === "dead") this.#openLetter({ kind: "JOB", sourceId: id, job: number });
     return true;
+  }
+
+  /** The job that waits under the unique key, which an enqueue meets. */
+  waitingHolder(): number | undefined {
+    const state = this.keyHolder === undefined ? undefined : this.jobs.get(this.keyHolder)?.state;
+    return state === undefined || state === "RUNNING" ? undefined : this.keyHolder;
+  }
+
+  /** Ends a job that waits or runs, whatever its worker does. Returns where it stood. */
+  cancelJob(job: number, id: string): ModelJob["state"] | undefined {
+    const state = this.jobs.get(job)?.state;
+    if (!this.jobs.delete(job)) return undefined;
+    this.history.push({ job, id, outcome: "CANCELLED", finishedAt: this.now() });
+    return state;
   }
 
   /** Returns whether a letter was filed. */

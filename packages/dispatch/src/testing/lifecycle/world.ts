@@ -1,4 +1,4 @@
-import { defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
+import { cancelJob, defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
 import { createPruner, type Ledger } from "@evenkeel/ledger";
 import type { MovableClock } from "@evenkeel/test-postgres/movable-clock";
 import type { TestDatabase } from "@evenkeel/test-postgres/testing";
@@ -27,8 +27,19 @@ const retry = exponential({ maxAttempts: 5 });
 const modelJob = defineJob({ type: "model.job", version: 1, payload, retry });
 const singleRetry = exponential({ maxAttempts: 1 });
 const singleJob = defineJob({ type: "model.single", version: 1, payload, retry: singleRetry });
-const definitions = [modelJob, singleJob];
+/** It never dies: what becomes of a dead job's key is another test's. */
+const keyedRetry = exponential({ maxAttempts: 100 });
+const keyedJob = defineJob({ type: "model.keyed", version: 1, payload, retry: keyedRetry });
+const definitions = [modelJob, singleJob, keyedJob];
+const keyedTenant = "even";
 const minuteMs = 60_000;
+
+/** A caller's transaction with an enqueue under the key: it met a job that waits, or made one. */
+interface OpenTransaction {
+  readonly end: (how: "COMMIT" | "ROLLBACK") => Promise<void>;
+  readonly job: number;
+  readonly isMet: boolean;
+}
 
 /** Everything that a sequence of commands acts on: hosts over one ledger, its model beside it, and Inngest. */
 export class World {
@@ -41,6 +52,9 @@ export class World {
   readonly singles: Set<number> = new Set();
   /** How often the handler of each job started. */
   readonly handled: Map<number, number> = new Map();
+  /** For each job that an enqueue met under its key, how often it had started when that was committed. */
+  readonly met: Map<number, number> = new Map();
+  #transaction: OpenTransaction | undefined;
   #frozen: (FrozenHost & { readonly since: number })[] = [];
   #hosts = 0;
   #jobs = 0;
@@ -145,6 +159,76 @@ export class World {
     count(this.state.queued, job);
   }
 
+  hasOpenTransaction(): boolean {
+    return this.#transaction !== undefined;
+  }
+
+  /** Enqueues under the unique key, in a transaction that stays open. */
+  async enqueueUnderKey(): Promise<void> {
+    const expected = this.model.waitingHolder();
+    const job = expected ?? this.#jobs++;
+    const client = await this.#pool.connect();
+    const end = async (how: string): Promise<void> => {
+      await client.query(how);
+      client.release();
+    };
+    this.#transaction = { end, job, isMet: expected !== undefined };
+    await client.query("BEGIN");
+    const inserted = await enqueue(client, keyedJob, {
+      tenantId: keyedTenant,
+      payload: { job, manner: "succeeds" },
+      unique: "k",
+    });
+    expect(inserted.created).toBe(expected === undefined);
+    if (expected === undefined) return;
+    this.model.locked = expected;
+    expect(inserted.id).toBe(await this.#idOf(expected));
+  }
+
+  /** Ends the transaction that is open, if one is. */
+  async endTransaction(isCommitted: boolean): Promise<void> {
+    if (this.#transaction === undefined) return;
+    const { end, job, isMet } = this.#transaction;
+    this.#transaction = undefined;
+    this.model.locked = undefined;
+    await end(isCommitted ? "COMMIT" : "ROLLBACK");
+    if (!isCommitted) return;
+    if (isMet) {
+      this.met.set(job, this.state.started.get(job) ?? 0);
+      return;
+    }
+    this.model.addJob(job);
+    this.model.keyHolder = job;
+    count(this.state.queued, job);
+  }
+
+  /** The jobs that can be cancelled without a wait for a transaction. */
+  cancellable(): number[] {
+    return [...this.model.jobs.keys()].filter((job) => job !== this.model.locked);
+  }
+
+  /** Cancels a job that waits or runs. */
+  async cancel(job: number): Promise<void> {
+    const id = await this.#idOf(job);
+    const { rows } = await this.#pool.query<{ tenant: string }>(
+      `SELECT tenant_id AS tenant FROM evenkeel.background_job WHERE id = $1`,
+      [id],
+    );
+    const status = this.model.cancelJob(job, id);
+    const answer = await cancelJob(this.#pool, { tenantId: rows[0]?.tenant ?? "", id });
+    expect(answer).toEqual({ cancelled: true, id, status });
+    count(this.state.ended, job);
+    this.met.delete(job);
+  }
+
+  async #idOf(job: number): Promise<string> {
+    const { rows } = await this.#pool.query<{ id: string }>(
+      `SELECT id::text FROM evenkeel.background_job WHERE (payload ->> 'job')::int = $1`,
+      [job],
+    );
+    return rows[0]?.id ?? "";
+  }
+
   async redrive(diesAt?: CrashPoint): Promise<void> {
     const handlers = definitions.map((definition) => handleJob(definition, async () => {}));
     await this.#onHost(diesAt, (_host, ledger) =>
@@ -171,7 +255,7 @@ export class World {
             SKIPPED_DUPLICATE: kept,
             STALE: kept,
           },
-          jobHistory: { SUCCEEDED: kept, DEAD: kept },
+          jobHistory: { SUCCEEDED: kept, DEAD: kept, CANCELLED: kept },
           deadLetters: { REQUEUED: kept },
           outbox: { SENT: kept },
         },
