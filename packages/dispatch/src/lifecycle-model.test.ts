@@ -45,7 +45,9 @@ test("over any order of ticks, deaths, runs, repairs and redrives the ledger doe
       await forgetChanges(database.pool);
       await clock.reset();
       // What a ledger remembers of a clock is of one sequence, as the next one sets it back.
-      const world = new World(createLedger({ pool: database.pool }), clock, database.pool);
+      // No connections of its own: to open them would be most of a sequence's work.
+      const ledger = createLedger({ pool: database.pool, reserveConnections: false });
+      const world = new World(ledger, clock, database.pool);
       try {
         for (const command of opening) {
           if (command.check(world)) await command.run(world, world);
