@@ -26,6 +26,7 @@ afterAll(() => database.drop());
 
 /** Everyone comes back, Inngest delivers what it has, and the reconciler and a last tick find the rest. */
 async function settle(world: World): Promise<void> {
+  await world.endTransaction(true);
   while (world.hasFrozenHost()) await world.comeBack();
   for (let round = 0; round < 3; round += 1) {
     await world.clock.advance(settings.moves["21 min"]);
@@ -44,12 +45,19 @@ test("over any order of ticks, deaths, runs, repairs and redrives the ledger doe
       await forgetChanges(database.pool);
       await clock.reset();
       // What a ledger remembers of a clock is of one sequence, as the next one sets it back.
-      const world = new World(createLedger({ pool: database.pool }), clock, database.pool);
-      for (const command of opening) {
-        if (command.check(world)) await command.run(world, world);
+      // No connections of its own: to open them would be most of a sequence's work.
+      const ledger = createLedger({ pool: database.pool, reserveConnections: false });
+      const world = new World(ledger, clock, database.pool);
+      try {
+        for (const command of opening) {
+          if (command.check(world)) await command.run(world, world);
+        }
+        await fc.asyncModelRun(() => ({ model: world, real: world }), sequence);
+        await settle(world);
+      } finally {
+        // It would hold up the next sequence.
+        await world.endTransaction(false);
       }
-      await fc.asyncModelRun(() => ({ model: world, real: world }), sequence);
-      await settle(world);
       const { model, state } = world;
       // Every job that was committed has ended, once for each time that it was queued.
       expect(model.jobs.size).toBe(0);
@@ -57,6 +65,18 @@ test("over any order of ticks, deaths, runs, repairs and redrives the ledger doe
       const succeeded = model.history.filter(({ outcome }) => outcome === "SUCCEEDED");
       expect(succeeded.every(({ job }) => world.effects.has(job))).toBe(true);
       expect([...world.effects].every((job) => state.queued.has(job))).toBe(true);
+      const startsOf = (job: number): number => state.started.get(job) ?? 0;
+      // No handler starts whose start is not on record. A job of one attempt starts at most once for each time that it
+      // was queued, and none of them died without a start.
+      for (const [job, times] of world.handled) expect(times).toBeLessThanOrEqual(startsOf(job));
+      const singles = [...world.singles];
+      expect(singles.filter((job) => startsOf(job) > (state.queued.get(job) ?? 0))).toEqual([]);
+      const dead = new Set(
+        model.history.flatMap(({ job, outcome }) => (outcome === "DEAD" ? [job] : [])),
+      );
+      expect(singles.filter((job) => dead.has(job) && startsOf(job) === 0)).toEqual([]);
+      // What an enqueue met under its key started once more after that was committed.
+      for (const [job, before] of world.met) expect(startsOf(job)).toBeGreaterThan(before);
       // Every window that was asked for was sent and worked for, or waits for an operator.
       for (const [key, window] of model.windows) {
         const isDone = window.status === "ENQUEUED" && model.hasLiveRun(key);

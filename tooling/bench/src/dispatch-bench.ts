@@ -5,6 +5,7 @@ import { createLedger } from "@evenkeel/ledger";
 import { startPostgres } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
+import type { BenchSize } from "./bench-size.ts";
 import { atMost, exactly, percentile, round, type Bar, type BenchReport } from "./report.ts";
 
 type Handler = (request: Request) => Promise<Response>;
@@ -18,20 +19,28 @@ interface TickTimes {
 
 const secret = "bench";
 const windowMs = 60_000;
-const dispatches = 400;
-const duplicates = 2_000;
 const atOnce = 500;
+
+/** Ticks of new windows and of the last of them again, and the rows of a full ledger. */
+const amounts = {
+  full: { dispatches: 200, duplicates: 2_000, filled: 10_000_000 },
+  quick: { dispatches: 200, duplicates: 2_000, filled: 500_000 },
+  smoke: { dispatches: 20, duplicates: 50, filled: 10_000 },
+};
 
 /**
  * Measures the cron route against a durable Postgres and an engine over HTTP: new windows and duplicates one
  * after another, 500 ticks of one window at once, and all of it again over a ledger full of rows.
  */
-export async function benchDispatch({ quick }: { readonly quick: boolean }): Promise<BenchReport> {
+export async function benchDispatch({ size }: { readonly size: BenchSize }): Promise<BenchReport> {
+  const amount = amounts[size];
   const cluster = await startPostgres({ durable: true });
   const engine = createEngine({ retention: { events: 100 } });
   try {
     const { url } = await engine.listen({ host: "127.0.0.1" });
     const pool = new Pool({ connectionString: cluster.url(), max: 20 });
+    // A connection that is still closing when the server stops is told so.
+    pool.on("error", () => {});
     const ledger = createLedger({ pool });
     await ledger.migrate();
     const config = { dev: true, baseUrl: url };
@@ -49,14 +58,13 @@ export async function benchDispatch({ quick }: { readonly quick: boolean }): Pro
     });
     const handler = createCronHandler({ dispatcher, cronSecrets: [secret] });
     const clock = new WindowClock();
-    await measureTicks(handler, clock);
-    const empty = await measureTicks(handler, clock);
+    await measureTicks(handler, clock, amount);
+    const empty = await measureTicks(handler, clock, amount);
     const burst = await measureBurst(handler, clock);
 
-    const filled = quick ? 500_000 : 10_000_000;
-    await fill(pool, filled);
-    await measureTicks(handler, clock);
-    const full = await measureTicks(handler, clock);
+    await fill(pool, amount.filled);
+    await measureTicks(handler, clock, amount);
+    const full = await measureTicks(handler, clock, amount);
     await ledger.close();
     await pool.end();
 
@@ -80,7 +88,7 @@ export async function benchDispatch({ quick }: { readonly quick: boolean }): Pro
       atMost("duplicate tick over a full ledger, p95 ms", 5, full.duplicateP95),
     ];
     const rows = [
-      { name: "rows in a full ledger: windows, and as many runs", value: filled },
+      { name: "rows in a full ledger: windows, and as many runs", value: amount.filled },
       { name: "tick to 202, p50 ms", value: round(empty.dispatchP50) },
       { name: "duplicate tick, p50 ms", value: round(empty.duplicateP50) },
       { name: `${atOnce} ticks at once, all answered after ms`, value: round(burst.elapsedMs) },
@@ -116,10 +124,14 @@ function tick(handler: Handler, scheduledAt: string): Promise<Response> {
   return handler(new Request("http://127.0.0.1/api/cron/background-jobs", { headers }));
 }
 
-async function measureTicks(handler: Handler, clock: WindowClock): Promise<TickTimes> {
+async function measureTicks(
+  handler: Handler,
+  clock: WindowClock,
+  { dispatches, duplicates }: { readonly dispatches: number; readonly duplicates: number },
+): Promise<TickTimes> {
   const dispatchTimes: number[] = [];
   let last = "";
-  for (let sample = 0; sample < dispatches / 2; sample += 1) {
+  for (let sample = 0; sample < dispatches; sample += 1) {
     last = clock.next();
     dispatchTimes.push(await time(() => tick(handler, last), 202));
   }

@@ -9,13 +9,19 @@ import { createLedger } from "@evenkeel/ledger";
 import { startPostgres } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
+import type { BenchSize } from "./bench-size.ts";
 import { busyJob } from "./impact/jobs.ts";
 import { startLoad, type LoadResult } from "./impact/load.ts";
 import { atLeast, exactly, percentile, round, type BenchReport } from "./report.ts";
 
 const secret = "bench";
 const tickEveryMs = 15_000;
-const warmUpMs = 3_000;
+
+const amounts = {
+  full: { jobs: 20_000, warmUpMs: 3_000 },
+  quick: { jobs: 2_000, warmUpMs: 3_000 },
+  smoke: { jobs: 400, warmUpMs: 500 },
+};
 
 /** What the product's users saw while one backlog drained. */
 interface Drained extends LoadResult {
@@ -26,10 +32,11 @@ interface Drained extends LoadResult {
  * Measures an ordinary route of a product while a backlog drains: the old way, inside the cron request of the
  * same process, and dispatch-only with an Inngest server and a worker, all on this machine.
  */
-export async function benchImpact({ quick }: { readonly quick: boolean }): Promise<BenchReport> {
-  const jobs = quick ? 2_000 : 20_000;
-  const old = await drainUnderLoad("inline", jobs);
-  const dispatched = await drainUnderLoad("dispatch", jobs);
+export async function benchImpact({ size }: { readonly size: BenchSize }): Promise<BenchReport> {
+  const amount = amounts[size];
+  const { jobs } = amount;
+  const old = await drainUnderLoad("inline", amount);
+  const dispatched = await drainUnderLoad("dispatch", amount);
   const p99 = (result: LoadResult): number => percentile(result.latencies, 0.99);
   const rowsOf = (name: string, result: Drained): { name: string; value: number }[] => [
     ...[0.5, 0.95, 0.99].map((share) => ({
@@ -55,10 +62,15 @@ export async function benchImpact({ quick }: { readonly quick: boolean }): Promi
   };
 }
 
-async function drainUnderLoad(mode: "inline" | "dispatch", jobs: number): Promise<Drained> {
+async function drainUnderLoad(
+  mode: "inline" | "dispatch",
+  { jobs, warmUpMs }: { readonly jobs: number; readonly warmUpMs: number },
+): Promise<Drained> {
   const cluster = await startPostgres({ durable: true });
   const children: ChildProcess[] = [];
   const pool = new Pool({ connectionString: cluster.url(), max: 4 });
+  // A connection that is still closing when the server stops is told so.
+  pool.on("error", () => {});
   try {
     const ledger = createLedger({ pool });
     await ledger.migrate();

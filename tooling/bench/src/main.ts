@@ -1,9 +1,10 @@
 import { parseArgs } from "node:util";
 
+import type { BenchSize } from "./bench-size.ts";
 import { compareBuilds } from "./compare.ts";
 import { printReport, type BenchReport } from "./report.ts";
 
-const usage = `Usage: pnpm bench <name> [--quick] [--json] [--rounds 5]
+const usage = `Usage: pnpm bench <name> [--quick | --smoke] [--json] [--rounds 5]
 
   dispatch    ticks against a durable Postgres and an engine over HTTP
   impact      a product's route while a backlog drains: inside the cron request, and dispatch-only
@@ -20,6 +21,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     quick: { type: "boolean", default: false },
+    smoke: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     against: { type: "string" },
     rounds: { type: "string" },
@@ -28,7 +30,7 @@ const { values, positionals } = parseArgs({
 });
 
 interface BenchOptions {
-  readonly quick: boolean;
+  readonly size: BenchSize;
   /** `undefined`: as many as the bench takes by default. */
   readonly rounds: number | undefined;
 }
@@ -42,15 +44,20 @@ const benches = new Map<string, () => Promise<Bench>>([
   ["migrations", async () => (await import("./migrations-bench.ts")).benchMigrations],
   ["queue", async () => (await import("./queue-bench.ts")).benchQueue],
   ["claims", loadClaims],
-  ["engine", async () => (await import("./engine-bench.ts")).benchEngine],
+  ["engine", loadEngine],
 ]);
 
 /** It compares by itself, scenario by scenario. */
 async function loadClaims(): Promise<Bench> {
   const { benchClaims } = await import("./claims-bench.ts");
   const { against, only } = values;
-  return async ({ quick, rounds = against === undefined ? 1 : 5 }) =>
-    benchClaims({ quick, rounds, against, only });
+  return async ({ size, rounds = against === undefined ? 1 : 5 }) =>
+    benchClaims({ quick: size !== "full", rounds, against, only });
+}
+
+async function loadEngine(): Promise<Bench> {
+  const { benchEngine } = await import("./engine-bench.ts");
+  return async ({ size }) => benchEngine({ quick: size !== "full" });
 }
 
 const name = positionals[0] ?? "";
@@ -63,7 +70,9 @@ if (load !== undefined && values.against !== undefined && name !== "claims") {
   compareBuilds(name, values.against, rounds ?? 5);
 } else if (load !== undefined) {
   const bench = await load();
-  const ok = printReport(await bench({ quick: values.quick, rounds }), values.json);
+  const lessened = values.smoke ? "smoke" : "quick";
+  const size: BenchSize = values.smoke || values.quick ? lessened : "full";
+  const ok = printReport(await bench({ size, rounds }), values.json);
   process.exitCode = ok ? 0 : 1;
 } else {
   console.error(usage);

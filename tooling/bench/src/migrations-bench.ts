@@ -7,6 +7,7 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
 
+import type { BenchSize } from "./bench-size.ts";
 import { atLeast, atMost, percentile, round, type Bar, type BenchReport } from "./report.ts";
 
 interface MigrationFile {
@@ -16,10 +17,16 @@ interface MigrationFile {
 
 const folder = join(import.meta.dirname, "..", "..", "..", "prisma", "migrations");
 const writers = 8;
-const quietMs = 2_000;
 
-/** How often `migrate()` is called where nothing is left to do, as by hosts that start. */
-const repetitions = 50;
+/**
+ * Rows per table; how long it is quiet before and after; and how often `migrate()` is called where nothing is left to do,
+ * as by hosts that start.
+ */
+const amounts = {
+  full: { count: 1_000_000, quietMs: 2_000, repetitions: 50 },
+  quick: { count: 50_000, quietMs: 2_000, repetitions: 50 },
+  smoke: { count: 2_000, quietMs: 200, repetitions: 5 },
+};
 
 /**
  * Measures how long the baseline takes on an empty database; how long writers wait while hosts start and find
@@ -27,12 +34,12 @@ const repetitions = 50;
  * newest. The tables hold a million rows each, and writers insert and update rows of every kind all the while.
  */
 export async function benchMigrations({
-  quick,
+  size,
 }: {
-  readonly quick: boolean;
+  readonly size: BenchSize;
 }): Promise<BenchReport> {
   const cluster = await startPostgres({ durable: true });
-  const count = quick ? 50_000 : 1_000_000;
+  const { count, quietMs, repetitions } = amounts[size];
   try {
     const [baseline, ...later] = await readMigrations();
     if (baseline === undefined) throw new Error("There is no migration.");
@@ -65,12 +72,12 @@ export async function benchMigrations({
     };
     for (const [place, next] of later.entries()) {
       const before = later.slice(0, place);
-      const measured = await upgrade(cluster, before, (ledger) =>
+      const measured = await upgrade(cluster, before, quietMs, (ledger) =>
         migrate(ledger, later.length - place),
       );
       add(`from before ${next.name}`, measured, 1);
     }
-    const idle = await upgrade(cluster, later, async (ledger) => {
+    const idle = await upgrade(cluster, later, quietMs, async (ledger) => {
       for (let call = 0; call < repetitions; call += 1) await migrate(ledger, 0);
     });
     add(`nothing to do, ${repetitions} times`, idle, repetitions);
@@ -102,13 +109,14 @@ async function timeEmpty(cluster: PostgresCluster, pending: number): Promise<num
 async function upgrade(
   cluster: PostgresCluster,
   before: readonly MigrationFile[],
+  quietMs: number,
   work: (ledger: Ledger) => Promise<void>,
 ): Promise<Measured> {
   await administer(cluster, "CREATE DATABASE upgrade TEMPLATE base");
   const measured = await withPool(cluster, "upgrade", async (pool) => {
     for (const migration of before) await deploy(pool, migration);
     const ledger = createLedger({ pool });
-    return measure(pool, () => work(ledger));
+    return measure(pool, quietMs, () => work(ledger));
   });
   await administer(cluster, "DROP DATABASE upgrade");
   return measured;
@@ -151,7 +159,7 @@ interface Measured {
 }
 
 /** Writes for a while, then migrates while the writers continue, and for a while after it. */
-async function measure(pool: Pool, work: () => Promise<void>): Promise<Measured> {
+async function measure(pool: Pool, quietMs: number, work: () => Promise<void>): Promise<Measured> {
   const times: { readonly endedAt: number; readonly ms: number }[] = [];
   const stop = new AbortController();
   const written = Array.from({ length: writers }, async () => {

@@ -1,3 +1,4 @@
+import type { BenchSize } from "./bench-size.ts";
 import { openIdleTransaction } from "./claims/idle-transaction.ts";
 import {
   contenderNames,
@@ -45,6 +46,18 @@ const amounts = {
     idleDrain: 2_000,
     size: 20_000,
   },
+  smoke: {
+    rounds: 1,
+    rates: { count: 1_000, slowCount: 200 },
+    statements: 200,
+    processes: 2_000,
+    handlers: 100,
+    pickupSeconds: 1,
+    claims: { short: 1_000, long: 5_000, finished: 5_000, samples: 5 },
+    idleClaims: 1_000,
+    idleDrain: 500,
+    size: 1_000,
+  },
 };
 
 /**
@@ -52,11 +65,11 @@ const amounts = {
  * databases of its own, one after another in turn; and against two bare statements, which are the limit.
  */
 export async function benchQueue(options: {
-  readonly quick: boolean;
+  readonly size: BenchSize;
   /** Rounds of what is measured in turn. */
   readonly rounds: number | undefined;
 }): Promise<BenchReport> {
-  const amount = options.quick ? amounts.quick : amounts.full;
+  const amount = amounts[options.size];
   const rounds = options.rounds ?? amount.rounds;
   const arena = await openArena();
   try {

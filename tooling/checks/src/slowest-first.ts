@@ -11,6 +11,7 @@ export const slowFiles: readonly string[] = [
   "packages/ledger/src/retention/pruning.test.ts",
   "packages/ledger/src/retention/pruning-repetition.test.ts",
   "packages/ledger/src/jobs/limits.test.ts",
+  "packages/ledger/src/database/silent-network.test.ts",
   "packages/inbox/src/inbox.test.ts",
   "packages/jobs/src/runner/recovery.test.ts",
   "packages/jobs/src/runner/idle-timeout.test.ts",

@@ -48,7 +48,8 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
     ]);
     await watchdog.run();
   };
-  const parts = await readMails(3_000, Math.ceil((seconds * 1_000) / tickEveryMs / 2));
+  // As many a second whatever the time, so that a short run has no long rest to work off.
+  const parts = await readMails(50 * seconds, Math.ceil((seconds * 1_000) / tickEveryMs / 2));
   const injected: Record<string, number> = {};
   let ingested = 0;
 

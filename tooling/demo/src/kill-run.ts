@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
@@ -12,6 +15,7 @@ import { Fleet } from "./kill/fleet.ts";
 import { definitions, kinds } from "./kill/jobs.ts";
 import { createLogTables } from "./kill/log-tables.ts";
 import { startRecorder } from "./kill/recorder.ts";
+import { readStartNotes } from "./kill/start-notes.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { openDatabase } from "./system/database.ts";
 import { Teardown } from "./system/teardown.ts";
@@ -58,10 +62,13 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   await createLogTables(pool);
   const recorder = await startRecorder();
   teardown.add("the recorder", () => recorder.close());
+  const notes = await mkdtemp(join(tmpdir(), "evenkeel-kill-"));
+  teardown.add("the notes of starts", () => rm(notes, { recursive: true, force: true }));
+  const startNotes = join(notes, "starts");
   // So long that the jobs last about as long as the kills, if the machine can keep up.
   const workMs = (0.7 * seconds * 1_000 * workers * concurrency) / (jobsPerKind * kinds.length);
-  const options = { pool, databaseUrl: database.url, recorderUrl: recorder.url, size: workers };
-  const fleet = new Fleet({ ...options, concurrency, leaseMs, workMs }, teardown);
+  const options = { pool, databaseUrl: database.url, recorderUrl: recorder.url, startNotes };
+  const fleet = new Fleet({ ...options, size: workers, concurrency, leaseMs, workMs }, teardown);
   progress.say(
     `Seed ${seed}: ${workers} workers, ${jobsPerKind * kinds.length} jobs, on ${database.description}`,
   );
@@ -110,6 +117,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
   const { checks, figures } = await conclude({
     pool,
     recorder,
+    starts: await readStartNotes(startNotes),
     jobsPerKind,
     recoveryWithinMs,
   });
@@ -128,7 +136,8 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
 
 /** The jobs in an order in which kinds and tenants take turns; a fifth of them is one tenant's. */
 async function enqueueAll(pool: Pool, signal: AbortSignal): Promise<void> {
-  const bulk = 1_000;
+  // So few that kinds take turns within the time of the kills.
+  const bulk = 50;
   for (let from = 0; from < jobsPerKind; from += bulk) {
     const numbers = Array.from({ length: Math.min(bulk, jobsPerKind - from) }, (_, n) => from + n);
     const inputs = numbers.map((n) => ({

@@ -47,23 +47,48 @@ async function insert(type: string, delayMs = 0): Promise<string> {
   return inserted?.id ?? "";
 }
 
-async function claim({ type, id }: { type: string; id: string }): Promise<Subject> {
+/** Claims a job whose handler is yet to start. */
+async function hold({ type, id }: { type: string; id: string }): Promise<Subject> {
   const { jobs } = await ledger.jobs.claim({ ...lease, types: [type], limit: 1 });
-  await ledger.jobs.start(jobs);
   return { type, id, fence: jobs[0]?.fence ?? "0" };
+}
+
+async function claim(job: { type: string; id: string }): Promise<Subject> {
+  const held = await hold(job);
+  await ledger.jobs.start([held]);
+  return held;
+}
+
+/** Moves a job's time into the past: when it is due, or its lease. */
+async function overdue(id: string, column: "run_at" | "lease_expires_at"): Promise<void> {
+  await database.pool.query(
+    `UPDATE evenkeel.background_job SET ${column} = now() - interval '1 second' WHERE id = $1`,
+    [id],
+  );
+}
+
+/** What a claim of another type makes available: leases of all types, and what is due of its own. */
+async function claimOther(): Promise<void> {
+  await ledger.jobs.claim({ ...lease, types: ["other"], limit: 1 });
 }
 
 /** Every way into a status, and an expired lease. */
 const starts: Readonly<Record<string, (subject: Subject) => Promise<unknown>>> = {
   pending: () => Promise.resolve(),
   scheduled: ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
+  due: async ({ id }) => {
+    await ledger.asOperator("ada").jobs.reschedule(id, tomorrow());
+    await overdue(id, "run_at");
+  },
+  held: hold,
+  "held, expired": async (subject) => {
+    await hold(subject);
+    await overdue(subject.id, "lease_expires_at");
+  },
   running: claim,
   expired: async (subject) => {
     await claim(subject);
-    await database.pool.query(
-      `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second' WHERE id = $1`,
-      [subject.id],
-    );
+    await overdue(subject.id, "lease_expires_at");
   },
   ...Object.fromEntries(
     endings.map((ending) => [
@@ -88,7 +113,9 @@ async function settle(
 /** Everything that can be done to a job, by whoever may. */
 const operations: readonly ((subject: Subject) => Promise<unknown>)[] = [
   ({ type }) => insert(type),
+  hold,
   claim,
+  claimOther,
   ({ type, ...held }) => ledger.jobs.claimById({ ...held, ...lease, types: [type] }),
   ({ id, fence }) => ledger.jobs.heartbeat([{ id, fence }], 30_000),
   (held) => ledger.jobs.start([held]),

@@ -39,6 +39,8 @@ INSERT INTO job_history SELECT id, payload, attempt, now() FROM done`;
  */
 export async function bareSql(database: string, databaseUrl: string): Promise<Queue> {
   const pool = new Pool({ connectionString: databaseUrl, max: loops });
+  // A connection that is still closing when the server stops is told so.
+  pool.on("error", () => {});
   await pool.query(tables);
   return {
     name: "bare SQL",

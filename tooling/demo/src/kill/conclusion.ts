@@ -2,6 +2,8 @@ import type { Pool } from "pg";
 
 import { kinds } from "./jobs.ts";
 import type { Recorder } from "./recorder.ts";
+import { checkStarts } from "./start-checks.ts";
+import type { StartNotes } from "./start-notes.ts";
 
 /** What the run came to. */
 export interface Conclusion {
@@ -17,6 +19,8 @@ SELECT
   (SELECT count(*) FROM "evenkeel"."background_job_history" WHERE "outcome" = 'DEAD')::int AS "dead",
   (SELECT count(*) FROM "evenkeel"."background_dead_letter" WHERE "reason" = 'in_doubt' AND "name" = 'kill.park')::int
     AS "inDoubt",
+  (SELECT count(*) FROM "evenkeel"."background_dead_letter" WHERE "reason" = 'exhausted' AND "name" = 'kill.single')::int
+    AS "exhausted",
   (SELECT count(*) FROM "evenkeel"."background_dead_letter" WHERE "reason" = 'poison')::int AS "poison",
   (SELECT count(*) FROM "kill_run"."claim")::int AS "claims",
   (SELECT count(*) FROM "kill_run"."claim" AS "c" WHERE EXISTS (
@@ -110,11 +114,13 @@ async function readNumbers(pool: Pool, statement: string): Promise<Numbers> {
 export async function conclude({
   pool,
   recorder,
+  starts,
   jobsPerKind,
   recoveryWithinMs,
 }: {
   readonly pool: Pool;
   readonly recorder: Recorder;
+  readonly starts: StartNotes;
   /** How many of each kind were enqueued. */
   readonly jobsPerKind: number;
   readonly recoveryWithinMs: number;
@@ -131,12 +137,15 @@ export async function conclude({
   const uncalled = rows.filter(({ id }) => recorder.calls.park.get(id)?.count !== 1).length;
   const total = jobsPerKind * kinds.length;
   const isZero = (name: string): boolean => breaches[name] === 0;
-  const { succeeded = 0, dead = 0, unsettled, poison, inDoubt } = counts;
+  const { succeeded = 0, dead = 0, unsettled, poison, inDoubt = 0, exhausted = 0 } = counts;
+  const started = await checkStarts(pool, starts);
   return {
     checks: {
       "every job has ended, once":
         unsettled === 0 && succeeded + dead === total && isZero("settledTwice"),
-      "nothing died but what was parked in doubt": dead === inDoubt && poison === 0,
+      "nothing died but what was parked in doubt, and single attempts":
+        dead === inDoubt + exhausted && poison === 0,
+      ...started.checks,
       "plain: each has its effect under the last fence": isZero("plainWithoutEffect"),
       "plain: none has two under one fence": isZero("effectsTwicePerFence"),
       "completeIn: each has exactly one effect, by its last holder":
@@ -156,7 +165,7 @@ export async function conclude({
         recovery["never"] === 0 &&
         (recovery["maxMs"] ?? Infinity) <= recoveryWithinMs,
     },
-    figures: { ...counts, breaches, recovery, stopped, calls: outside },
+    figures: { ...counts, breaches, recovery, stopped, calls: outside, ...started.figures },
   };
 }
 

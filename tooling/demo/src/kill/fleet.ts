@@ -11,6 +11,8 @@ export interface FleetOptions {
   readonly pool: Pool;
   readonly databaseUrl: string;
   readonly recorderUrl: string;
+  /** The file in which workers note starts. */
+  readonly startNotes: string;
   readonly size: number;
   readonly concurrency: number;
   readonly leaseMs: number;
@@ -90,10 +92,11 @@ export class Fleet {
   }
 
   #start(place: number): void {
-    const { databaseUrl, recorderUrl, leaseMs, workMs, concurrency } = this.#options;
+    const { databaseUrl, recorderUrl, leaseMs, workMs, concurrency, startNotes } = this.#options;
     const name = `worker-${this.#started}`;
     this.#started += 1;
-    const given = [databaseUrl, recorderUrl, name, leaseMs, workMs, concurrency].map(String);
+    const settings = [leaseMs, workMs, concurrency].map(String);
+    const given = [databaseUrl, recorderUrl, name, ...settings, startNotes];
     this.#workers[place] = startChild({
       name,
       command: process.execPath,

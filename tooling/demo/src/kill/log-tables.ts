@@ -16,6 +16,8 @@ CREATE TABLE "completed" (
 CREATE TABLE "claim" (
   "job" bigint, "fence" bigint, "owner" text, "at" timestamptz DEFAULT clock_timestamp(),
   PRIMARY KEY ("job", "fence"));
+-- An attempt that was counted.
+CREATE TABLE "counted" ("job" bigint, "fence" bigint, "type" text);
 -- "holder": whose the job was when it was settled.
 CREATE TABLE "settlement" (
   "job" bigint, "fence" bigint, "holder" text, "at" timestamptz DEFAULT clock_timestamp(),
@@ -34,6 +36,9 @@ BEGIN
   INSERT INTO "kill_run"."claim" ("job", "fence", "owner")
   SELECT "after"."id", "after"."fence", "after"."owner" FROM "after" JOIN "before" USING ("id")
   WHERE "after"."fence" <> "before"."fence";
+  INSERT INTO "kill_run"."counted"
+  SELECT "after"."id", "after"."fence", "after"."type" FROM "after" JOIN "before" USING ("id")
+  WHERE "after"."attempt" > "before"."attempt";
   INSERT INTO "kill_run"."settlement" ("job", "fence", "holder")
   SELECT "before"."id", "before"."fence", "before"."owner" FROM "after" JOIN "before" USING ("id")
   WHERE "before"."state" = 'RUNNING' AND "after"."state" <> 'RUNNING'

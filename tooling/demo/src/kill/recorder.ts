@@ -28,6 +28,7 @@ export async function startRecorder(): Promise<Recorder> {
     transaction: new Map(),
     retry: new Map(),
     park: new Map(),
+    single: new Map(),
   };
   const effects = new Map<string, number>();
   const server = createServer((request, response) => {

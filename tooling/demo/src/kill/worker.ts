@@ -5,7 +5,8 @@ import { createLedger } from "@evenkeel/ledger";
 import { Pool } from "pg";
 
 import { listenForTheEnd } from "../interruption.ts";
-import { definitions, type Kind } from "./jobs.ts";
+import { definitions, kinds, type Kind } from "./jobs.ts";
+import { noteStart } from "./start-notes.ts";
 
 /*
  * A worker of the kill run: drains until it is killed. Its sessions carry its name, so that the database can tell
@@ -18,6 +19,7 @@ const [
   leaseMs = "",
   workMs = "",
   concurrency = "",
+  startNotes = "",
 ] = process.argv.slice(2);
 
 const open = (): Pool => {
@@ -70,11 +72,14 @@ const handlers: Readonly<Record<Kind, (job: AttemptContext, fence: string) => Pr
       ({ idempotencyKey, signal }) => record("park", id, idempotencyKey, signal),
       { inDoubt: "park" },
     ),
+  // That it started is noted for every kind.
+  single: () => Promise.resolve(),
 };
 
 function handle(kind: Kind): JobHandler {
   return handleJob(definitions[kind], async (job) => {
     const fence = fences.get(job.id) ?? "";
+    noteStart(startNotes, "ran", { id: job.id, fence });
     await work();
     await handlers[kind](job, fence);
     await work();
@@ -90,9 +95,13 @@ const runner = createRunner({
         for (const { id, fence } of result.jobs) fences.set(id, fence);
         return result;
       },
+      start: (claims) => {
+        for (const claim of claims) noteStart(startNotes, "asked", claim);
+        return ledger.jobs.start(claims);
+      },
     },
   },
-  handlers: [handle("plain"), handle("transaction"), handle("retry"), handle("park")],
+  handlers: kinds.map(handle),
   owner,
   concurrency: Number(concurrency),
   leaseMs: Number(leaseMs),

@@ -8,6 +8,7 @@ import {
   type CrashPoint,
 } from "./crash-points.ts";
 import { settings } from "./settings.ts";
+import type { JobManner } from "./worker.ts";
 import type { World } from "./world.ts";
 
 type Command = fc.AsyncCommand<World, World>;
@@ -114,16 +115,59 @@ const tick = fc
   })
   .map(({ window, isUnavailable, diesAt }) => tickCommand(window, isUnavailable, diesAt));
 
+function jobCommand(manner: JobManner, isCommitted: boolean, delayMs: number): Command {
+  const later = delayMs > 0 ? ", due later" : "";
+  return command(
+    `enqueue one that ${manner}${later}${isCommitted ? "" : ", rolled back"}`,
+    (world) => world.enqueue(manner, isCommitted, delayMs),
+  );
+}
+
+const delay = fc.constantFrom(0, 0, settings.laterMs);
+
 const job = fc
   .record({
-    manner: fc.constantFrom("succeeds", "fails once", "is hopeless"),
+    manner: fc.constantFrom("succeeds", "fails once", "is hopeless", "has one attempt"),
     isCommitted: fc.boolean(),
+    delayMs: delay,
   })
-  .map(({ manner, isCommitted }) =>
-    command(`enqueue one that ${manner}${isCommitted ? "" : ", rolled back"}`, (world) =>
-      world.enqueue(manner, isCommitted),
-    ),
+  .map(({ manner, isCommitted, delayMs }) => jobCommand(manner, isCommitted, delayMs));
+
+const enqueueUnderKey = command(
+  "enqueue under the key, in a transaction that stays open",
+  (world) => world.enqueueUnderKey(),
+  (world) => !world.hasOpenTransaction(),
+);
+
+function endCommand(isCommitted: boolean): Command {
+  return command(
+    `the open transaction ${isCommitted ? "is committed" : "is rolled back"}`,
+    (world) => world.endTransaction(isCommitted),
+    (world) => world.hasOpenTransaction(),
   );
+}
+
+/** An enqueue under a unique key, or the end of the transaction that it is in. */
+const keyed = fc.oneof(
+  fc.constant(enqueueUnderKey),
+  fc.boolean().map((isCommitted) => endCommand(isCommitted)),
+);
+
+function cancelCommand(place: number): Command {
+  return command(
+    `cancel job ${place}`,
+    (world) => {
+      const jobs = world.cancellable();
+      return world.cancel(jobs[place % jobs.length]!);
+    },
+    (world) => world.cancellable().length > 0,
+  );
+}
+
+const cancellation = fc.nat({ max: 4 }).map(cancelCommand);
+
+/** A job of one attempt. */
+const single = delay.map((delayMs) => jobCommand("has one attempt", true, delayMs));
 
 const run = fc
   .record({ event: fc.nat({ max: 4 }), nth: fc.constantFrom(1, 1, 2), diesAt: deathAt(runPoints) })
@@ -206,6 +250,51 @@ const openings: readonly fc.Arbitrary<readonly Command[]>[] = [
     runOf(1, deathAt(runPoints)),
     comingBack,
   ),
+  // A worker dies with jobs of one attempt in hand, more than it has slots: some have started, and some were only held.
+  fc.tuple(
+    ...Array.from({ length: settings.slots + 1 }, () => single),
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    runOf(0, fc.constantFrom("jobsClaimed", "jobsStarted", "effectsDone")),
+    moveBy("35 s"),
+    runOf(1, deathAt(runPoints)),
+    comingBack,
+    redrive,
+  ),
+  // A job is cancelled while its worker runs it, or has only claimed it, and the worker comes back.
+  fc.tuple(
+    job,
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    runOf(0, fc.constantFrom("jobsClaimed", "jobsStarted", "effectsDone", "jobsSettled")),
+    fc.constantFrom(cancelCommand(0), clockCommand("35 s")),
+    fc.constant(cancelCommand(0)),
+    comingBack,
+    runOf(1, deathAt(runPoints)),
+  ),
+  // An enqueue meets a job that waits, or that a worker holds, in a transaction that ends later than the worker comes.
+  fc.tuple(
+    fc.constant(enqueueUnderKey),
+    fc.constant(endCommand(true)),
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    fc.constantFrom(clockCommand("35 s"), runCommand(0, 1, "jobsStarted")),
+    fc.constant(enqueueUnderKey),
+    runOf(1, deathAt(runPoints)),
+    fc.boolean().map((isCommitted) => endCommand(isCommitted)),
+    comingBack,
+  ),
+  // What is due later is left alone, and claimed once it is due.
+  fc.tuple(
+    fc.constant(jobCommand("succeeds", true, settings.laterMs)),
+    job,
+    tickOf(lives),
+    fc.constant(tickCommand(1, false, undefined)),
+    runOf(0, lives),
+    moveBy("21 min"),
+    runOf(1, deathAt(runPoints)),
+    comingBack,
+  ),
   // A run is given up, and requeued.
   fc.tuple(
     tickOf(lives),
@@ -280,6 +369,8 @@ export const lifecycleSequences: fc.Arbitrary<[readonly Command[], Iterable<Comm
       redrive,
       relay,
       prune,
+      keyed,
+      cancellation,
     ],
     { maxCommands: 16, size: "max" },
   ),

@@ -54,7 +54,7 @@ export interface ModelLetter {
 export interface ModelHistory {
   readonly job: number;
   readonly id: string;
-  readonly outcome: "SUCCEEDED" | "DEAD";
+  readonly outcome: "SUCCEEDED" | "DEAD" | "CANCELLED";
   readonly finishedAt: number;
 }
 
@@ -66,7 +66,7 @@ export interface ModelOutboxEvent {
 }
 
 /** How an attempt at a job ends. */
-export type JobEnd = "succeeded" | "retry" | "dead";
+export type JobEnd = "succeeded" | "retry" | "released" | "dead";
 
 /**
  * What the ledger should do, in the plainest words: one host at a time, in memory. Each method returns what the
@@ -81,6 +81,10 @@ export class LedgerModel {
   history: ModelHistory[] = [];
   letters: ModelLetter[] = [];
   outbox: ModelOutboxEvent[] = [];
+  /** The job that took the unique key last. */
+  keyHolder: number | undefined;
+  /** The job that an enqueue in an open transaction met under its key: nobody claims it. */
+  locked: number | undefined;
 
   constructor(now: () => number) {
     this.now = now;
@@ -182,17 +186,23 @@ export class LedgerModel {
     return true;
   }
 
-  addJob(job: number): void {
-    const [runAt, leaseUntil] = [this.now(), 0];
+  addJob(job: number, delayMs = 0): void {
+    const [runAt, leaseUntil] = [this.now() + delayMs, 0];
     const fresh = { attempt: 0, crashes: 0, hasStarted: false, id: "", fence: "" };
-    this.jobs.set(job, { state: "PENDING", runAt, leaseUntil, ...fresh });
+    this.jobs.set(job, {
+      state: delayMs > 0 ? "SCHEDULED" : "PENDING",
+      runAt,
+      leaseUntil,
+      ...fresh,
+    });
   }
 
-  /** Returns the numbers of the jobs claimed. */
+  /** Makes available what is due and what dead workers left, and claims it. Returns the numbers of the jobs claimed. */
   claimJobs(): number[] {
     const now = this.now();
-    const due = [...this.jobs].filter(([, job]) =>
-      job.state === "RUNNING" ? job.leaseUntil <= now : job.runAt <= now,
+    const due = [...this.jobs].filter(
+      ([number, job]) =>
+        number !== this.locked && (job.state === "RUNNING" ? job.leaseUntil : job.runAt) <= now,
     );
     for (const [, job] of due) {
       // What was only held when its worker died goes back as it was.
@@ -234,11 +244,31 @@ export class LedgerModel {
       Object.assign(job, { state: "SCHEDULED", runAt, crashes: 0, hasStarted: false });
       return true;
     }
+    if (end === "released") {
+      // As if it had not been claimed.
+      if (job.hasStarted) job.attempt -= 1;
+      Object.assign(job, { state: "PENDING", hasStarted: false });
+      return true;
+    }
     this.jobs.delete(number);
     const outcome = end === "dead" ? "DEAD" : "SUCCEEDED";
     this.history.push({ job: number, id, outcome, finishedAt: now });
     if (end === "dead") this.#openLetter({ kind: "JOB", sourceId: id, job: number });
     return true;
+  }
+
+  /** The job that waits under the unique key, which an enqueue meets. */
+  waitingHolder(): number | undefined {
+    const state = this.keyHolder === undefined ? undefined : this.jobs.get(this.keyHolder)?.state;
+    return state === undefined || state === "RUNNING" ? undefined : this.keyHolder;
+  }
+
+  /** Ends a job that waits or runs, whatever its worker does. Returns where it stood. */
+  cancelJob(job: number, id: string): ModelJob["state"] | undefined {
+    const state = this.jobs.get(job)?.state;
+    if (!this.jobs.delete(job)) return undefined;
+    this.history.push({ job, id, outcome: "CANCELLED", finishedAt: this.now() });
+    return state;
   }
 
   /** Returns whether a letter was filed. */

@@ -22,6 +22,8 @@ export interface MirrorState {
   /** How often each job was queued, and how often it ended. */
   readonly queued: Map<number, number>;
   readonly ended: Map<number, number>;
+  /** How often the ledger put a start of each job on record. */
+  readonly started: Map<number, number>;
 }
 
 /** Counts one more. */
@@ -32,6 +34,7 @@ export function count(counts: Map<number, number>, key: number): void {
 const endOf: Partial<Record<Settlement["kind"], JobEnd>> = {
   succeeded: "succeeded",
   retry: "retry",
+  released: "released",
   dead: "dead",
 };
 
@@ -131,7 +134,7 @@ function mirrorGuards({ ledger, model, host, same }: Mirror): MirroredLedger["gu
   };
 }
 
-function mirrorJobs({ ledger, model, host, same, ended }: Mirror): MirroredLedger["jobs"] {
+function mirrorJobs({ ledger, model, host, same, ended, started }: Mirror): MirroredLedger["jobs"] {
   return {
     ...ledger.jobs,
     claim: async (request) => {
@@ -149,6 +152,7 @@ function mirrorJobs({ ledger, model, host, same, ended }: Mirror): MirroredLedge
       const expected = claims.filter(({ id, fence }) => model.startJob(id, fence));
       const answer = await ledger.jobs.start(claims);
       same("jobs.start", answer, new Set(expected.map(({ id }) => id)));
+      for (const [job, { id }] of model.jobs) if (answer.has(id)) count(started, job);
       await host.reached("jobsStarted");
       return answer;
     },
@@ -167,7 +171,7 @@ function mirrorJobs({ ledger, model, host, same, ended }: Mirror): MirroredLedge
         const job = [...model.jobs].find(([, held]) => held.id === id)?.[0];
         if (!model.settleJob(id, fence, end)) continue;
         expected.add(id);
-        if (end !== "retry") count(ended, job!);
+        if (end === "succeeded" || end === "dead") count(ended, job!);
       }
       const answer = await ledger.jobs.settle(settlements);
       same("jobs.settle", answer, expected);

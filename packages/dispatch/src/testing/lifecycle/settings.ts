@@ -7,6 +7,10 @@ export const settings = {
   /** A job's claim. */
   jobLeaseMs: 30_000,
   retryDelayMs: 10_000,
+  /** When a job that is enqueued for later is due. */
+  laterMs: 600_000,
+  /** How many jobs a worker starts at once. */
+  slots: 3,
   neverStartedAfterMs: 120_000,
   staleAfterMs: 1_200_000,
   /** The longest that a tick, a repair or a frozen host can come late, and Inngest's memory of event ids. */

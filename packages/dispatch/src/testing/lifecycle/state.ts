@@ -53,8 +53,10 @@ export function stateOf(model: LedgerModel): LifecycleState {
 export async function clearState(pool: Pool): Promise<void> {
   const tables = Object.values(columns).map((from) => from.slice(from.indexOf("FROM")));
   const statements = tables.map((from) => `DELETE ${from}`);
-  const relay = `DELETE FROM "evenkeel"."background_outbox_relay"`;
-  await pool.query([...statements, relay].join(";"));
+  const others = ["background_outbox_relay", "background_job_unique_key"].map(
+    (table) => `DELETE FROM "evenkeel"."${table}"`,
+  );
+  await pool.query([...statements, ...others].join(";"));
 }
 
 function sorted(state: LifecycleState): LifecycleState {

@@ -1,4 +1,4 @@
-import { defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
+import { cancelJob, defineJob, enqueue, exponential, handleJob } from "@evenkeel/jobs";
 import { createPruner, type Ledger } from "@evenkeel/ledger";
 import type { MovableClock } from "@evenkeel/test-postgres/movable-clock";
 import type { TestDatabase } from "@evenkeel/test-postgres/testing";
@@ -19,13 +19,27 @@ import { settings } from "./settings.ts";
 import { readState, stateOf } from "./state.ts";
 import { workWindow, type JobManner } from "./worker.ts";
 
-const modelJob = defineJob({
-  type: "model.job",
-  version: 1,
-  payload: z.object({ job: z.number(), manner: z.enum(["succeeds", "fails once", "is hopeless"]) }),
-  retry: exponential({ maxAttempts: 5 }),
+const payload = z.object({
+  job: z.number(),
+  manner: z.enum(["succeeds", "fails once", "is hopeless", "has one attempt"]),
 });
+const retry = exponential({ maxAttempts: 5 });
+const modelJob = defineJob({ type: "model.job", version: 1, payload, retry });
+const singleRetry = exponential({ maxAttempts: 1 });
+const singleJob = defineJob({ type: "model.single", version: 1, payload, retry: singleRetry });
+/** It never dies: what becomes of a dead job's key is another test's. */
+const keyedRetry = exponential({ maxAttempts: 100 });
+const keyedJob = defineJob({ type: "model.keyed", version: 1, payload, retry: keyedRetry });
+const definitions = [modelJob, singleJob, keyedJob];
+const keyedTenant = "even";
 const minuteMs = 60_000;
+
+/** A caller's transaction with an enqueue under the key: it met a job that waits, or made one. */
+interface OpenTransaction {
+  readonly end: (how: "COMMIT" | "ROLLBACK") => Promise<void>;
+  readonly job: number;
+  readonly isMet: boolean;
+}
 
 /** Everything that a sequence of commands acts on: hosts over one ledger, its model beside it, and Inngest. */
 export class World {
@@ -34,6 +48,13 @@ export class World {
   readonly state: MirrorState;
   /** Jobs whose effect took place. */
   readonly effects: Set<number> = new Set();
+  /** Jobs of one attempt. */
+  readonly singles: Set<number> = new Set();
+  /** How often the handler of each job started. */
+  readonly handled: Map<number, number> = new Map();
+  /** For each job that an enqueue met under its key, how often it had started when that was committed. */
+  readonly met: Map<number, number> = new Map();
+  #transaction: OpenTransaction | undefined;
   #frozen: (FrozenHost & { readonly since: number })[] = [];
   #hosts = 0;
   #jobs = 0;
@@ -51,6 +72,7 @@ export class World {
       mismatches: [],
       queued: new Map(),
       ended: new Map(),
+      started: new Map(),
     };
     this.#firstMinute = Math.floor(now() / minuteMs) * minuteMs;
   }
@@ -89,7 +111,13 @@ export class World {
 
   /** Starts or continues a run of an event, on another worker each time. */
   async work({ id, dispatchKey }: ArrivedEvent, nth: number, diesAt?: CrashPoint): Promise<void> {
-    const run = { runId: `${id}#${nth}`, dispatchKey, type: modelJob.type, effects: this.effects };
+    const run = {
+      runId: `${id}#${nth}`,
+      dispatchKey,
+      types: definitions.map(({ type }) => type),
+      effects: this.effects,
+      onStart: (job: number) => count(this.handled, job),
+    };
     await this.#onHost(diesAt, (host, ledger) => workWindow(ledger, host, run));
   }
 
@@ -111,26 +139,98 @@ export class World {
     });
   }
 
-  async enqueue(manner: JobManner, isCommitted: boolean): Promise<void> {
+  async enqueue(manner: JobManner, isCommitted: boolean, delayMs: number): Promise<void> {
     const job = this.#jobs++;
     const client = await this.#pool.connect();
     try {
       await client.query("BEGIN");
-      await enqueue(client, modelJob, {
+      await enqueue(client, manner === "has one attempt" ? singleJob : modelJob, {
         tenantId: job % 2 === 0 ? "even" : "odd",
         payload: { job, manner },
+        delayMs,
       });
       await client.query(isCommitted ? "COMMIT" : "ROLLBACK");
     } finally {
       client.release();
     }
     if (!isCommitted) return;
-    this.model.addJob(job);
+    this.model.addJob(job, delayMs);
+    if (manner === "has one attempt") this.singles.add(job);
     count(this.state.queued, job);
   }
 
+  hasOpenTransaction(): boolean {
+    return this.#transaction !== undefined;
+  }
+
+  /** Enqueues under the unique key, in a transaction that stays open. */
+  async enqueueUnderKey(): Promise<void> {
+    const expected = this.model.waitingHolder();
+    const job = expected ?? this.#jobs++;
+    const client = await this.#pool.connect();
+    const end = async (how: string): Promise<void> => {
+      await client.query(how);
+      client.release();
+    };
+    this.#transaction = { end, job, isMet: expected !== undefined };
+    await client.query("BEGIN");
+    const inserted = await enqueue(client, keyedJob, {
+      tenantId: keyedTenant,
+      payload: { job, manner: "succeeds" },
+      unique: "k",
+    });
+    expect(inserted.created).toBe(expected === undefined);
+    if (expected === undefined) return;
+    this.model.locked = expected;
+    expect(inserted.id).toBe(await this.#idOf(expected));
+  }
+
+  /** Ends the transaction that is open, if one is. */
+  async endTransaction(isCommitted: boolean): Promise<void> {
+    if (this.#transaction === undefined) return;
+    const { end, job, isMet } = this.#transaction;
+    this.#transaction = undefined;
+    this.model.locked = undefined;
+    await end(isCommitted ? "COMMIT" : "ROLLBACK");
+    if (!isCommitted) return;
+    if (isMet) {
+      this.met.set(job, this.state.started.get(job) ?? 0);
+      return;
+    }
+    this.model.addJob(job);
+    this.model.keyHolder = job;
+    count(this.state.queued, job);
+  }
+
+  /** The jobs that can be cancelled without a wait for a transaction. */
+  cancellable(): number[] {
+    return [...this.model.jobs.keys()].filter((job) => job !== this.model.locked);
+  }
+
+  /** Cancels a job that waits or runs. */
+  async cancel(job: number): Promise<void> {
+    const id = await this.#idOf(job);
+    const { rows } = await this.#pool.query<{ tenant: string }>(
+      `SELECT tenant_id AS tenant FROM evenkeel.background_job WHERE id = $1`,
+      [id],
+    );
+    const status = this.model.cancelJob(job, id);
+    const answer = await cancelJob(this.#pool, { tenantId: rows[0]?.tenant ?? "", id });
+    expect(answer).toEqual({ cancelled: true, id, status });
+    count(this.state.ended, job);
+    this.met.delete(job);
+  }
+
+  async #idOf(job: number): Promise<string> {
+    const { rows } = await this.#pool.query<{ id: string }>(
+      `SELECT id::text FROM evenkeel.background_job WHERE (payload ->> 'job')::int = $1`,
+      [job],
+    );
+    return rows[0]?.id ?? "";
+  }
+
   async redrive(diesAt?: CrashPoint): Promise<void> {
-    const handlers = [handleJob(modelJob, async () => {})];
+    const handlers = definitions.map((definition) => handleJob(definition, async () => {}));
     await this.#onHost(diesAt, (_host, ledger) =>
       createRedriver({ ledger, handlers }).redrive({
         actor: "operator",
@@ -155,7 +255,7 @@ export class World {
             SKIPPED_DUPLICATE: kept,
             STALE: kept,
           },
-          jobHistory: { SUCCEEDED: kept, DEAD: kept },
+          jobHistory: { SUCCEEDED: kept, DEAD: kept, CANCELLED: kept },
           deadLetters: { REQUEUED: kept },
           outbox: { SENT: kept },
         },
