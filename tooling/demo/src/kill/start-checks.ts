@@ -1,7 +1,13 @@
 import type { Pool } from "pg";
 
-import type { Conclusion } from "./conclusion.ts";
 import type { StartNotes } from "./start-notes.ts";
+
+/** What the starts came to. */
+export interface StartFindings {
+  /** By what each claims. */
+  readonly checks: Readonly<Record<string, boolean>>;
+  readonly figures: Readonly<Record<string, unknown>>;
+}
 
 /** A job with one attempt, at the end. */
 interface Single {
@@ -21,7 +27,7 @@ const countedStatement = `SELECT concat_ws(' ', job, fence) AS claim FROM kill_r
  * Compares the attempts that the ledger counted with what workers noted of their starts. A worker can die after the
  * ledger has put a start on record and before the handler's first line: then nothing ran, and the attempt counts.
  */
-export async function checkStarts(pool: Pool, { asked, ran }: StartNotes): Promise<Conclusion> {
+export async function checkStarts(pool: Pool, { asked, ran }: StartNotes): Promise<StartFindings> {
   const { rows: singles } = await pool.query<Single>(singlesStatement);
   const { rows } = await pool.query<{ claim: string }>(countedStatement);
   const counted = rows.map(({ claim }) => claim);
