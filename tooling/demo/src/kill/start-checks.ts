@@ -1,7 +1,13 @@
 import type { Pool } from "pg";
 
-import type { Conclusion } from "./conclusion.ts";
 import type { StartNotes } from "./start-notes.ts";
+
+/** What the starts came to. */
+export interface StartFindings {
+  /** By what each claims. */
+  readonly checks: Readonly<Record<string, boolean>>;
+  readonly figures: Readonly<Record<string, unknown>>;
+}
 
 /** A job with one attempt, at the end. */
 interface Single {
@@ -15,15 +21,23 @@ SELECT ended.id::text, ended.outcome::text,
   (SELECT count(*) FROM kill_run.claim WHERE claim.job = ended.id)::int AS claims
 FROM evenkeel.background_job_history AS ended WHERE ended.type = 'kill.single'`;
 
+/** Claims of any kind that ended before a start, and whose jobs others claimed again. */
+const goneBackStatement = `
+SELECT count(*)::int AS jobs FROM kill_run.claim AS held
+WHERE NOT EXISTS (SELECT FROM kill_run.counted WHERE counted.job = held.job AND counted.fence = held.fence)
+  AND NOT EXISTS (SELECT FROM kill_run.settlement WHERE settlement.job = held.job AND settlement.fence = held.fence)
+  AND EXISTS (SELECT FROM kill_run.claim AS next WHERE next.job = held.job AND next.fence = held.fence + 1)`;
+
 const countedStatement = `SELECT concat_ws(' ', job, fence) AS claim FROM kill_run.counted`;
 
 /**
  * Compares the attempts that the ledger counted with what workers noted of their starts. A worker can die after the
  * ledger has put a start on record and before the handler's first line: then nothing ran, and the attempt counts.
  */
-export async function checkStarts(pool: Pool, { asked, ran }: StartNotes): Promise<Conclusion> {
+export async function checkStarts(pool: Pool, { asked, ran }: StartNotes): Promise<StartFindings> {
   const { rows: singles } = await pool.query<Single>(singlesStatement);
   const { rows } = await pool.query<{ claim: string }>(countedStatement);
+  const goneBack = await pool.query<{ jobs: number }>(goneBackStatement);
   const counted = rows.map(({ claim }) => claim);
   const [askedClaims, countedClaims] = [new Set(asked), new Set(counted)];
   const runs = countByJob(ran);
@@ -43,6 +57,7 @@ export async function checkStarts(pool: Pool, { asked, ran }: StartNotes): Promi
     singlesDeadUnrun: dead.filter(({ id }) => !runs.has(id)).length,
     // They were held, went back as they were, and started elsewhere.
     singlesGoneBack: succeeded.filter(({ claims }) => claims > 1).length,
+    goneBack: goneBack.rows[0]?.jobs ?? 0,
   };
   return {
     checks: {
@@ -54,7 +69,7 @@ export async function checkStarts(pool: Pool, { asked, ran }: StartNotes): Promi
       "single: each that succeeded ran": succeeded.every(({ id }) => runs.has(id)),
       "single: some died with their workers, none without a start":
         dead.length > 0 && dead.every(({ id }) => attempts.has(id)) && unasked === 0,
-      "single: some that were only held started elsewhere": figures.singlesGoneBack > 0,
+      "some that were only held when their workers died were claimed again": figures.goneBack > 0,
     },
     figures: { starts: figures },
   };
