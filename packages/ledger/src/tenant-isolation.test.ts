@@ -80,8 +80,8 @@ async function fill(tenantId: string): Promise<void> {
     tenantId,
   });
   await pool.query(
-    `INSERT INTO evenkeel.background_effect (job_id, name, tenant_id, fence)
-     VALUES ($1, 'charge', $2, 1)`,
+    `INSERT INTO evenkeel.background_effect (job_id, job_created_at, name, tenant_id, fence)
+     VALUES ($1, now(), 'charge', $2, 1)`,
     [ended, tenantId],
   );
   await ledger.outbox.add(pool, { name: "a", data: {}, tenantId });

@@ -150,7 +150,7 @@ export function createRunner(options: RunnerOptions): Runner {
   return {
     drain: async (drainOptions) => {
       const { budgetMs, maxJobs = Number.MAX_SAFE_INTEGER, abortGraceMs = 5_000 } = drainOptions;
-      const { idleTimeoutMs = 0, deadlineMs } = drainOptions;
+      const { idleTimeoutMs = 0, standby = true, deadlineMs } = drainOptions;
       checkRange("budgetMs", budgetMs, 0, 86_400_000);
       checkWhole("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
       checkRange("idleTimeoutMs", idleTimeoutMs, 0, 86_400_000);
@@ -160,6 +160,7 @@ export function createRunner(options: RunnerOptions): Runner {
         budgetMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
         idleTimeoutMs,
+        standby,
         maxJobs,
         abortGraceMs,
         signal: drainOptions.signal,
@@ -178,6 +179,7 @@ export function createRunner(options: RunnerOptions): Runner {
         budgetMs: claimByIdForMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
         idleTimeoutMs: 0,
+        standby: false,
         maxJobs: 1,
         requestRuns: undefined,
       };

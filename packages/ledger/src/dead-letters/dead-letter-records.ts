@@ -8,6 +8,8 @@ export interface DeadLetterRecord {
   readonly kind: DeadLetterKind;
   /** The job's id, the run's id, the dispatch key or the outbox event's id. */
   readonly sourceId: string;
+  /** When the job was created, as its id alone may name two; the epoch for anything else. */
+  readonly sourceCreatedAt: Date;
   readonly tenantId: string | null;
   readonly name: string;
   readonly reason: DeadLetterReason;
@@ -45,9 +47,10 @@ export interface ScopedDeadLetters {
 }
 
 const letterColumns = `letter.id::text, letter.kind::text, letter.source_id AS "sourceId",
-  letter.tenant_id AS "tenantId", letter.name, letter.reason, letter.error, letter.payload, letter.history,
+  letter.source_created_at AS "sourceCreatedAt", letter.tenant_id AS "tenantId", letter.name, letter.reason, letter.error, letter.payload, letter.history,
   (SELECT history.version FROM evenkeel.background_job_history AS history
-    WHERE history.id = CASE WHEN letter.kind = 'JOB' THEN letter.source_id::bigint END) AS version,
+    WHERE history.id = CASE WHEN letter.kind = 'JOB' THEN letter.source_id::bigint END
+      AND history.created_at = letter.source_created_at) AS version,
   letter.status::text, letter.previous_id::text AS "previousId", letter.created_at AS "createdAt",
   letter.resolved_at AS "resolvedAt", letter.resolved_by AS "resolvedBy"`;
 

@@ -40,7 +40,8 @@ WITH items AS MATERIALIZED (
   SELECT letter.*, coalesce(history.priority, 0) AS priority,
     history.unique_key, history.correlation_id, own.unique_key AS lasting_key
   FROM letters AS letter
-  LEFT JOIN evenkeel.background_job_history AS history ON history.id = letter.dead_job_id
+  LEFT JOIN evenkeel.background_job_history AS history
+    ON history.id = letter.dead_job_id AND history.created_at = letter.source_created_at
   LEFT JOIN known AS own ON own.id = letter.id AND own.job_id = letter.dead_job_id
   -- A payload that a newer build wrote is left to that build.
   WHERE letter.kind = 'JOB' AND letter.version >= coalesce(history.version, 0) AND NOT EXISTS (
@@ -63,12 +64,14 @@ WITH items AS MATERIALIZED (
   FROM ready
   WHERE lasting_key IS NULL OR new_job_id IN (SELECT job_id FROM keys)
   ON CONFLICT (tenant_id, type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING
-  RETURNING redriven_from AS id, background_job.id AS job_id
+  RETURNING redriven_from AS id, background_job.id AS job_id, background_job.created_at AS job_created_at
 ), effects AS (
   -- What the dead job did or began continues under the same keys.
-  UPDATE evenkeel.background_effect AS effect SET job_id = jobs.job_id, fence = 0
+  UPDATE evenkeel.background_effect AS effect
+  SET job_id = jobs.job_id, job_created_at = jobs.job_created_at, fence = 0
   FROM jobs JOIN letters AS letter USING (id)
-  WHERE effect.job_id = letter.dead_job_id
+  WHERE effect.job_id = letter.dead_job_id AND effect.job_created_at = letter.source_created_at
+    AND effect.tenant_id = letter.tenant_id
 ), events AS (
   -- Inngest remembers the first id; the letter's own makes a second.
   INSERT INTO evenkeel.background_outbox_event (event_id, tenant_id, name, data)

@@ -89,7 +89,9 @@ WHERE ($1::text IS NULL OR job.status = $1) AND ($2::text IS NULL OR job.type = 
   AND ($3::bigint IS NULL OR job.id < $3)
 ORDER BY job.id DESC LIMIT $4::int`;
 
-const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS job WHERE job.id = $1::bigint`;
+const findStatement = `SELECT ${recordColumns} FROM (${allJobs}) AS job WHERE job.id = $1::bigint
+-- An id may have been used before; the newest job of it is asked for.
+ORDER BY job.finished_at IS NULL DESC, job.created_at DESC LIMIT 1`;
 
 // A job that is being claimed at this moment is running, and is left to its runner.
 const waitingJob = `waiting AS (

@@ -137,6 +137,10 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   await pool.query(
     `UPDATE evenkeel.background_job SET run_at = run_at - interval '10 years', created_at = run_at`,
   );
+  await pool.query(
+    `UPDATE evenkeel.background_effect AS effect SET job_created_at = job.created_at
+     FROM evenkeel.background_job AS job WHERE job.id = effect.job_id`,
+  );
 
   const before = await readKeys(pool);
   for (let call = 0; call < 3; call += 1) {

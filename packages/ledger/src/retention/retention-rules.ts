@@ -27,10 +27,16 @@ export const cutoff = `now() - $1::double precision * interval '1 second'`;
 // would read another table whole because the estimates are off.
 
 /** No operator still has to decide about what failed here. */
-function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH" | "EVENT", sourceId: string): string {
+function withoutOpenLetter(
+  kind: "JOB" | "RUN" | "DISPATCH" | "EVENT",
+  sourceId: string,
+  sourceCreatedAt?: string,
+): string {
+  const isOfSource =
+    sourceCreatedAt === undefined ? "" : ` AND letter.source_created_at = ${sourceCreatedAt}`;
   return `NOT EXISTS (
     SELECT FROM evenkeel.background_dead_letter AS letter
-    WHERE letter.kind = '${kind}' AND letter.source_id = ${sourceId} AND letter.status = 'OPEN'
+    WHERE letter.kind = '${kind}' AND letter.source_id = ${sourceId}${isOfSource} AND letter.status = 'OPEN'
     OFFSET 0
   )`;
 }
@@ -102,7 +108,7 @@ function jobHistory(status: keyof RetentionPolicy["jobHistory"]): RetentionRule 
     status,
     relation: "background_job_history",
     orderedBy: "finished_at",
-    where: `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text")}`,
+    where: `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text", "candidate.created_at")}`,
     isDedupe: false,
   };
 }
@@ -171,10 +177,11 @@ export const retentionRules: readonly RetentionRule[] = [
     orderedBy: "started_at",
     // A job that waits or runs asks for what it did before, and so does one that an operator requeues.
     where: `NOT EXISTS (
-    SELECT FROM evenkeel.background_job AS job WHERE job.id = candidate.job_id
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.id = candidate.job_id AND job.created_at = candidate.job_created_at
     OFFSET 0
   )
-  AND ${withoutOpenLetter("JOB", "candidate.job_id::text")}`,
+  AND ${withoutOpenLetter("JOB", "candidate.job_id::text", "candidate.job_created_at")}`,
     isDedupe: false,
   },
   {
