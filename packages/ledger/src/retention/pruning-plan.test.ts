@@ -82,7 +82,10 @@ const expectedIndexes: Readonly<Record<string, string>> = {
   audit: "background_audit_entry_recent",
 };
 
-test.each(resolveRetention().map((resolved) => [nameOf(resolved), resolved] as const))(
+// Of the limits there are no more than tenants, and an index would have to follow every claim.
+const indexed = resolveRetention().filter(({ rule }) => rule.table !== "limits");
+
+test.each(indexed.map((resolved) => [nameOf(resolved), resolved] as const))(
   "%s: the oldest are read from an index, whose order spares a sort, and deleted by address",
   async (name, { rule }) => {
     const index = expectedIndexes[name] ?? expectedIndexes[rule.table];

@@ -200,6 +200,17 @@ export const retentionRules: readonly RetentionRule[] = [
   )`,
     isDedupe: false,
   },
+  {
+    table: "limits",
+    status: "MET",
+    relation: "background_job_limit",
+    // Not ordered by an index, which every claim under limits would have to change: there is a row per tenant at most.
+    orderedBy: "updated_at",
+    // What a tenant spent of a rate counts for a day and a tenth. A claim gives it another row when it is met again.
+    where: `candidate.kind = 'TENANT' AND NOT candidate.paused AND candidate.max_running IS NULL
+  AND candidate.rate_limit IS NULL AND candidate.updated_at < now() - interval '27 hours'`,
+    isDedupe: true,
+  },
   deadLetters("REQUEUED"),
   deadLetters("DISCARDED"),
   outbox("SENT"),

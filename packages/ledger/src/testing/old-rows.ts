@@ -161,6 +161,17 @@ export async function insertUniqueKey(pool: Pool, days: number, jobId = "0"): Pr
   return key;
 }
 
+/** What claims know of a tenant that they met under a limit for every tenant. */
+async function insertLimit(pool: Pool, days: number): Promise<string> {
+  const tenant = `t-${randomUUID()}`;
+  await pool.query(
+    `INSERT INTO evenkeel.background_job_limit (kind, subject, spent, updated_at)
+     VALUES ('TENANT', $1, '{"1":5}', ${ago("$2")})`,
+    [tenant, days],
+  );
+  return tenant;
+}
+
 /** Per table of the policy: how a row of it is made that nothing but its age keeps. */
 export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   windows: async (pool, status, days) => {
@@ -173,6 +184,7 @@ export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   jobHistory: insertHistory,
   effects: (pool, _status, days) => insertEffect(pool, days),
   uniqueKeys: (pool, _status, days) => insertUniqueKey(pool, days),
+  limits: (pool, _status, days) => insertLimit(pool, days),
   deadLetters: insertLetter,
   outbox: insertEvent,
   audit: (pool, _status, days) => insertAudit(pool, days),
@@ -188,6 +200,7 @@ export async function readKeys(pool: Pool): Promise<string[]> {
      UNION ALL SELECT id::text FROM evenkeel.background_job_history
      UNION ALL SELECT name FROM evenkeel.background_effect
      UNION ALL SELECT unique_key FROM evenkeel.background_job_unique_key
+     UNION ALL SELECT subject FROM evenkeel.background_job_limit
      UNION ALL SELECT source_id FROM evenkeel.background_dead_letter
      UNION ALL SELECT event_id FROM evenkeel.background_outbox_event
      UNION ALL SELECT id::text FROM evenkeel.background_audit_entry
