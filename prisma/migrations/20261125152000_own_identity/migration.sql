@@ -35,3 +35,18 @@ DROP INDEX evenkeel.background_dead_letter_open_source;
 -- What failed has one open letter.
 CREATE UNIQUE INDEX background_dead_letter_open_source
   ON evenkeel.background_dead_letter (kind, source_id, source_created_at) WHERE status = 'OPEN';
+
+-- Lists -----------------------------------------------------------------------------------------------------------
+-- Serves the step that makes scheduled jobs available, and lists of them by type.
+DROP INDEX evenkeel.background_job_scheduled;
+CREATE INDEX background_job_scheduled ON evenkeel.background_job (type, run_at, id) WHERE state = 'SCHEDULED';
+-- Serves a tenant's list of scheduled jobs. Jobs that are due at once are in neither.
+CREATE INDEX background_job_scheduled_tenant
+  ON evenkeel.background_job (tenant_id, type, run_at, id) WHERE state = 'SCHEDULED';
+-- Serves a tenant's list of jobs that ended, by type and outcome or not.
+DROP INDEX evenkeel.background_job_history_by_tenant;
+CREATE INDEX background_job_history_by_tenant
+  ON evenkeel.background_job_history (tenant_id, type, outcome, finished_at, id);
+-- Serves lists of what did not succeed, by type. What did is nearly all: in this index it would cost each settlement.
+CREATE INDEX background_job_history_by_type
+  ON evenkeel.background_job_history (type, outcome, finished_at, id) WHERE outcome <> 'SUCCEEDED';
