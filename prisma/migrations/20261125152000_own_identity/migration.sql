@@ -50,3 +50,23 @@ CREATE INDEX background_job_history_by_tenant
 -- Serves lists of what did not succeed, by type. What did is nearly all: in this index it would cost each settlement.
 CREATE INDEX background_job_history_by_type
   ON evenkeel.background_job_history (type, outcome, finished_at, id) WHERE outcome <> 'SUCCEEDED';
+-- Serve lists of dead letters, by status alone or with a tenant, a name or a reason. Only what fails is in them.
+DROP INDEX evenkeel.background_dead_letter_open;
+CREATE INDEX background_dead_letter_by_status ON evenkeel.background_dead_letter (status, created_at, id);
+CREATE INDEX background_dead_letter_by_tenant ON evenkeel.background_dead_letter (tenant_id, status, created_at, id);
+CREATE INDEX background_dead_letter_by_name ON evenkeel.background_dead_letter (name, status, created_at, id);
+CREATE INDEX background_dead_letter_by_reason ON evenkeel.background_dead_letter (reason, status, created_at, id);
+-- Serve lists of runs, by status alone or with a tenant or a function.
+DROP INDEX evenkeel.background_function_run_recent;
+CREATE INDEX background_function_run_by_status ON evenkeel.background_function_run (status, started_at, id);
+CREATE INDEX background_function_run_by_tenant
+  ON evenkeel.background_function_run (tenant_id, status, started_at, id) WHERE tenant_id IS NOT NULL;
+CREATE INDEX background_function_run_by_function
+  ON evenkeel.background_function_run (function_id, status, started_at, id);
+-- Serve lists of what operators did, by subject, actor or action.
+DROP INDEX evenkeel.background_audit_entry_recent;
+CREATE INDEX background_audit_entry_recent ON evenkeel.background_audit_entry (at, id);
+DROP INDEX evenkeel.background_audit_entry_by_subject;
+CREATE INDEX background_audit_entry_by_subject ON evenkeel.background_audit_entry (subject_id, at, id);
+CREATE INDEX background_audit_entry_by_actor ON evenkeel.background_audit_entry (actor, at, id);
+CREATE INDEX background_audit_entry_by_action ON evenkeel.background_audit_entry (action, at, id);
