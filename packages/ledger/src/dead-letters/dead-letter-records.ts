@@ -2,7 +2,12 @@ import { newestFirst } from "../database/newest-first.ts";
 import { isUuid, pageLimit, type Page } from "../database/page.ts";
 import { defineStatement, type Statement } from "../database/statement.ts";
 import type { Scope } from "../database/tenant-scope.ts";
-import type { DeadLetterKind, DeadLetterReason, DeadLetterStatus } from "./dead-letter.ts";
+import {
+  deadLetterTransitions,
+  type DeadLetterKind,
+  type DeadLetterReason,
+  type DeadLetterStatus,
+} from "./dead-letter.ts";
 
 /** A dead letter as recorded. */
 export interface DeadLetterRecord {
@@ -151,6 +156,7 @@ export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
       return scope.query<DeadLetterRecord>(findStatement, [encodeFilter(rest), pageLimit(limit)]);
     }
     const { tenantId = scope.tenantId, status } = rest;
+    if (status !== undefined && !(status in deadLetterTransitions)) return [];
     const statement = letterListStatement(filter, scope.tenantId !== undefined);
     const values = statement.values({
       statuses: status === undefined ? "{OPEN,REQUEUED,DISCARDED}" : `{${status}}`,

@@ -2,7 +2,7 @@ import { newestFirst } from "../database/newest-first.ts";
 import { pageLimit, type Page } from "../database/page.ts";
 import { defineStatement, type Statement } from "../database/statement.ts";
 import type { Scope } from "../database/tenant-scope.ts";
-import type { RunIdentity, RunStatus } from "./run.ts";
+import { runTransitions, type RunIdentity, type RunStatus } from "./run.ts";
 
 /** A run as recorded. */
 export interface RunRecord extends RunIdentity {
@@ -111,8 +111,9 @@ export function createScopedRuns(scope: Scope): ScopedRuns {
   return {
     find: async ({ runId, functionId }) =>
       (await scope.query<RunRecord>(findStatement, [runId, functionId]))[0],
-    list: (filter = {}) => {
+    list: async (filter = {}) => {
       const { status, functionId, dispatchKey, before, limit } = filter;
+      if (status !== undefined && !(status in runTransitions)) return [];
       const statement = runListStatement(filter, scope.tenantId !== undefined);
       return scope.query<RunRecord>(
         statement.text,
