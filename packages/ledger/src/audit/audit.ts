@@ -32,7 +32,7 @@ type Parameter = "actor" | "action" | "subjectId" | "before" | "limit";
  * The statement of a page: from an index by subject, by actor or by action, the first of these that is given. The other
  * conditions are looked at row by row.
  */
-export function auditStatement(filter: AuditFilter & Page): Statement<Parameter> {
+function auditStatement(filter: AuditFilter & Page): Statement<Parameter> {
   const columns = { subjectId: "subject_id", actor: "actor", action: "action" } as const;
   const given = (["subjectId", "actor", "action"] as const).filter(
     (field) => filter[field] !== undefined,

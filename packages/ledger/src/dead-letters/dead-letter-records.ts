@@ -93,7 +93,7 @@ type Parameter =
  * The statement of a page: each status from an index by tenant, by name or by reason, the first of these that is given.
  * The other conditions are looked at row by row. Condition by condition, as an index serves none that may be absent.
  */
-export function letterListStatement(
+function letterListStatement(
   filter: DeadLetterFilter & Page,
   hasOneTenant: boolean,
 ): Statement<Parameter> {

@@ -60,7 +60,7 @@ type Parameter = "statuses" | "tenantId" | "functionId" | "dispatchKey" | "befor
  * The statement of a page: each status from an index by window, by tenant or by function, the first of these that is
  * given. The other conditions are looked at row by row.
  */
-export function runListStatement(filter: RunFilter, hasOneTenant: boolean): Statement<Parameter> {
+function runListStatement(filter: RunFilter, hasOneTenant: boolean): Statement<Parameter> {
   const { functionId, dispatchKey, before } = filter;
   const lead =
     dispatchKey !== undefined
