@@ -10,6 +10,9 @@ const folderOrder = {
     ["windows"],
     ["dead-letters"],
     ["jobs"],
+    ["jobs/records"],
+    ["jobs/job-records.ts"],
+    ["jobs/tenant-job.ts"],
     // Both stand on jobs/job.ts. What looks ahead of a claim, and what assembles, stands on it.
     ["jobs/claim", "jobs/changes"],
     ["jobs/backlog.ts"],

@@ -90,6 +90,8 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   const drainOptions = {
     budgetMs: stepBudgetMs,
     idleTimeoutMs,
+    // A run that waits beside another takes one of the function's places.
+    standby: false,
     ...limits,
     ...defined({ requestRuns: options.requestRuns }),
   };

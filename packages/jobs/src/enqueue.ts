@@ -80,6 +80,7 @@ export async function enqueueMany<Schema extends z.ZodType>(
   inputs: readonly EnqueueInput<Schema>[],
 ): Promise<InsertedJob[]> {
   checkClient("enqueue", tx);
+  checkDefinition(definition);
   const jobs = inputs.map((input) => prepareJob(definition, input));
   const length = jobs.reduce((sum, job) => sum + job.payloadText.length, 0);
   if (length > maxBatchLength) {
@@ -157,6 +158,16 @@ function refusePayload(type: string, error: z.ZodError | undefined): InputError 
     "invalid_payload",
     `The payload of job ${type} does not match its schema: ${issues.join("; ")}`,
     { type, issues },
+  );
+}
+
+/** Callers pass the handler made of a definition as well. */
+function checkDefinition(definition: unknown): void {
+  if (typeof definition === "object" && definition !== null && "payload" in definition) return;
+  throw new JobError(
+    "invalid_options",
+    "enqueue takes the definition of a job, as defineJob returns it, and got something else. In place of a handler pass the definition that it was made of.",
+    { field: "definition" },
   );
 }
 

@@ -113,7 +113,9 @@ export type {
   OperatorEffects,
   ScopedEffects,
 } from "./jobs/effect-records.ts";
-export type { JobFilter, JobRecord, ScopedJobs } from "./jobs/job-records.ts";
+export type { ScopedJobs } from "./jobs/job-records.ts";
+export type { JobFilter, JobPosition } from "./jobs/records/job-list.ts";
+export type { JobRecord } from "./jobs/records/job-record.ts";
 export {
   changeJobs,
   type Cancellation,

@@ -130,6 +130,7 @@ export interface Ledger {
  * await ledger.migrate();
  */
 export function createLedger(options: LedgerOptions): Ledger {
+  checkSource(options);
   const logger = options.logger ?? silentLogger;
   const patience = readPatience(options);
   const ownsPool = !("pool" in options);
@@ -171,6 +172,19 @@ export function createLedger(options: LedgerOptions): Ledger {
       if (!ownsPool) unwatch();
     },
   };
+}
+
+/** Options come from a host's environment and imports, where either may be missing. */
+function checkSource(options: unknown): void {
+  const given = typeof options === "object" && options !== null ? options : {};
+  const pool: unknown = Reflect.get(given, "pool");
+  if ("databaseUrl" in given && !("pool" in given)) return;
+  if (typeof pool === "object" && pool !== null && "connect" in pool) return;
+  throw new LedgerError(
+    "invalid_options",
+    `createLedger takes { databaseUrl } or { pool }, a pool of pg; got ${"pool" in given ? "a pool that is none" : "neither"}.`,
+    { field: "pool" },
+  );
 }
 
 function readPatience({

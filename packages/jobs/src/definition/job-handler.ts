@@ -2,6 +2,7 @@ import { describeIssues, type Logger } from "@evenkeel/core";
 import type { TransactionClient } from "@evenkeel/ledger";
 import type { z } from "zod";
 
+import { JobError } from "../job-error.ts";
 import { traitsOf, type JobDefinition } from "./job-definition.ts";
 import type { JobEffects } from "./job-effects.ts";
 import { readStoredForm } from "./stored-form.ts";
@@ -95,6 +96,15 @@ export function handleJob<Schema extends z.ZodType, Result extends z.ZodType = z
   definition: JobDefinition<Schema, Result>,
   run: (context: JobContext<z.output<Schema>, z.input<Result>>) => Promise<z.input<Result>>,
 ): JobHandler {
+  // From JavaScript, or from modules that import each other, either may be missing.
+  const given: unknown = definition;
+  if (typeof given !== "object" || given === null || typeof run !== "function") {
+    throw new JobError(
+      "invalid_options",
+      "handleJob takes the definition of a job, as defineJob returns it, and the function that does its work. If one is undefined, modules may import each other in a circle.",
+      { field: typeof run === "function" ? "definition" : "run" },
+    );
+  }
   return {
     definition,
     prepare: (older, version = definition.version) => {

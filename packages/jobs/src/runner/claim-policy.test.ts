@@ -58,6 +58,7 @@ const states: fc.Arbitrary<DrainState> = fc.record({
   isThrottled: flag,
   idleMs: fc.nat({ max: 2_000 }),
   idleTimeoutMs: fc.nat({ max: 2_000 }),
+  standby: flag,
   poller: fc.record({ isHeld: flag, isMarked: flag, isAsking: flag, isBackingOff: flag }),
 });
 
@@ -152,12 +153,66 @@ test("while jobs run or it polls, it asks again within the poll interval", () =>
         room: 5,
         types: [{ type: "t", timeoutMs: 1 }],
         leftMs: 1_000,
+        standby: false,
       };
       const step = nextStep(state);
       expect(step.kind === "wait" ? step.untilMs : step.kind).toBeOneOf([askAgainAtMs, "claim"]);
       expect(nextStep({ ...state, nowMs: askAgainAtMs })).toMatchObject({ kind: "claim" });
     }),
   );
+});
+
+test("while another drain polls it stands by, asks once a second, and asks at once when it becomes the poller", () => {
+  fc.assert(
+    fc.property(states, flag, (any, isHeld) => {
+      const state: DrainState = {
+        ...any,
+        phase: { kind: "idle", askAgainAtMs: nowMs },
+        running: 0,
+        waiting: 0,
+        delegating: 0,
+        open: 1,
+        hasBlocked: false,
+        stock: 0,
+        isSettled: true,
+        isBehind: false,
+        claimFailures: 0,
+        hasChanged: false,
+        room: 5,
+        types: [{ type: "t", timeoutMs: 1 }],
+        leftMs: 1_000,
+        standby: true,
+        idleMs: 10,
+        idleTimeoutMs: 5_000,
+        poller: { isHeld, isMarked: isHeld, isAsking: false, isBackingOff: false },
+      };
+      const waits = { kind: "wait", untilMs: nowMs + 750 };
+      expect(nextStep(state)).toMatchObject(isHeld ? { kind: "claim" } : waits);
+      expect(nextStep({ ...state, nowMs: nowMs + 750 })).toMatchObject({ kind: "claim" });
+      const isOver = { ...state, idleMs: 5_000, isThrottled: false };
+      const end = { kind: isHeld ? "release-poller" : "end" };
+      expect(nextStep({ ...isOver, phase: { kind: "idle", askAgainAtMs: nowMs + 9 } })).toEqual(
+        end,
+      );
+      const alone = {
+        ...state,
+        standby: false,
+        phase: { kind: "idle", askAgainAtMs: nowMs + 9 },
+      } as const;
+      if (!isHeld) expect(nextStep(alone)).toEqual({ kind: "end" });
+    }),
+  );
+});
+
+test("a loop over drains that wait never spins, be it that no type fits into their deadline", () => {
+  expect(
+    breach((step, state) => {
+      const { phase, standby, idleMs, idleTimeoutMs, room, claimFailures, hasChanged } = state;
+      const sawNothing = phase.kind === "idle" && claimFailures === 0 && !hasChanged && room > 0;
+      const isEarly = standby && idleMs < Math.min(idleTimeoutMs, 750);
+      return step.kind !== "end" || !sawNothing || !isEarly;
+    }),
+  ).toBeNull();
 });
 
 test("after failed claims it asks again later each time, within five seconds", () => {
@@ -237,6 +292,7 @@ function simulate(given: {
       hasChanged,
       isThrottled: false,
       idleTimeoutMs,
+      standby: false,
       idleMs: now - seenAtMs,
       poller: { isHeld, isMarked: isHeld, isAsking: false, isBackingOff: false },
     });

@@ -7,6 +7,9 @@ const pollMs = 250;
 /** The same while the drain holds the poller lease and has just seen a job. */
 const leastPollMs = 20;
 
+/** How much longer a drain waits between two questions while it stands by, in milliseconds. */
+const standbyPauseMs = 750;
+
 /** The longest pause after a failed claim, in milliseconds. */
 const longestClaimRetryMs = 5_000;
 
@@ -59,6 +62,8 @@ export interface DrainState extends SlotState {
   /** How long ago it saw a job. */
   readonly idleMs: number;
   readonly idleTimeoutMs: number;
+  /** Whether it waits as well while another drain polls. */
+  readonly standby: boolean;
   readonly poller: PollerState;
 }
 
@@ -119,11 +124,15 @@ export function nextStep(state: DrainState): DrainStep {
       return { kind: "resume-poller" };
     }
     if (!canClaim || (sawNothing && !isPolling(state))) {
-      return poller.isMarked ? { kind: "release-poller" } : { kind: "end" };
+      if (poller.isMarked) return { kind: "release-poller" };
+      // A loop would ask again at once.
+      const pauseMs = Math.min(state.idleTimeoutMs, standbyPauseMs) - state.idleMs;
+      const hasPause = state.standby && sawNothing && state.room > 0 && pauseMs > 0;
+      return hasPause ? { kind: "wait", untilMs: nowMs + pauseMs } : { kind: "end" };
     }
   }
   const times = [
-    phase.kind === "idle" ? phase.askAgainAtMs : nowMs,
+    phase.kind === "idle" ? askAtMs(state, phase.askAgainAtMs) : nowMs,
     state.open > 0 && state.hasBlocked ? state.askOthersAtMs : nowMs,
   ].filter((atMs) => atMs > nowMs);
   return times.length === 0 ? waitForChange : { kind: "wait", untilMs: Math.min(...times) };
@@ -176,7 +185,7 @@ function fittingTypes({ types, leftMs }: DrainState): readonly KnownType[] {
 function nextClaim(state: DrainState, isFree: boolean): Omit<ClaimStep, "types"> | undefined {
   const { phase, batchSize, running, waiting, room, open, hasBlocked, stock } = state;
   if (room <= 0 || state.isBehind) return undefined;
-  const isEarly = phase.kind === "idle" && state.nowMs < phase.askAgainAtMs;
+  const isEarly = phase.kind === "idle" && state.nowMs < askAtMs(state, phase.askAgainAtMs);
   if (isEarly && state.claimFailures > 0) return undefined;
   const startable = hasBlocked ? 0 : open;
   const missing = startable + stock - waiting;
@@ -191,7 +200,17 @@ function nextClaim(state: DrainState, isFree: boolean): Omit<ClaimStep, "types">
   return undefined;
 }
 
-/** Whether it waits for new jobs, or does not know yet whether it is the one that does. */
-function isPolling({ poller, isThrottled, idleMs, idleTimeoutMs }: DrainState): boolean {
-  return poller.isAsking || (poller.isHeld && (isThrottled || idleMs < idleTimeoutMs));
+/** When to ask again: later while another drain polls the lane, and as planned once this one does. */
+function askAtMs(state: DrainState, askAgainAtMs: number): number {
+  const { poller, standby, idleTimeoutMs, claimFailures } = state;
+  const isStandingBy =
+    standby && idleTimeoutMs > 0 && !poller.isHeld && !poller.isAsking && claimFailures === 0;
+  return isStandingBy && hasNothingRunning(state) ? askAgainAtMs + standbyPauseMs : askAgainAtMs;
+}
+
+/** Whether it waits for new jobs, stands by, or does not know yet which of the two. */
+function isPolling(state: DrainState): boolean {
+  const { poller, standby, isThrottled, idleMs, idleTimeoutMs } = state;
+  if (poller.isAsking) return true;
+  return poller.isHeld ? isThrottled || idleMs < idleTimeoutMs : standby && idleMs < idleTimeoutMs;
 }

@@ -21,11 +21,18 @@ export interface DrainOptions {
   readonly deadlineMs?: number;
   /**
    * How long the drain waits for new jobs after the last one it saw, in milliseconds: 0 to 86,400,000, 0 by default,
-   * which means that it ends when nothing is due. Of the drains of a lane only the one with the poller lease waits. It
-   * asks every 20 ms at first and every 250 ms after a while. While caps or rates throttle due work it waits longer,
-   * until `budgetMs` at most.
+   * which means that it ends when nothing is due. Of the drains of a lane the one with the poller lease asks for them,
+   * every 20 ms at first and every 250 ms after a while. The others stand by (`standby`). While caps or rates throttle
+   * due work the poller waits longer, until `budgetMs` at most.
    */
   readonly idleTimeoutMs?: number;
+  /**
+   * Whether it waits for `idleTimeoutMs` too while another drain of the lane has the poller lease: it takes the lease
+   * over within a second when that drain ends or picks up no more jobs, and asks for jobs once a second until then.
+   * `true` by default, so that a loop over drains never spins. `false`: it ends when nothing is due, for a host that
+   * pays for waiting. Of no effect without `idleTimeoutMs`.
+   */
+  readonly standby?: boolean;
   /** The most jobs it claims, a whole number from 0; no limit by default. Released and delegated jobs count. */
   readonly maxJobs?: number;
   /**
@@ -77,6 +84,7 @@ export interface DrainLimits {
   /** Infinite without one. */
   readonly deadlineMs: number;
   readonly idleTimeoutMs: number;
+  readonly standby: boolean;
   readonly maxJobs: number;
   readonly abortGraceMs: number;
   readonly signal: AbortSignal | undefined;

@@ -209,7 +209,7 @@ export class Drain {
   /** What the next step is decided on. */
   #state(): DrainState {
     const { clock, batchSize } = this.#deps;
-    const { deadlineMs, idleTimeoutMs, maxJobs } = this.#limits;
+    const { deadlineMs, idleTimeoutMs, standby, maxJobs } = this.#limits;
     const nowMs = clock.now();
     const hasDeadline = deadlineMs !== Number.POSITIVE_INFINITY && this.#claims > 0;
     return {
@@ -230,6 +230,7 @@ export class Drain {
       isThrottled: this.#queue.isThrottled,
       idleMs: nowMs - this.#lastSeenMs,
       idleTimeoutMs,
+      standby,
       poller: this.#poller,
     };
   }

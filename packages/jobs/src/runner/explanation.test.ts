@@ -31,11 +31,61 @@ const claim = {
   owner: "w-1",
 } as const;
 
+/** Puts on record that a drain with a handler came so many minutes ago. */
+async function note(type: string, version: number, minutesAgo = 0): Promise<void> {
+  await queue.database.pool.query(
+    `INSERT INTO evenkeel.background_job_handler (type, version, owner, seen_at)
+     VALUES ($1, $2, 'w', now() - $3::int * interval '1 minute')
+     ON CONFLICT (type, version) DO UPDATE SET seen_at = EXCLUDED.seen_at`,
+    [type, version, minutesAgo],
+  );
+}
+
+test("a due job that no drain has come for says so, since when, and what to do", async () => {
+  const { jobs } = queue.ledger.asOperator("night");
+  const id = await add(1);
+  const never = await jobs.explain(id);
+  expect(never).toMatchObject({ cause: "unserved", lastServedAt: null });
+  expect(never?.summary).toMatch(
+    /no drain with a handler for count has ever come\. Start a host .+, and see that its drains run\.$/u,
+  );
+  await note("count", 1, 70);
+  const absent = await jobs.explain(id);
+  expect(absent).toMatchObject({ cause: "unserved", lastServedAt: expect.any(Date) });
+  expect(absent?.summary).toMatch(/version 1 of count has come for an hour \(since \S+Z\)/u);
+  for (const [minutes, words] of [
+    [12, "12 minutes"],
+    [300, "5 hours"],
+    [5_000, "3 days"],
+  ] as const) {
+    await note("count", 1, minutes);
+    expect((await jobs.explain(id))?.summary).toContain(`has come for ${words} (`);
+  }
+  // Hosts of the release before do not know its version.
+  await queue.database.pool.query(`UPDATE evenkeel.background_job SET version = 2`);
+  await note("count", 1);
+  const newer = await jobs.explain(id);
+  expect(newer?.summary).toContain("the newest that drains know is 1. Deploy the hosts");
+  await note("count", 3);
+  expect(await jobs.explain(id)).toMatchObject({ cause: "waiting" });
+  // A tenant is not told which drains come.
+  await note("count", 3, 70);
+  const mine = await queue.ledger.forTenant("t").jobs.explain(id);
+  expect(mine).toMatchObject({ cause: "waiting", lastServedAt: null });
+  // A job whose worker died, too.
+  await note("count", 3, 0);
+  await queue.ledger.jobs.claim(claim);
+  await queue.expireLeases();
+  await queue.database.pool.query(`DELETE FROM evenkeel.background_job_handler`);
+  expect((await jobs.explain(id))?.summary).toContain("nobody takes it over, as no drain");
+});
+
 test("each state of a job is told apart, in words and in fields", async () => {
   const { jobs } = queue.ledger.asOperator("night");
   const first = await add(1);
   const second = await add(2);
   const later = await add(3, 3_600_000);
+  await note("count", 1);
   expect(await jobs.explain(second)).toMatchObject({
     cause: "waiting",
     ahead: 1,
@@ -130,6 +180,7 @@ test("a waiting job can be due at another time, on record; one that runs cannot"
   const operator = queue.ledger.asOperator("ada");
   const { jobs } = operator;
   const id = await add(1, 3_600_000);
+  await note("count", 1);
   expect(await jobs.reschedule(id, new Date(Date.now() - 1_000))).toEqual({
     rescheduled: true,
     id,
@@ -166,6 +217,7 @@ test("what throttles a due job is named: a pause, a cap, a rate", async () => {
   await operator.resume({ type: "count" });
   expect(await jobs.explain(id)).toMatchObject({ heldBy: { kind: "TENANT", subject: "t" } });
   await operator.resume({ tenantId: "t" });
+  await note("count", 1);
   expect(await jobs.explain(id)).toMatchObject({ cause: "waiting", heldBy: null });
 
   await operator.limit("every-tenant", { maxRunning: 1 });

@@ -74,11 +74,11 @@ test("a drain with an idle timeout runs what is enqueued after its queue was emp
   expect(await hasPoller()).toBe(false);
 });
 
-test("one drain of a lane polls; the others end when nothing is due", async () => {
+test("one drain of a lane polls; others that do not stand by end when nothing is due", async () => {
   const stop = new AbortController();
   const first = open().drain({ ...limits, stopSignal: stop.signal });
   await until(hasPoller);
-  const second = await open().drain(limits);
+  const second = await open().drain({ ...limits, standby: false });
   expect(second).toMatchObject({ claimed: 0, remaining: false, stopped: false });
   const canary = open({ lane: "canary" }).drain({ ...limits, stopSignal: stop.signal });
   await until(() => queue.ledger.jobs.hasPoller("canary"));
@@ -91,7 +91,7 @@ test("one drain of a lane polls; the others end when nothing is due", async () =
 test("the poller lease of a dead host expires", async () => {
   const pollerId = "00000000-0000-4000-8000-000000000000";
   await jobs.acquirePoller({ lane: "stable", pollerId, forMs: 1 });
-  expect(await open().drain(limits)).toMatchObject({ claimed: 0 });
+  expect(await open().drain({ ...limits, standby: false })).toMatchObject({ claimed: 0 });
   expect(await hasPoller()).toBe(true);
   await queue.database.pool.query(
     `UPDATE evenkeel.background_job_poller SET lease_expires_at = now() - interval '1 second'`,
@@ -183,7 +183,51 @@ test("trouble with the poller lease costs no job and ends no drain", async () =>
   const acquirePoller = (): Promise<boolean> => Promise.reject(new Error("no table"));
   const runner = open({ ledger: { jobs: { ...jobs, acquirePoller } } });
   await enqueueCounts(queue, 3);
-  expect(await runner.drain(limits)).toMatchObject({ succeeded: 3, remaining: false });
+  const draining = runner.drain({ ...limits, standby: false });
+  expect(await draining).toMatchObject({ succeeded: 3, remaining: false });
+});
+
+test("loops over drains that wait, in several hosts, make a few drains a minute", async () => {
+  const stop = new AbortController();
+  let drains = 0;
+  let claims = 0;
+  const claim: JobStore["claim"] = (request) => {
+    claims += 1;
+    return jobs.claim(request);
+  };
+  const loop = async (): Promise<void> => {
+    const runner = open({ ledger: { jobs: { ...jobs, claim } } });
+    while (!stop.signal.aborted) {
+      await runner.drain({ ...limits, idleTimeoutMs: 10_000, stopSignal: stop.signal });
+      drains += 1;
+    }
+  };
+  const loops = [loop(), loop(), loop()];
+  await advanceUntil(() => clock.now() >= 30_000);
+  stop.abort();
+  await Promise.all(loops);
+  expect(drains).toBeLessThan(20);
+  // The poller asks four times a second and more often at first, the others once.
+  expect(claims).toBeLessThan(500);
+});
+
+test("a drain that stands by takes the lane over when the poller ends, and runs what comes then", async () => {
+  const [stopFirst, stopSecond] = [new AbortController(), new AbortController()];
+  const first = open().drain({ ...limits, stopSignal: stopFirst.signal });
+  await until(hasPoller);
+  const second = open().drain({
+    ...limits,
+    idleTimeoutMs: 3_600_000,
+    stopSignal: stopSecond.signal,
+  });
+  await advanceUntil(() => clock.now() >= 5_000);
+  stopFirst.abort();
+  expect(await first).toMatchObject({ claimed: 0, stopped: true });
+  await advanceUntil(hasPoller);
+  await enqueueCounts(queue, 1);
+  await advanceUntil(() => ran === 1);
+  stopSecond.abort();
+  expect(await second).toMatchObject({ succeeded: 1 });
 });
 
 test("while a rate holds due work back, the poller waits for it", async () => {
@@ -288,7 +332,7 @@ test("a drain whose deadline has no room for some types polls no more, and ends 
   const claim: JobStore["claim"] = (request) =>
     jobs.claim(request).finally(() => claimed.resolve(undefined));
   const runner = open({ ledger: { jobs: { ...jobs, claim } }, handlers });
-  const draining = runner.drain({ ...limits, deadlineMs: 9_400 });
+  const draining = runner.drain({ ...limits, deadlineMs: 9_400, standby: false });
   await claimed.promise;
   await until(hasPoller);
   // The lease is renewed every 500 ms, by a drain that would pick up any job.

@@ -118,6 +118,7 @@ export function createRunner(options: RunnerOptions): Runner {
       field: "lane",
     });
   }
+  checkParts(options);
   const handlers = new Map<string, JobHandler>();
   for (const handler of options.handlers) {
     const { type } = handler.definition;
@@ -150,7 +151,7 @@ export function createRunner(options: RunnerOptions): Runner {
   return {
     drain: async (drainOptions) => {
       const { budgetMs, maxJobs = Number.MAX_SAFE_INTEGER, abortGraceMs = 5_000 } = drainOptions;
-      const { idleTimeoutMs = 0, deadlineMs } = drainOptions;
+      const { idleTimeoutMs = 0, standby = true, deadlineMs } = drainOptions;
       checkRange("budgetMs", budgetMs, 0, 86_400_000);
       checkWhole("maxJobs", maxJobs, 0, Number.MAX_SAFE_INTEGER);
       checkRange("idleTimeoutMs", idleTimeoutMs, 0, 86_400_000);
@@ -160,6 +161,7 @@ export function createRunner(options: RunnerOptions): Runner {
         budgetMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
         idleTimeoutMs,
+        standby,
         maxJobs,
         abortGraceMs,
         signal: drainOptions.signal,
@@ -178,6 +180,7 @@ export function createRunner(options: RunnerOptions): Runner {
         budgetMs: claimByIdForMs,
         deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY,
         idleTimeoutMs: 0,
+        standby: false,
         maxJobs: 1,
         requestRuns: undefined,
       };
@@ -185,6 +188,25 @@ export function createRunner(options: RunnerOptions): Runner {
       return new Drain(oneDeps, { ...limits, abortGraceMs, signal, stopSignal }).run();
     },
   };
+}
+
+/** Hosts pass a pool as the ledger, and definitions as handlers. */
+function checkParts({ ledger, handlers }: Partial<Record<keyof RunnerOptions, unknown>>): void {
+  if (typeof ledger !== "object" || ledger === null || !("jobs" in ledger)) {
+    throw new JobError(
+      "invalid_options",
+      "ledger must be what createLedger returns. In place of a pool pass createLedger({ pool }).",
+      { field: "ledger" },
+    );
+  }
+  const isHandler = (handler: unknown): boolean =>
+    typeof handler === "object" && handler !== null && "definition" in handler;
+  if (Array.isArray(handlers) && handlers.every(isHandler)) return;
+  throw new JobError(
+    "invalid_options",
+    "handlers must be an array of what handleJob returns. In place of a definition pass handleJob(definition, run).",
+    { field: "handlers" },
+  );
 }
 
 /** How long a claim of one job is tried, in milliseconds. */

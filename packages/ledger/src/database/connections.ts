@@ -115,6 +115,11 @@ async function connect(pool: Pool, timeoutMs: number): Promise<PoolClient> {
 
 /** Takes a connection that has a listener from the start: one that is cut raises an error between two statements. */
 function take(pool: Pool, timeoutMs: number): Promise<PoolClient> {
+  if (pool.ending || pool.ended) {
+    const target = describeTarget(pool);
+    const message = `The connections to Postgres at ${target} were ended by ledger.close() or pool.end() before this call. Close a ledger after its last call and its last drain, or create another one.`;
+    return Promise.reject(new LedgerError("closed", message, { target }));
+  }
   return new Promise((resolve, reject) => {
     let isAwaited = true;
     const timer = setTimeout(() => {

@@ -6,6 +6,7 @@ export type LedgerErrorCode =
   | "invalid_options"
   | "unreachable"
   | "unanswered"
+  | "closed"
   | "not_migrated"
   | "not_granted"
   | "migration_failed"

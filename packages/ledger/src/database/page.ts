@@ -10,3 +10,8 @@ export interface Page {
 export function pageLimit(limit = 50): number {
   return Math.min(200, Math.max(1, Math.trunc(limit)));
 }
+
+/** Returns whether a text is a UUID, as the ids of most records are. */
+export function isUuid(id: string): boolean {
+  return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/iu.test(id);
+}

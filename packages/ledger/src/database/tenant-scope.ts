@@ -7,6 +7,8 @@ import { isUnreachable } from "./ledger-error.ts";
 
 /** Whose rows a repository may touch. */
 export interface Scope {
+  /** The one tenant that it reaches; `undefined`: every tenant. */
+  readonly tenantId?: string;
   /**
    * Runs one statement within the scope. In it, `:tenant` stands for the condition on a tenant's id, as in
    * `WHERE :tenant(job.tenant_id)`; parameters count from $1.
@@ -39,6 +41,7 @@ export function oneTenant(
 ): Scope {
   const tenantId = parseTenantId(tenant);
   return {
+    tenantId,
     query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
       const { text: scoped, values: parameters } = askFor(tenantId, text, values);
       if (!(await rowSecurity.isEnforced())) {

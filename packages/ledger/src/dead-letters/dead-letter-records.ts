@@ -1,6 +1,13 @@
-import { pageLimit, type Page } from "../database/page.ts";
+import { newestFirst } from "../database/newest-first.ts";
+import { isUuid, pageLimit, type Page } from "../database/page.ts";
+import { defineStatement, type Statement } from "../database/statement.ts";
 import type { Scope } from "../database/tenant-scope.ts";
-import type { DeadLetterKind, DeadLetterReason, DeadLetterStatus } from "./dead-letter.ts";
+import {
+  deadLetterTransitions,
+  type DeadLetterKind,
+  type DeadLetterReason,
+  type DeadLetterStatus,
+} from "./dead-letter.ts";
 
 /** A dead letter as recorded. */
 export interface DeadLetterRecord {
@@ -8,6 +15,8 @@ export interface DeadLetterRecord {
   readonly kind: DeadLetterKind;
   /** The job's id, the run's id, the dispatch key or the outbox event's id. */
   readonly sourceId: string;
+  /** When the job was created, as its id alone may name two; the epoch for anything else. */
+  readonly sourceCreatedAt: Date;
   readonly tenantId: string | null;
   readonly name: string;
   readonly reason: DeadLetterReason;
@@ -45,9 +54,10 @@ export interface ScopedDeadLetters {
 }
 
 const letterColumns = `letter.id::text, letter.kind::text, letter.source_id AS "sourceId",
-  letter.tenant_id AS "tenantId", letter.name, letter.reason, letter.error, letter.payload, letter.history,
+  letter.source_created_at AS "sourceCreatedAt", letter.tenant_id AS "tenantId", letter.name, letter.reason, letter.error, letter.payload, letter.history,
   (SELECT history.version FROM evenkeel.background_job_history AS history
-    WHERE history.id = CASE WHEN letter.kind = 'JOB' THEN letter.source_id::bigint END) AS version,
+    WHERE history.id = CASE WHEN letter.kind = 'JOB' THEN letter.source_id::bigint END
+      AND history.created_at = letter.source_created_at) AS version,
   letter.status::text, letter.previous_id::text AS "previousId", letter.created_at AS "createdAt",
   letter.resolved_at AS "resolvedAt", letter.resolved_by AS "resolvedBy"`;
 
@@ -63,32 +73,103 @@ export const letterCondition = `:tenant(letter.tenant_id)
   AND ($1::jsonb->>'createdAfter' IS NULL OR letter.created_at > ($1::jsonb->>'createdAfter')::timestamptz)
   AND ($1::jsonb->>'createdBefore' IS NULL OR letter.created_at < ($1::jsonb->>'createdBefore')::timestamptz)`;
 
-const listStatement = `
+const findStatement = `
 SELECT ${letterColumns} FROM evenkeel.background_dead_letter AS letter
 WHERE ${letterCondition}
-  AND ($2::uuid IS NULL OR (letter.created_at, letter.id) < (
-    SELECT last_seen.created_at, last_seen.id FROM evenkeel.background_dead_letter AS last_seen
-    WHERE last_seen.id = $2::uuid AND :tenant(last_seen.tenant_id)))
-ORDER BY letter.created_at DESC, letter.id DESC LIMIT $3::int`;
+ORDER BY letter.created_at DESC, letter.id DESC LIMIT $2::int`;
+
+type Parameter =
+  | "statuses"
+  | "tenantId"
+  | "name"
+  | "reason"
+  | "kind"
+  | "createdAfter"
+  | "createdBefore"
+  | "before"
+  | "limit";
+
+/**
+ * The statement of a page: each status from an index by tenant, by name or by reason, the first of these that is given.
+ * The other conditions are looked at row by row. Condition by condition, as an index serves none that may be absent.
+ */
+function letterListStatement(
+  filter: DeadLetterFilter & Page,
+  hasOneTenant: boolean,
+): Statement<Parameter> {
+  const isGiven = (field: keyof DeadLetterFilter): boolean => filter[field] !== undefined;
+  const lead =
+    isGiven("tenantId") || hasOneTenant
+      ? "tenant_id"
+      : isGiven("name")
+        ? "name"
+        : isGiven("reason")
+          ? "reason"
+          : undefined;
+  const value = { tenant_id: "asked.tenant_id", name: ":name::text", reason: ":reason::text" };
+  const isBehind = filter.before !== undefined;
+  const page = newestFirst({
+    relation: "background_dead_letter",
+    alias: "letter",
+    key: [
+      ...(lead === undefined ? [] : [[lead, value[lead]] as const]),
+      ["status", "asked.status"],
+    ],
+    time: "created_at",
+    id: "id",
+    where: [
+      ":tenant(letter.tenant_id)",
+      ...(isGiven("name") && lead !== "name" ? ["letter.name = :name::text"] : []),
+      ...(isGiven("reason") && lead !== "reason" ? ["letter.reason = :reason::text"] : []),
+      ...(isGiven("kind") ? ["letter.kind = :kind::text::evenkeel.dead_letter_kind"] : []),
+      ...(isGiven("createdAfter") ? ["letter.created_at > :createdAfter::timestamptz"] : []),
+      ...(isGiven("createdBefore") ? ["letter.created_at < :createdBefore::timestamptz"] : []),
+    ],
+    isBehind,
+  });
+  return defineStatement<Parameter>(`
+WITH ${
+    isBehind
+      ? `last_seen AS MATERIALIZED (
+  SELECT letter.created_at AS at, letter.id FROM evenkeel.background_dead_letter AS letter
+  WHERE letter.id = :before::uuid AND :tenant(letter.tenant_id)
+), `
+      : ""
+  }asked AS (
+  SELECT unnest(:statuses::text::evenkeel.dead_letter_status[]) AS status, :tenantId::text AS tenant_id
+)
+SELECT ${letterColumns} FROM asked CROSS JOIN LATERAL ${page} AS letter
+ORDER BY letter.created_at DESC, letter.id DESC LIMIT :limit::int`);
+}
 
 /** The filter as a statement's parameter. Text that is no letter's id matches nothing. */
 export function encodeFilter({ ids, ...rest }: DeadLetterFilter): string {
-  return JSON.stringify({ ...rest, ids: ids?.filter(isLetterId) });
+  return JSON.stringify({ ...rest, ids: ids?.filter(isUuid) });
 }
 
 /** Creates the dead letters of a scope. */
 export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
-  const list: ScopedDeadLetters["list"] = ({ before, limit, ...filter } = {}) => {
-    if (before !== undefined && !isLetterId(before)) return Promise.resolve([]);
-    return scope.query<DeadLetterRecord>(listStatement, [
-      encodeFilter(filter),
-      before ?? null,
-      pageLimit(limit),
-    ]);
+  const list: ScopedDeadLetters["list"] = async (filter = {}) => {
+    const { before, limit, ...rest } = filter;
+    if (before !== undefined && !isUuid(before)) return [];
+    if (rest.ids !== undefined) {
+      return scope.query<DeadLetterRecord>(findStatement, [encodeFilter(rest), pageLimit(limit)]);
+    }
+    const { tenantId = scope.tenantId, status } = rest;
+    if (status !== undefined && !(status in deadLetterTransitions)) return [];
+    const statement = letterListStatement(filter, scope.tenantId !== undefined);
+    const values = statement.values({
+      statuses: status === undefined ? "{OPEN,REQUEUED,DISCARDED}" : `{${status}}`,
+      tenantId: tenantId ?? null,
+      name: rest.name ?? null,
+      reason: rest.reason ?? null,
+      kind: rest.kind ?? null,
+      createdAfter: rest.createdAfter?.toISOString() ?? null,
+      createdBefore: rest.createdBefore?.toISOString() ?? null,
+      before: before ?? null,
+      limit: pageLimit(limit),
+    });
+    return scope.query<DeadLetterRecord>(statement.text, values);
   };
   return { list, find: async (id) => (await list({ ids: [id] }))[0] };
-}
-
-function isLetterId(id: string): boolean {
-  return /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/iu.test(id);
 }

@@ -37,7 +37,7 @@ WITH known AS (
     )
   WHERE NOT EXISTS (SELECT FROM known)
   -- The update changes nothing; it makes the statement return the letter that is already there.
-  ON CONFLICT (kind, source_id) WHERE status = 'OPEN' DO UPDATE SET source_id = excluded.source_id
+  ON CONFLICT (kind, source_id, source_created_at) WHERE status = 'OPEN' DO UPDATE SET source_id = excluded.source_id
   RETURNING id
 )
 SELECT id::text FROM filed UNION ALL SELECT id::text FROM known`);

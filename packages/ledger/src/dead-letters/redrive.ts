@@ -36,7 +36,8 @@ WITH items AS MATERIALIZED (
       PARTITION BY letter.tenant_id, letter.name, coalesce(history.unique_key, letter.id::text) ORDER BY letter.id
     ) AS nth
   FROM letters AS letter
-  LEFT JOIN evenkeel.background_job_history AS history ON history.id = letter.dead_job_id
+  LEFT JOIN evenkeel.background_job_history AS history
+    ON history.id = letter.dead_job_id AND history.created_at = letter.source_created_at
   LEFT JOIN evenkeel.background_job_unique_key AS held
     ON held.tenant_id = letter.tenant_id AND held.type = letter.name AND held.unique_key = history.unique_key
   -- A payload that a newer build wrote is left to that build. Nothing is requeued beside a job that waits or runs under
@@ -63,12 +64,14 @@ WITH items AS MATERIALIZED (
     CURRENT_TIMESTAMP - priority * interval '10 minutes', max_attempts, unique_key, correlation_id, id
   FROM ready
   WHERE unique_key IS NULL OR new_job_id IN (SELECT job_id FROM keys)
-  RETURNING redriven_from AS id, background_job.id AS job_id
+  RETURNING redriven_from AS id, background_job.id AS job_id, background_job.created_at AS job_created_at
 ), effects AS (
   -- What the dead job did or began continues under the same keys.
-  UPDATE evenkeel.background_effect AS effect SET job_id = jobs.job_id, fence = 0
+  UPDATE evenkeel.background_effect AS effect
+  SET job_id = jobs.job_id, job_created_at = jobs.job_created_at, fence = 0
   FROM jobs JOIN letters AS letter USING (id)
-  WHERE effect.job_id = letter.dead_job_id
+  WHERE effect.job_id = letter.dead_job_id AND effect.job_created_at = letter.source_created_at
+    AND effect.tenant_id = letter.tenant_id
 ), events AS (
   -- Inngest remembers the first id; the letter's own makes a second.
   INSERT INTO evenkeel.background_outbox_event (event_id, tenant_id, name, data)

@@ -11,6 +11,8 @@ import { isJobId } from "./job.ts";
 /** A call of a job to the outside world, as recorded. */
 export interface EffectRecord {
   readonly jobId: string;
+  /** When its job was created. It tells two jobs apart that had one id, which can go back with a restore. */
+  readonly jobCreatedAt: Date;
   readonly name: string;
   readonly tenantId: string;
   /** `STARTED` after the end of its attempt: the ledger does not know whether it happened. */
@@ -27,7 +29,11 @@ export interface EffectRecord {
 }
 
 /** What an operator found out about an effect in doubt. */
-export type EffectDecision = { readonly reason?: string } &
+export type EffectDecision = {
+  readonly reason?: string;
+  /** When its job was created. Defaults to the newest job of that id with such an effect. */
+  readonly jobCreatedAt?: Date;
+} &
   /** It is done, and the next attempt is given this result, `null` by default. */
   (
     | { readonly happened: true; readonly result?: JsonValue }
@@ -37,7 +43,7 @@ export type EffectDecision = { readonly reason?: string } &
 
 /** Effects of jobs, as far as a scope reaches. */
 export interface ScopedEffects {
-  /** Returns the effects of one job, by the time when their last tries began. */
+  /** Returns the effects of one job, by the time when their last tries began: of each job that had this id. */
   list(jobId: string): Promise<EffectRecord[]>;
 }
 
@@ -53,32 +59,42 @@ export interface OperatorEffects extends ScopedEffects {
 }
 
 const listStatement = `
-SELECT effect.job_id::text AS "jobId", effect.name, effect.tenant_id AS "tenantId", effect.state::text,
+SELECT effect.job_id::text AS "jobId", effect.job_created_at AS "jobCreatedAt", effect.name, effect.tenant_id AS "tenantId", effect.state::text,
   effect.idempotency_key::text AS "idempotencyKey", effect.tries, effect.result, effect.started_at AS "startedAt",
   effect.finished_at AS "finishedAt"
 FROM evenkeel.background_effect AS effect
 WHERE effect.job_id = $1::bigint AND :tenant(effect.tenant_id)
 ORDER BY effect.started_at, effect.name`;
 
+const isDoubtful = `(effect.job_id, effect.name, effect.job_created_at, effect.tenant_id)
+    = (doubtful.job_id, doubtful.name, doubtful.job_created_at, doubtful.tenant_id)`;
+
 // A job that waits is locked, and a claim passes over it until this has ended.
 const resolveStatement = defineStatement<
-  "actor" | "jobId" | "name" | "happened" | "result" | "reason"
+  "actor" | "jobId" | "jobCreatedAt" | "name" | "happened" | "result" | "reason"
 >(`
 WITH job AS MATERIALIZED (
-  SELECT state FROM evenkeel.background_job WHERE id = :jobId::bigint FOR NO KEY UPDATE
+  SELECT state, created_at FROM evenkeel.background_job WHERE id = :jobId::bigint FOR NO KEY UPDATE
+), newest AS MATERIALIZED (
+  SELECT effect.ctid FROM evenkeel.background_effect AS effect
+  WHERE effect.job_id = :jobId::bigint AND effect.name = :name
+    AND (:jobCreatedAt::timestamptz IS NULL OR effect.job_created_at = :jobCreatedAt)
+  ORDER BY effect.job_created_at DESC LIMIT 1
 ), doubtful AS MATERIALIZED (
-  SELECT effect.job_id, effect.name, effect.tenant_id FROM evenkeel.background_effect AS effect
-  WHERE effect.job_id = :jobId::bigint AND effect.name = :name AND effect.state = 'STARTED'
-    AND NOT EXISTS (SELECT FROM job WHERE job.state = 'RUNNING')
+  SELECT effect.job_id, effect.job_created_at, effect.name, effect.tenant_id
+  FROM evenkeel.background_effect AS effect
+  WHERE effect.ctid = ANY (ARRAY(SELECT ctid FROM newest)) AND effect.state = 'STARTED' AND NOT EXISTS (
+    SELECT FROM job WHERE job.state = 'RUNNING' AND job.created_at = effect.job_created_at
+  )
   FOR UPDATE
 ), done AS (
   UPDATE evenkeel.background_effect AS effect
   SET state = 'DONE', result = :result::jsonb, finished_at = now()
   FROM doubtful
-  WHERE effect.job_id = doubtful.job_id AND effect.name = doubtful.name AND :happened::boolean
+  WHERE ${isDoubtful} AND :happened::boolean
 ), forgotten AS (
   DELETE FROM evenkeel.background_effect AS effect USING doubtful
-  WHERE effect.job_id = doubtful.job_id AND effect.name = doubtful.name AND NOT :happened::boolean
+  WHERE ${isDoubtful} AND NOT :happened::boolean
 )
 INSERT INTO evenkeel.background_audit_entry
   (actor, action, subject_kind, subject_id, tenant_id, before, after, reason)
@@ -107,7 +123,7 @@ export async function resolveEffect(
   actor: string,
   decision: EffectDecision & { readonly jobId: string; readonly name: string },
 ): Promise<boolean> {
-  const { jobId, name, happened, reason } = decision;
+  const { jobId, name, happened, reason, jobCreatedAt } = decision;
   if (!isJobId(jobId)) return false;
   const result = decision.happened ? (decision.result ?? null) : null;
   const text = result === null ? null : encodeResult(result);
@@ -118,7 +134,15 @@ export async function resolveEffect(
       { jobId },
     );
   }
-  const values = { actor, jobId, name, happened, result: text, reason: reason ?? null };
+  const values = {
+    actor,
+    jobId,
+    jobCreatedAt: jobCreatedAt?.toISOString() ?? null,
+    name,
+    happened,
+    result: text,
+    reason: reason ?? null,
+  };
   const rows = await sql.query(resolveStatement.text, resolveStatement.values(values));
   return rows.length === 1;
 }

@@ -56,26 +56,31 @@ export interface JobEffectStore {
 // The job's row is locked, so that no claim takes it over between the look at the fence and the write. Whoever
 // holds the next fence therefore sees what was written under this one.
 const heldJob = `held AS MATERIALIZED (
-  SELECT job.id, job.tenant_id FROM evenkeel.background_job AS job
+  SELECT job.id, job.tenant_id, job.created_at FROM evenkeel.background_job AS job
   WHERE job.id = $1::bigint AND job.fence = $2::bigint AND job.state = 'RUNNING'
   FOR NO KEY UPDATE
 )`;
 
 // What a call did is known though its job was cancelled meanwhile: no later fence can have begun it again.
 const heldOrCancelledJob = `${heldJob}, known AS (
-  SELECT id FROM held UNION ALL
-  SELECT ended.id FROM evenkeel.background_job_history AS ended
+  SELECT id, created_at, tenant_id FROM held UNION ALL
+  SELECT ended.id, ended.created_at, ended.tenant_id FROM evenkeel.background_job_history AS ended
   WHERE ended.id = $1::bigint AND ended.outcome = 'CANCELLED' AND NOT EXISTS (SELECT FROM held)
 )`;
+
+// Not by the job's id alone, which an earlier job may have had.
+const ofJob = (job: string): string => `effect.job_id = ${job}.id AND effect.name = $3
+  AND effect.job_created_at = ${job}.created_at AND effect.tenant_id = ${job}.tenant_id COLLATE "C"`;
 
 // The fresh key tells a new record from one that was there.
 const beginStatement = `
 WITH ${heldJob}, fresh AS MATERIALIZED (
   SELECT gen_random_uuid() AS key
 ), begun AS (
-  INSERT INTO evenkeel.background_effect AS effect (job_id, name, tenant_id, fence, idempotency_key)
-  SELECT held.id, $3, held.tenant_id, $2::bigint, fresh.key FROM held, fresh
-  ON CONFLICT (job_id, name) DO UPDATE SET (fence, tries, started_at) = (
+  INSERT INTO evenkeel.background_effect AS effect
+    (job_id, job_created_at, name, tenant_id, fence, idempotency_key)
+  SELECT held.id, held.created_at, $3, held.tenant_id, $2::bigint, fresh.key FROM held, fresh
+  ON CONFLICT (job_id, name, job_created_at, tenant_id) DO UPDATE SET (fence, tries, started_at) = (
     SELECT
       CASE WHEN decision.again THEN EXCLUDED.fence ELSE effect.fence END,
       effect.tries + decision.again::int,
@@ -93,13 +98,13 @@ WITH ${heldOrCancelledJob}
 UPDATE evenkeel.background_effect AS effect
 SET state = 'DONE', result = $4::jsonb, finished_at = now()
 FROM known
-WHERE effect.job_id = known.id AND effect.name = $3 AND effect.fence = $2::bigint
+WHERE ${ofJob("known")} AND effect.fence = $2::bigint
 RETURNING effect.result::text AS result`;
 
 const forgetStatement = `
 WITH ${heldOrCancelledJob}
 DELETE FROM evenkeel.background_effect AS effect USING known
-WHERE effect.job_id = known.id AND effect.name = $3 AND effect.fence = $2::bigint AND effect.state = 'STARTED'
+WHERE ${ofJob("known")} AND effect.fence = $2::bigint AND effect.state = 'STARTED'
 RETURNING effect.name`;
 
 interface BegunRow {

@@ -14,6 +14,7 @@ export interface JobExplanation {
   readonly cause:
     | "scheduled"
     | "unknown_type"
+    | "unserved"
     | "paused"
     | "capped"
     | "rate_limited"
@@ -36,6 +37,11 @@ export interface JobExplanation {
    */
   readonly heldBy: HoldingDecision | null;
   readonly lease: { readonly owner: string; readonly until: Date } | null;
+  /**
+   * When a drain last said that it has a handler for this type and version, about once a minute. `null`: none did, or a
+   * tenant asks. A due job is `unserved` when that was more than ten minutes ago.
+   */
+  readonly lastServedAt: Date | null;
   /** How far the attempt that runs or ran last is, by its handler. */
   readonly progress: JobProgress | null;
   /** The code of its last failed attempt; `null`: none failed. */
@@ -88,23 +94,26 @@ LEFT JOIN evenkeel.background_job_limit AS pause
 WHERE (job.status IN ('SCHEDULED', 'PENDING') AND job.run_at <= now()) OR (job.has_expired AND held.cause = 'paused')
 ORDER BY held.place LIMIT 1`;
 
-const statement = `
-SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.status, job.run_at AS "runAt", job.attempt, job.owner,
+const statement = (servedBy: string): string => `
+SELECT job.id::text, job.tenant_id AS "tenantId", job.type, job.version, job.status, job.run_at AS "runAt", job.attempt, job.owner,
   job.progress, job.lease_expires_at AS "leaseUntil", job.has_expired AS "hasExpired",
   job.started_at AS "startedAt",
   job.last_error_code AS "lastErrorCode", job.finished_at AS "finishedAt",
   (extract(epoch FROM job.run_at - now()) * 1000)::float8 AS "dueInMs", ahead.count AS ahead,
   letter.id::text AS "letterId", letter.reason AS "letterReason", letter.status::text AS "letterStatus",
+  served.last_at AS "lastServedAt", served.newest_version AS "newestVersion",
+  (extract(epoch FROM now() - served.last_at) * 1000)::float8 AS "unservedForMs",
   held.cause AS "heldCause", held.kind::text AS "heldKind", held.subject AS "heldSubject",
   held.max_running AS "maxRunning", held.rate, held.paused_by AS "pausedBy", held.paused_at AS "pausedAt",
   held.pause_reason AS "pauseReason"
 FROM (
-  SELECT job.id, job.tenant_id, job.bucket, job.type, job.state::text AS status, job.run_at, job.turn_at, job.attempt,
-    job.owner, job.progress, job.started_at, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
+  SELECT job.id, job.tenant_id, job.bucket, job.type, job.version, job.state::text AS status, job.run_at, job.turn_at, job.attempt,
+    job.owner, job.progress, job.created_at, job.started_at, job.lease_expires_at, job.lease_expires_at <= now() AS has_expired,
     job.errors -> -1 ->> 'code' AS last_error_code, NULL::timestamptz AS finished_at
   FROM evenkeel.background_job AS job WHERE job.id = $1::bigint AND :tenant(job.tenant_id)
   UNION ALL
-  SELECT ended.id, ended.tenant_id, NULL, ended.type, ended.outcome::text, ended.run_at, NULL, ended.attempt, NULL, NULL, NULL, NULL, NULL,
+  SELECT ended.id, ended.tenant_id, NULL, ended.type, ended.version, ended.outcome::text, ended.run_at, NULL, ended.attempt, NULL, NULL, ended.created_at, NULL,
+    NULL, NULL,
     ended.errors -> -1 ->> 'code', ended.finished_at
   FROM evenkeel.background_job_history AS ended WHERE ended.id = $1::bigint AND :tenant(ended.tenant_id)
 ) AS job
@@ -121,13 +130,35 @@ LEFT JOIN LATERAL (${heldBy}) AS held ON true
 LEFT JOIN LATERAL (
   SELECT letter.id, letter.reason, letter.status FROM evenkeel.background_dead_letter AS letter
   WHERE letter.kind = 'JOB' AND letter.source_id = job.id::text
+    AND letter.source_created_at = job.created_at
   ORDER BY letter.created_at DESC LIMIT 1
-) AS letter ON true`;
+) AS letter ON true
+${servedBy}
+-- An id may have been used before; the newest job of it is asked for.
+ORDER BY job.finished_at IS NULL DESC, job.created_at DESC LIMIT 1`;
+
+/** After how long without a drain a job is unserved, in milliseconds: as long as a host counts as one that serves a type. */
+const unservedAfterMs = 600_000;
+
+const served = `CROSS JOIN LATERAL (
+  SELECT max(handler.seen_at) FILTER (WHERE handler.version >= job.version) AS last_at,
+    max(handler.version) AS newest_version
+  FROM evenkeel.background_job_handler AS handler WHERE handler.type = job.type
+) AS served`;
+
+/** Which drains come is nothing that a tenant may read. */
+const statementFor = {
+  operator: statement(served),
+  tenant: statement(
+    "CROSS JOIN (SELECT NULL::timestamptz AS last_at, NULL::int AS newest_version) AS served",
+  ),
+};
 
 interface Row {
   readonly id: string;
   readonly tenantId: string;
   readonly type: string;
+  readonly version: number;
   readonly status: JobStatus;
   readonly runAt: Date;
   readonly dueInMs: number;
@@ -140,6 +171,11 @@ interface Row {
   readonly lastErrorCode: string | null;
   readonly finishedAt: Date | null;
   readonly ahead: number;
+  /** `undefined`: a tenant asks. */
+  readonly lastServedAt: Date | null | undefined;
+  readonly unservedForMs: number | null;
+  /** The newest version of the type that any drain had a handler for. */
+  readonly newestVersion: number | null;
   readonly heldCause: "paused" | "capped" | "rate_limited" | null;
   readonly heldKind: HoldingDecision["kind"];
   readonly heldSubject: string;
@@ -165,9 +201,9 @@ export async function explainJob(
   types: readonly string[] | undefined,
   reader: "operator" | "tenant" = "operator",
 ): Promise<JobExplanation | undefined> {
-  const [found] = await scope.query<Row>(statement, [id]);
+  const [found] = await scope.query<Row>(statementFor[reader], [id]);
   if (found === undefined) return undefined;
-  const nameless = { owner: null, pausedBy: null, pauseReason: null };
+  const nameless = { owner: null, pausedBy: null, pauseReason: null, lastServedAt: undefined };
   const row = reader === "operator" ? found : { ...found, ...nameless };
   const { tenantId, type, status, runAt, dueInMs, attempt, ahead, lastErrorCode, finishedAt } = row;
   return {
@@ -181,6 +217,7 @@ export async function explainJob(
     attempt,
     ahead,
     progress: row.progress,
+    lastServedAt: row.lastServedAt ?? null,
     lastErrorCode,
     finishedAt,
     heldBy: row.heldCause === null ? null : toDecision(row),
@@ -230,7 +267,42 @@ function describeTakeover(row: Row, types: readonly string[] | undefined): strin
     return `no handler here knows jobs of type ${row.type}`;
   }
   if (row.heldCause !== null) return `nobody takes it over while ${describeDecision(row)}`;
+  if (isUnserved(row)) return `nobody takes it over, as ${describeAbsence(row)}`;
   return "the next claim takes it over";
+}
+
+/** Whether no drain that could run the job has come for ten minutes. */
+function isUnserved({ lastServedAt, unservedForMs }: Row): boolean {
+  if (lastServedAt === undefined) return false;
+  return (unservedForMs ?? Number.POSITIVE_INFINITY) > unservedAfterMs;
+}
+
+/** Describes, as part of a sentence and with a sentence on what to do, that no drain comes for a job. */
+function describeAbsence({
+  type,
+  version,
+  lastServedAt,
+  unservedForMs,
+  newestVersion,
+}: Row): string {
+  const remedy = "Start a host whose runner has a handler for it, and see that its drains run.";
+  if (lastServedAt !== null && lastServedAt !== undefined) {
+    const since = `${describeAge(unservedForMs ?? 0)} (since ${lastServedAt.toISOString()})`;
+    return `no drain with a handler for version ${version} of ${type} has come for ${since}. ${remedy}`;
+  }
+  if (newestVersion === null) {
+    return `no drain with a handler for ${type} has ever come. ${remedy}`;
+  }
+  return `no drain with a handler for version ${version} of ${type} has ever come; the newest that drains know is ${newestVersion}. Deploy the hosts that run its jobs.`;
+}
+
+/** Returns a time that has passed in its natural unit, as in "for an hour". */
+function describeAge(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 60) return minutes === 1 ? "a minute" : `${minutes} minutes`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return hours === 1 ? "an hour" : `${hours} hours`;
+  return `${Math.floor(hours / 24)} days`;
 }
 
 function explain(
@@ -256,6 +328,12 @@ function explain(
       if (row.heldCause !== null) {
         const summary = `It is due since ${due}, and ${describeDecision(row)}; ${row.ahead} due jobs of its tenant are ahead of it.${failed}`;
         return { cause: row.heldCause, summary };
+      }
+      if (isUnserved(row)) {
+        return {
+          cause: "unserved",
+          summary: `It is due since ${due}, and ${describeAbsence(row)}${failed}`,
+        };
       }
       const summary = `It is due since ${due} and waits for a runner; ${row.ahead} due jobs of its tenant are ahead of it.${failed}`;
       return { cause: "waiting", summary };

@@ -45,10 +45,11 @@ const replacement = `  replacing AS MATERIALIZED (
       FROM replacing AS job JOIN input USING (id)
     ) AS input
     WHERE job.id = input.holder_id AND job.id = ANY (ARRAY(SELECT holder_id FROM replacing))
-    RETURNING job.id
+    RETURNING job.id, job.created_at
   ),
   undone AS (
-    DELETE FROM evenkeel.background_effect WHERE job_id = ANY (ARRAY(SELECT id FROM replaced))
+    DELETE FROM evenkeel.background_effect AS effect USING replaced
+    WHERE effect.job_id = replaced.id AND effect.job_created_at = replaced.created_at
   ),
 `;
 

@@ -213,3 +213,22 @@ test("what caps throttle is told, however many tenants a claim passes after them
     throttled: true,
   });
 });
+
+test("a limit for every tenant that is lifted while a claim meets a tenant leaves no row", async () => {
+  const { pool } = queue.database;
+  const sql = toSqlClient(pool);
+  const store = createJobStore({
+    query: async (text, values, timeoutMs) => {
+      // The claim has seen the limit, and is about to give the tenant a row.
+      if (text.includes("AS met (tenant)"))
+        await operator.limit("every-tenant", { maxRunning: null });
+      return sql.query(text, values, timeoutMs);
+    },
+  });
+  await operator.limit("every-tenant", { maxRunning: 1 });
+  await queue.insert("a", "t", 2);
+  const { jobs } = await store.claim(claimRequest(["a"], 5));
+  expect(jobs).toHaveLength(2);
+  const { rows } = await pool.query(`SELECT FROM evenkeel.background_job_limit`);
+  expect(rows).toEqual([]);
+});

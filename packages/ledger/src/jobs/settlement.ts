@@ -60,12 +60,12 @@ WITH
   ),
   letters AS (
     INSERT INTO evenkeel.background_dead_letter (
-      kind, source_id, tenant_id, name, reason, error, payload, history, previous_id
+      kind, source_id, source_created_at, tenant_id, name, reason, error, payload, history, previous_id
     )
-    SELECT 'JOB', id::text, tenant_id, type, reason, error ->> 'message', payload, errors, redriven_from
+    SELECT 'JOB', id::text, created_at, tenant_id, type, reason, error ->> 'message', payload, errors, redriven_from
     FROM finished
     WHERE kind = 'dead'
-    ON CONFLICT (kind, source_id) WHERE status = 'OPEN' DO NOTHING
+    ON CONFLICT (kind, source_id, source_created_at) WHERE status = 'OPEN' DO NOTHING
   )
 SELECT id::text FROM held`;
 

@@ -1,8 +1,9 @@
 import { hideWorker } from "../database/redaction.ts";
 import type { Scope } from "../database/tenant-scope.ts";
 import { explainJob, type HoldingDecision, type JobExplanation } from "./job-explanation.ts";
-import { createScopedJobs, type JobRecord, type ScopedJobs } from "./job-records.ts";
+import { createScopedJobs, type ScopedJobs } from "./job-records.ts";
 import { isJobId, type RecordedAttemptError } from "./job.ts";
+import type { JobRecord } from "./records/job-record.ts";
 
 /** Why an attempt failed, as its tenant sees it: neither where in the code, nor on which worker. */
 export type TenantAttemptError = Pick<RecordedAttemptError, "attempt" | "at" | "code" | "message">;
@@ -26,7 +27,7 @@ export interface TenantJobExplanation extends Omit<JobExplanation, "heldBy" | "l
 export interface TenantJobs {
   /** Returns a job, or `undefined` where the tenant has no such job. */
   find(id: string): Promise<TenantJobRecord | undefined>;
-  /** Returns jobs of every status, the newest first. */
+  /** Returns a page of jobs: what runs, what may be claimed, what is scheduled, what ended. See `ScopedJobs.list`. */
   list(...filter: Parameters<ScopedJobs["list"]>): Promise<TenantJobRecord[]>;
   /**
    * Returns why a job has not run, that it runs, or how it ended. `undefined`: it is not this tenant's.

@@ -36,8 +36,8 @@ beforeAll(async () => {
       FROM generate_series(1, 20000) AS n) AS rows;
     INSERT INTO evenkeel.background_job (tenant_id, type, payload, max_attempts)
     SELECT 't', 'j', '{}', 1 FROM generate_series(1, 2000);
-    INSERT INTO evenkeel.background_effect (job_id, name, tenant_id, fence, started_at)
-    SELECT n, 'e', 't', 1, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
+    INSERT INTO evenkeel.background_effect (job_id, job_created_at, name, tenant_id, fence, started_at)
+    SELECT n, now(), 'e', 't', 1, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     INSERT INTO evenkeel.background_job_unique_key
       (tenant_id, type, unique_key, job_id, replaced_job_id, kept_until)
     SELECT 't', 'a', n::text, n + 100000, 0, now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
@@ -82,7 +82,10 @@ const expectedIndexes: Readonly<Record<string, string>> = {
   audit: "background_audit_entry_recent",
 };
 
-test.each(resolveRetention().map((resolved) => [nameOf(resolved), resolved] as const))(
+// Of the limits there are no more than tenants, and an index would have to follow every claim.
+const indexed = resolveRetention().filter(({ rule }) => rule.table !== "limits");
+
+test.each(indexed.map((resolved) => [nameOf(resolved), resolved] as const))(
   "%s: the oldest are read from an index, whose order spares a sort, and deleted by address",
   async (name, { rule }) => {
     const index = expectedIndexes[name] ?? expectedIndexes[rule.table];

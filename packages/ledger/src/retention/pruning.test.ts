@@ -43,6 +43,7 @@ const shortest: RetentionChanges = {
   jobHistory: { SUCCEEDED: 0, DEAD: 0, CANCELLED: 0 },
   effects: { RECORDED: 0 },
   uniqueKeys: { RECORDED: 0 },
+  limits: { MET: 2 },
   deadLetters: { REQUEUED: 2, DISCARDED: 2 },
   outbox: { SENT: 2, REFUSED: 2 },
   audit: { RECORDED: 0 },
@@ -87,6 +88,18 @@ test.each(resolveRetention().map(({ rule, days }) => [rule.table, rule.status, d
     expect(left).toEqual([...before, ...newest].toSorted((a, b) => (a < b ? -1 : 1)));
   },
 );
+
+test("a limit that says something stays, however long ago a claim met it", async () => {
+  await database.pool.query(
+    `INSERT INTO evenkeel.background_job_limit (kind, subject, paused, paused_at, max_running, rate_limit, rate_period_ms, updated_at)
+     SELECT kind::evenkeel.job_limit_kind, subject, paused, CASE WHEN paused THEN now() END, most, rate,
+       CASE WHEN rate IS NOT NULL THEN 1000 END, now() - interval '1 year'
+     FROM (VALUES ('TENANT', 'paused', true, NULL::int, NULL::int), ('TENANT', 'capped', false, 1, NULL),
+       ('TENANT', 'rated', false, NULL, 1), ('EVERY_TENANT', '', false, 1, NULL), ('TYPE', 'a', false, 1, NULL)
+     ) AS given (kind, subject, paused, most, rate)`,
+  );
+  expect(await ledger.prune()).toMatchObject({ deleted: 0 });
+});
 
 test("the attempts of a run go with it", async () => {
   await insertRun(database.pool, "SUCCEEDED", 31);
@@ -137,6 +150,10 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   await ledger.jobs.claim({ lane: "stable", types: ["j"], limit: 1, leaseMs: 1, owner: "o" });
   await pool.query(
     `UPDATE evenkeel.background_job SET run_at = run_at - interval '10 years', created_at = run_at`,
+  );
+  await pool.query(
+    `UPDATE evenkeel.background_effect AS effect SET job_created_at = job.created_at
+     FROM evenkeel.background_job AS job WHERE job.id = effect.job_id`,
   );
 
   const before = await readKeys(pool);

@@ -20,6 +20,8 @@ export interface RetentionPolicy {
   readonly effects: Readonly<Record<"RECORDED", number>>;
   /** From the due time of the job that held the key last, or the end of its `periodMs`; never before that job ends. */
   readonly uniqueKeys: Readonly<Record<"RECORDED", number>>;
+  /** From the last claim under it: of a tenant without a decision of its own, met under a limit for every tenant. */
+  readonly limits: Readonly<Record<"MET", number>>;
   /** From the operator's decision. */
   readonly deadLetters: Readonly<Record<"REQUEUED" | "DISCARDED", number>>;
   /** From when the server took the event, or refused it. */
@@ -41,6 +43,7 @@ export const defaultRetention: RetentionPolicy = {
   jobHistory: { SUCCEEDED: 30, DEAD: 90, CANCELLED: 90 },
   effects: { RECORDED: 30 },
   uniqueKeys: { RECORDED: 1 },
+  limits: { MET: 7 },
   deadLetters: { REQUEUED: 90, DISCARDED: 90 },
   outbox: { SENT: 30, REFUSED: 90 },
   audit: { RECORDED: 365 },

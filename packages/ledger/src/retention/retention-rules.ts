@@ -31,10 +31,16 @@ export const cutoff = `now() - $1::double precision * interval '1 second'`;
 // would read another table whole because the estimates are off.
 
 /** No operator still has to decide about what failed here. */
-function withoutOpenLetter(kind: "JOB" | "RUN" | "DISPATCH" | "EVENT", sourceId: string): string {
+function withoutOpenLetter(
+  kind: "JOB" | "RUN" | "DISPATCH" | "EVENT",
+  sourceId: string,
+  sourceCreatedAt?: string,
+): string {
+  const isOfSource =
+    sourceCreatedAt === undefined ? "" : ` AND letter.source_created_at = ${sourceCreatedAt}`;
   return `NOT EXISTS (
     SELECT FROM evenkeel.background_dead_letter AS letter
-    WHERE letter.kind = '${kind}' AND letter.source_id = ${sourceId} AND letter.status = 'OPEN'
+    WHERE letter.kind = '${kind}' AND letter.source_id = ${sourceId}${isOfSource} AND letter.status = 'OPEN'
     OFFSET 0
   )`;
 }
@@ -106,7 +112,7 @@ const needsOutcome = `held.tenant_id = candidate.tenant_id AND held.type = candi
       AND held.outcome IS NULL AND held.kept_until > now()`;
 
 function jobHistory(status: keyof RetentionPolicy["jobHistory"]): RetentionRule {
-  const where = `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text")}`;
+  const where = `candidate.outcome = '${status}' AND ${withoutOpenLetter("JOB", "candidate.id::text", "candidate.created_at")}`;
   return {
     table: "jobHistory",
     status,
@@ -197,10 +203,11 @@ export const retentionRules: readonly RetentionRule[] = [
     orderedBy: "started_at",
     // A job that waits or runs asks for what it did before, and so does one that an operator requeues.
     where: `NOT EXISTS (
-    SELECT FROM evenkeel.background_job AS job WHERE job.id = candidate.job_id
+    SELECT FROM evenkeel.background_job AS job
+    WHERE job.id = candidate.job_id AND job.created_at = candidate.job_created_at
     OFFSET 0
   )
-  AND ${withoutOpenLetter("JOB", "candidate.job_id::text")}`,
+  AND ${withoutOpenLetter("JOB", "candidate.job_id::text", "candidate.job_created_at")}`,
     isDedupe: false,
   },
   {
@@ -221,6 +228,17 @@ export const retentionRules: readonly RetentionRule[] = [
     OFFSET 0
   )`,
     isDedupe: false,
+  },
+  {
+    table: "limits",
+    status: "MET",
+    relation: "background_job_limit",
+    // Not ordered by an index, which every claim under limits would have to change: there is a row per tenant at most.
+    orderedBy: "updated_at",
+    // What a tenant spent of a rate counts for a day and a tenth. A claim gives it another row when it is met again.
+    where: `candidate.kind = 'TENANT' AND NOT candidate.paused AND candidate.max_running IS NULL
+  AND candidate.rate_limit IS NULL AND candidate.updated_at < now() - interval '27 hours'`,
+    isDedupe: true,
   },
   deadLetters("REQUEUED"),
   deadLetters("DISCARDED"),

@@ -1,7 +1,8 @@
+import { newestFirst } from "../database/newest-first.ts";
 import { pageLimit, type Page } from "../database/page.ts";
-import { defineStatement } from "../database/statement.ts";
+import { defineStatement, type Statement } from "../database/statement.ts";
 import type { Scope } from "../database/tenant-scope.ts";
-import type { RunIdentity, RunStatus } from "./run.ts";
+import { runTransitions, type RunIdentity, type RunStatus } from "./run.ts";
 
 /** A run as recorded. */
 export interface RunRecord extends RunIdentity {
@@ -53,34 +54,78 @@ const findStatement = `
 SELECT ${recordColumns} FROM evenkeel.background_function_run AS run
 WHERE run.run_id = $1 AND run.function_id = $2 AND :tenant(run.tenant_id)`;
 
-const listStatement = defineStatement<
-  "status" | "functionId" | "dispatchKey" | "before" | "limit"
->(`
-SELECT ${recordColumns} FROM evenkeel.background_function_run AS run
-WHERE :tenant(run.tenant_id)
-  AND (:status::text IS NULL OR run.status::text = :status)
-  AND (:functionId::text IS NULL OR run.function_id = :functionId)
-  AND (:dispatchKey::text IS NULL OR run.dispatch_key = :dispatchKey)
-  AND (:before::text IS NULL OR run.started_at < (
-    SELECT min(last_seen.started_at) FROM evenkeel.background_function_run AS last_seen
-    WHERE last_seen.run_id = :before AND :tenant(last_seen.tenant_id)))
-ORDER BY run.started_at DESC LIMIT :limit::int`);
+type Parameter = "statuses" | "tenantId" | "functionId" | "dispatchKey" | "before" | "limit";
+
+/**
+ * The statement of a page: each status from an index by window, by tenant or by function, the first of these that is
+ * given. The other conditions are looked at row by row.
+ */
+function runListStatement(filter: RunFilter, hasOneTenant: boolean): Statement<Parameter> {
+  const { functionId, dispatchKey, before } = filter;
+  const lead =
+    dispatchKey !== undefined
+      ? (["dispatch_key", ":dispatchKey::text"] as const)
+      : hasOneTenant
+        ? (["tenant_id", "asked.tenant_id"] as const)
+        : functionId === undefined
+          ? undefined
+          : (["function_id", ":functionId::text"] as const);
+  // A window has a handful of runs.
+  const isOfWindow = dispatchKey !== undefined;
+  const isBehind = before !== undefined;
+  const page = newestFirst({
+    relation: "background_function_run",
+    alias: "run",
+    key: isOfWindow ? [] : [...(lead === undefined ? [] : [lead]), ["status", "asked.status"]],
+    time: "started_at",
+    id: "id",
+    where: [
+      ":tenant(run.tenant_id)",
+      ...(isOfWindow ? ["run.dispatch_key = :dispatchKey::text", "run.status = asked.status"] : []),
+      ...(functionId === undefined || lead?.[0] === "function_id"
+        ? []
+        : ["run.function_id = :functionId::text"]),
+    ],
+    isBehind,
+  });
+  return defineStatement<Parameter>(`
+WITH ${
+    isBehind
+      ? `last_seen AS MATERIALIZED (
+  SELECT run.started_at AS at, run.id FROM evenkeel.background_function_run AS run
+  WHERE run.run_id = :before AND :tenant(run.tenant_id)
+  ORDER BY run.started_at, run.id LIMIT 1
+), `
+      : ""
+  }asked AS (
+  SELECT unnest(:statuses::text::evenkeel.run_status[]) AS status, :tenantId::text AS tenant_id
+)
+SELECT ${recordColumns} FROM asked CROSS JOIN LATERAL ${page} AS run
+ORDER BY run.started_at DESC, run.id DESC LIMIT :limit::int`);
+}
+
+const everyStatus = "{RUNNING,SUCCEEDED,FAILED,CANCELLED,STALE,SKIPPED_DUPLICATE}";
 
 /** Creates the runs of a scope. */
 export function createScopedRuns(scope: Scope): ScopedRuns {
   return {
     find: async ({ runId, functionId }) =>
       (await scope.query<RunRecord>(findStatement, [runId, functionId]))[0],
-    list: ({ status, functionId, dispatchKey, before, limit } = {}) =>
-      scope.query<RunRecord>(
-        listStatement.text,
-        listStatement.values({
-          status: status ?? null,
+    list: async (filter = {}) => {
+      const { status, functionId, dispatchKey, before, limit } = filter;
+      if (status !== undefined && !(status in runTransitions)) return [];
+      const statement = runListStatement(filter, scope.tenantId !== undefined);
+      return scope.query<RunRecord>(
+        statement.text,
+        statement.values({
+          statuses: status === undefined ? everyStatus : `{${status}}`,
+          tenantId: scope.tenantId ?? null,
           functionId: functionId ?? null,
           dispatchKey: dispatchKey ?? null,
           before: before ?? null,
           limit: pageLimit(limit),
         }),
-      ),
+      );
+    },
   };
 }

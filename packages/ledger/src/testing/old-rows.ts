@@ -102,9 +102,11 @@ export async function insertLetter(
   { kind = "JOB", sourceId = `l-${randomUUID()}` }: { kind?: string; sourceId?: string } = {},
 ): Promise<string> {
   await pool.query(
-    `INSERT INTO evenkeel.background_dead_letter (kind, source_id, name, reason, error, status,
+    `INSERT INTO evenkeel.background_dead_letter (kind, source_id, source_created_at, name, reason, error, status,
        created_at, resolved_at)
-     VALUES ($1::evenkeel.dead_letter_kind, $2, 'n', 'exhausted', 'e',
+     VALUES ($1::evenkeel.dead_letter_kind, $2, COALESCE((
+       SELECT created_at FROM evenkeel.background_job_history WHERE id::text = $2
+     ), 'epoch'), 'n', 'exhausted', 'e',
        $3::evenkeel.dead_letter_status, ${ago("$4")} - interval '1 second',
        CASE WHEN $3 <> 'OPEN' THEN ${ago("$4")} END)`,
     [kind, sourceId, status, days],
@@ -138,8 +140,10 @@ async function insertAudit(pool: Pool, days: number): Promise<string> {
 export async function insertEffect(pool: Pool, days: number, jobId = "0"): Promise<string> {
   const name = `f-${randomUUID()}`;
   await pool.query(
-    `INSERT INTO evenkeel.background_effect (job_id, name, tenant_id, fence, started_at)
-     VALUES ($1, $2, 't', 1, ${ago("$3")})`,
+    `INSERT INTO evenkeel.background_effect (job_id, job_created_at, name, tenant_id, fence, started_at)
+     VALUES ($1, COALESCE((SELECT created_at FROM evenkeel.background_job WHERE id = $1), (
+       SELECT source_created_at FROM evenkeel.background_dead_letter WHERE source_id = $1::bigint::text
+     ), 'epoch'), $2, 't', 1, ${ago("$3")})`,
     [jobId, name, days],
   );
   return name;
@@ -157,6 +161,17 @@ export async function insertUniqueKey(pool: Pool, days: number, jobId = "0"): Pr
   return key;
 }
 
+/** What claims know of a tenant that they met under a limit for every tenant. */
+async function insertLimit(pool: Pool, days: number): Promise<string> {
+  const tenant = `t-${randomUUID()}`;
+  await pool.query(
+    `INSERT INTO evenkeel.background_job_limit (kind, subject, spent, updated_at)
+     VALUES ('TENANT', $1, '{"1":5}', ${ago("$2")})`,
+    [tenant, days],
+  );
+  return tenant;
+}
+
 /** Per table of the policy: how a row of it is made that nothing but its age keeps. */
 export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   windows: async (pool, status, days) => {
@@ -169,6 +184,7 @@ export const insertOld: Readonly<Record<keyof RetentionPolicy, InsertOld>> = {
   jobHistory: insertHistory,
   effects: (pool, _status, days) => insertEffect(pool, days),
   uniqueKeys: (pool, _status, days) => insertUniqueKey(pool, days),
+  limits: (pool, _status, days) => insertLimit(pool, days),
   deadLetters: insertLetter,
   outbox: insertEvent,
   audit: (pool, _status, days) => insertAudit(pool, days),
@@ -184,6 +200,7 @@ export async function readKeys(pool: Pool): Promise<string[]> {
      UNION ALL SELECT id::text FROM evenkeel.background_job_history
      UNION ALL SELECT name FROM evenkeel.background_effect
      UNION ALL SELECT unique_key FROM evenkeel.background_job_unique_key
+     UNION ALL SELECT subject FROM evenkeel.background_job_limit
      UNION ALL SELECT source_id FROM evenkeel.background_dead_letter
      UNION ALL SELECT event_id FROM evenkeel.background_outbox_event
      UNION ALL SELECT id::text FROM evenkeel.background_audit_entry

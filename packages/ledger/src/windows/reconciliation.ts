@@ -153,7 +153,7 @@ WHERE dispatch_window.window_start <= clock_timestamp() - $1::double precision *
   AND (earlier.id IS NULL OR (earlier.status = 'REQUEUED'
     AND earlier.resolved_at <= clock_timestamp() - $1::double precision * interval '1 millisecond'))
 LIMIT $2::int
-ON CONFLICT (kind, source_id) WHERE status = 'OPEN' DO NOTHING
+ON CONFLICT (kind, source_id, source_created_at) WHERE status = 'OPEN' DO NOTHING
 RETURNING source_id AS "dispatchKey"`;
 
 /**

@@ -223,11 +223,20 @@ async function claimTenants(
   }
 }
 
-/** Gives tenants that were met for the first time under a limit for every tenant a row that claims can lock. */
+/**
+ * Gives tenants that were met for the first time under a limit for every tenant a row that claims can lock. The lock lets
+ * whoever lifts that limit at this moment find these rows, or finds that it was lifted: a row that stays makes every
+ * claim a long one.
+ */
 async function introduce(sql: SqlClient, tenants: readonly string[]): Promise<void> {
   await sql.query(
-    `INSERT INTO evenkeel.background_job_limit (kind, subject)
-     SELECT 'TENANT', tenant FROM unnest($1::text::text[]) AS met (tenant) ORDER BY tenant
+    `WITH every AS MATERIALIZED (
+       SELECT FROM evenkeel.background_job_limit
+       WHERE kind = 'EVERY_TENANT' AND (max_running IS NOT NULL OR rate_limit IS NOT NULL)
+       FOR SHARE
+     )
+     INSERT INTO evenkeel.background_job_limit (kind, subject)
+     SELECT 'TENANT', tenant FROM every CROSS JOIN unnest($1::text::text[]) AS met (tenant) ORDER BY tenant
      ON CONFLICT (kind, subject) DO NOTHING`,
     [textArray(tenants)],
   );
