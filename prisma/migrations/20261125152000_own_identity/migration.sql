@@ -5,9 +5,10 @@
 -- names two jobs, one after the other. What refers to a job refers to its id and to the moment of its creation.
 
 -- Fences ----------------------------------------------------------------------------------------------------------
--- A job's fences begin at the milliseconds of its creation: whoever held an earlier job of its id shows none of them.
+-- A job's fences begin at the milliseconds of its creation, and three digits that count its claims: whoever held an
+-- earlier job of its id shows none of them.
 ALTER TABLE evenkeel.background_job
-  ALTER COLUMN fence SET DEFAULT (date_part('epoch', CURRENT_TIMESTAMP) * 1000)::bigint;
+  ALTER COLUMN fence SET DEFAULT (date_part('epoch', CURRENT_TIMESTAMP) * 1000)::bigint * 1000;
 
 -- Effects ---------------------------------------------------------------------------------------------------------
 -- Whose job this is: the one that waits or runs under its id, else the last one that ended under it.

@@ -82,7 +82,9 @@ export class IsolatedJobs {
       logger.warn("job.delegate_failed", { jobs: jobs.length, error: message });
     }
     for (const { id, fence, attempt } of jobs) {
-      const earlier = Math.min(6, Math.max(0, Number(fence) - attempt));
+      // A fence ends in three digits that count the job's claims.
+      const claims = Number(fence.slice(-3));
+      const earlier = Math.min(6, Math.max(0, claims - attempt));
       const delayMs = isAsked ? delegateMs * 2 ** earlier : failedDelegateMs;
       settlements.add({
         settlement: { id, fence, kind: "snooze", delayMs, hasRun: false },

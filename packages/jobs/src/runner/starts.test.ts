@@ -115,6 +115,8 @@ test("a job whose start cannot be put on record is released after half a lease, 
   };
   const jobs: JobStore = {
     ...storeWith(start),
+    claim: (...request) => noted(queue.ledger.jobs.claim(...request)),
+    standingOf: (...request) => noted(queue.ledger.jobs.standingOf(...request)),
     heartbeat: (...request) => noted(queue.ledger.jobs.heartbeat(...request)),
     settle: (...request) => noted(queue.ledger.jobs.settle(...request)),
   };
