@@ -21,12 +21,14 @@ create function clock.transaction_timestamp() returns timestamptz language sql s
 do $do$
 declare defaulted record;
 begin
-  for defaulted in select table_schema, table_name, column_name from information_schema.columns
+  for defaulted in select table_schema, table_name, column_name, column_default from information_schema.columns
     where table_schema not in ('clock', 'information_schema', 'pg_catalog')
-      and column_default in ('CURRENT_TIMESTAMP', 'now()', 'clock_timestamp()')
+      and column_default ~ 'CURRENT_TIMESTAMP|now\\(\\)|clock_timestamp\\(\\)'
   loop
-    execute format('alter table %I.%I alter column %I set default clock.clock_timestamp()',
-      defaulted.table_schema, defaulted.table_name, defaulted.column_name);
+    execute format('alter table %I.%I alter column %I set default %s',
+      defaulted.table_schema, defaulted.table_name, defaulted.column_name,
+      regexp_replace(defaulted.column_default, 'CURRENT_TIMESTAMP|now\\(\\)|clock_timestamp\\(\\)',
+        'clock.clock_timestamp()', 'g'));
   end loop;
   execute format('alter database %I set search_path = clock, pg_catalog, public', current_database());
 end $do$`;
