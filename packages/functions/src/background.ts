@@ -54,6 +54,7 @@ export interface Background<Args extends unknown[], Result> {
   /**
    * Ends what `start` began, waits for the send under way, and closes the ledger and the pool made here. It does not
    * wait for drains: end them before by `stopSignal`, or their jobs stay claimed until their leases expire.
+   * A pool made here ends when handlers have given back its connections: those that hang are waited for.
    */
   readonly close: () => Promise<void>;
 }

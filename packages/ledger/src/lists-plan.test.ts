@@ -36,24 +36,31 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => database.drop());
 
+interface Asked {
+  readonly text: string;
+  readonly values: readonly SqlValue[];
+  /** Behind whose row-level security it runs. */
+  readonly tenantId: string | undefined;
+}
+
 /** A scope of every tenant, or of one, that notes what it is asked. */
 function noteStatements(tenantId?: string): {
   readonly scope: Scope;
-  readonly asked: { readonly text: string; readonly values: readonly SqlValue[] }[];
+  readonly asked: Asked[];
 } {
-  const asked: { readonly text: string; readonly values: readonly SqlValue[] }[] = [];
+  const asked: Asked[] = [];
   const sql = toSqlClient(database.pool);
-  const scope: Scope = {
-    ...(tenantId === undefined ? {} : { tenantId }),
-    query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
+  const ask =
+    (behind: string | undefined) =>
+    async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
       const condition = tenantId === undefined ? "true" : `($1 = '${tenantId}')`;
       const scoped = text.replaceAll(/:tenant\(([^)]+)\)/gu, (_, column: string) =>
         condition.replace("$1", () => column),
       );
-      asked.push({ text: scoped, values });
+      asked.push({ text: scoped, values, tenantId: behind });
       return sql.query<Row>(scoped, values);
-    },
-  };
+    };
+  const scope: Scope = { ...defined({ tenantId }), query: ask(tenantId), findKeys: ask(undefined) };
   return { scope, asked };
 }
 
@@ -70,9 +77,10 @@ async function readsFromIndexes(
   const next = await list(scope, first.at(-1)?.key);
   const keys = [...first, ...next].map(({ key }) => key);
   expect(new Set(keys).size).toBe(keys.length);
-  expect(asked).toHaveLength(2);
-  for (const { text, values } of asked) {
-    const nodes = await explainStatement(database, text, values);
+  // A tenant's page is found first, and then read.
+  expect(asked).toHaveLength(tenantId === undefined ? 2 : 4);
+  for (const { text, values, tenantId: behind } of asked) {
+    const nodes = await explainStatement(database, text, values, behind);
     const reads = nodes.filter((node) => node["Relation Name"] !== undefined);
     // What a row's details are looked up in is empty here.
     const listed = reads.filter((node) => !/history|attempt/u.test(node["Relation Name"] ?? ""));
@@ -106,6 +114,18 @@ test.each([
   });
   expect(isIndexed).toBe(true);
 });
+
+test.each([{}, { status: "OPEN" }, { status: "REQUEUED" }, { name: "y2" }] as const)(
+  "a tenant's dead letters by %j are read from an index, behind row-level security",
+  async (filter) => {
+    const isIndexed = await readsFromIndexes(async (scope, before) => {
+      const page = { ...filter, limit, ...defined({ before }) };
+      const letters = await createScopedDeadLetters(scope).list(page);
+      return letters.map(({ id }) => ({ key: id }));
+    }, "big");
+    expect(isIndexed).toBe(true);
+  },
+);
 
 const runFilters = [
   {},

@@ -390,7 +390,7 @@ export class Drain {
       ...this.#deps,
       types: this.#types.map(({ type }) => type),
       patienceMs: this.#deps.leaseMs / 2,
-      isThrough: isEmpty && !hasChanged && !wasPolling && !hasPassedOver,
+      isThrough: isEmpty && !isThrottled && !hasChanged && !wasPolling && !hasPassedOver,
     });
     const stopped = signal?.aborted === true || stopSignal?.aborted === true;
     return { ...this.#counts, ...remains, throttled: wasPolling && isThrottled, stopped };

@@ -43,6 +43,20 @@ test("every due job is run once and settled once, by several runners at once", a
   expect(history[7]).toMatchObject({ outcome: "SUCCEEDED", attempt: 1, result: 7 });
 });
 
+test("a drain whose last claim met limits that another was deciding about asks whether work is left", async () => {
+  await enqueueCounts(queue, 1);
+  const claim = async (): Promise<{ jobs: []; throttled: boolean }> => ({
+    jobs: [],
+    throttled: true,
+  });
+  const ledger = { jobs: { ...queue.ledger.jobs, claim } };
+  const runner = runnerOf(
+    handleJob(countJob, async () => {}),
+    { ledger },
+  );
+  expect(await runner.drain(budget)).toMatchObject({ claimed: 0, remaining: true });
+});
+
 test("a failure is retried until its attempts are used up, and is then a dead letter", async () => {
   await enqueueCounts(queue, 1);
   const runner = runnerOf(

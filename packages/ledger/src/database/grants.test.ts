@@ -206,6 +206,23 @@ test("an owner that may not grant the tenants' role grants all else, and an admi
   await empty.drop();
 });
 
+test("where functions are nobody's by default, a granted user claims under limits, and a tenant is told why a job waits", async () => {
+  const empty = await createTestDatabase({ migrated: false });
+  await empty.pool.query(`ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC`);
+  await migrate(empty.pool, silentLogger);
+  await empty.pool.query(`SELECT evenkeel.grant_to($1)`, [user]);
+  const users = createLedger({ databaseUrl: urlOf(empty, user) });
+  expect(await users.checkGrants()).toEqual([]);
+  await users.asOperator("ada").queue.limit({ tenantId: "acme" }, { maxRunning: 1 });
+  const jobs = [newJob("j", { tenantId: "acme" }), newJob("j", { tenantId: "acme" })];
+  const [first, second] = await users.jobs.insert(undefined, jobs);
+  expect((await users.jobs.claim(claimRequest(["j"], 10))).jobs).toMatchObject([{ id: first?.id }]);
+  const explained = await users.forTenant("acme").jobs.explain(second?.id ?? "");
+  expect(explained).toMatchObject({ cause: "capped" });
+  await users.close();
+  await empty.drop();
+});
+
 test("every table with a tenant has the policies", async () => {
   const { rows } = await database.pool.query<{ relname: string }>(
     `SELECT class.relname FROM pg_class AS class

@@ -78,6 +78,12 @@ SELECT ${letterColumns} FROM evenkeel.background_dead_letter AS letter
 WHERE ${letterCondition}
 ORDER BY letter.created_at DESC, letter.id DESC LIMIT $2::int`;
 
+/** The letters whose keys a tenant's list found, in its order. */
+const readStatement = `
+SELECT ${letterColumns} FROM evenkeel.background_dead_letter AS letter
+WHERE letter.id = ANY ($1::text::uuid[]) AND :tenant(letter.tenant_id)
+ORDER BY letter.created_at DESC, letter.id DESC`;
+
 type Parameter =
   | "statuses"
   | "tenantId"
@@ -92,6 +98,7 @@ type Parameter =
 /**
  * The statement of a page: each status from an index by tenant, by name or by reason, the first of these that is given.
  * The other conditions are looked at row by row. Condition by condition, as an index serves none that may be absent.
+ * In a tenant's scope it finds the keys of the page.
  */
 function letterListStatement(
   filter: DeadLetterFilter & Page,
@@ -138,7 +145,7 @@ WITH ${
   }asked AS (
   SELECT unnest(:statuses::text::evenkeel.dead_letter_status[]) AS status, :tenantId::text AS tenant_id
 )
-SELECT ${letterColumns} FROM asked CROSS JOIN LATERAL ${page} AS letter
+SELECT ${hasOneTenant ? "letter.id::text" : letterColumns} FROM asked CROSS JOIN LATERAL ${page} AS letter
 ORDER BY letter.created_at DESC, letter.id DESC LIMIT :limit::int`);
 }
 
@@ -169,7 +176,12 @@ export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
       before: before ?? null,
       limit: pageLimit(limit),
     });
-    return scope.query<DeadLetterRecord>(statement.text, values);
+    if (scope.tenantId === undefined) return scope.query<DeadLetterRecord>(statement.text, values);
+    const keys = await scope.findKeys<{ id: string }>(statement.text, values);
+    if (keys.length === 0) return [];
+    return scope.query<DeadLetterRecord>(readStatement, [
+      `{${keys.map(({ id }) => id).join(",")}}`,
+    ]);
   };
   return { list, find: async (id) => (await list({ ids: [id] }))[0] };
 }

@@ -94,6 +94,34 @@ test("caps of types and tenants hold under any mix of claims at once, and let ev
   for (const other of others) await other.close();
 });
 
+test("a claim that does not get a type's row locks no tenant's, which would keep others from claiming", async () => {
+  await operator.limit({ type: "a" }, { maxRunning: 1 });
+  await operator.limit({ tenantId: "t" }, { maxRunning: 1 });
+  await queue.insert("a", "t", 1);
+  const [other, late] = [
+    await queue.database.pool.connect(),
+    await queue.database.pool.connect(),
+  ] as const;
+  const locked = async (): Promise<number> => {
+    const { rows } = await queue.database.pool.query(
+      `SELECT FROM evenkeel.background_job_limit WHERE kind = 'TENANT' FOR UPDATE SKIP LOCKED`,
+    );
+    return 1 - rows.length;
+  };
+  try {
+    await other.query("BEGIN");
+    await other.query(`SELECT FROM evenkeel.background_job_limit WHERE kind = 'TYPE' FOR UPDATE`);
+    await late.query("BEGIN");
+    const claim = createJobStore(toSqlClient(late)).claim(claimRequest(["a"], 1));
+    expect(await claim).toMatchObject({ jobs: [], throttled: true });
+    expect(await locked()).toBe(0);
+  } finally {
+    other.release(true);
+    late.release(true);
+  }
+  expect((await queue.claim(["a"], 1)).jobs).toHaveLength(1);
+});
+
 test("a type's cap leaves every tenant its turn", async () => {
   await queue.insert("a", "big", 50);
   for (const tenant of ["b", "c", "z"]) await queue.insert("a", tenant, 1);

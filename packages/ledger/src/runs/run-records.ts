@@ -54,11 +54,17 @@ const findStatement = `
 SELECT ${recordColumns} FROM evenkeel.background_function_run AS run
 WHERE run.run_id = $1 AND run.function_id = $2 AND :tenant(run.tenant_id)`;
 
+/** The runs whose keys a tenant's list found, in its order. */
+const readStatement = `
+SELECT ${recordColumns} FROM evenkeel.background_function_run AS run
+WHERE run.id = ANY ($1::text::uuid[]) AND :tenant(run.tenant_id)
+ORDER BY run.started_at DESC, run.id DESC`;
+
 type Parameter = "statuses" | "tenantId" | "functionId" | "dispatchKey" | "before" | "limit";
 
 /**
  * The statement of a page: each status from an index by window, by tenant or by function, the first of these that is
- * given. The other conditions are looked at row by row.
+ * given. The other conditions are looked at row by row. In a tenant's scope it finds the keys of the page.
  */
 function runListStatement(filter: RunFilter, hasOneTenant: boolean): Statement<Parameter> {
   const { functionId, dispatchKey, before } = filter;
@@ -100,7 +106,7 @@ WITH ${
   }asked AS (
   SELECT unnest(:statuses::text::evenkeel.run_status[]) AS status, :tenantId::text AS tenant_id
 )
-SELECT ${recordColumns} FROM asked CROSS JOIN LATERAL ${page} AS run
+SELECT ${hasOneTenant ? "run.id::text" : recordColumns} FROM asked CROSS JOIN LATERAL ${page} AS run
 ORDER BY run.started_at DESC, run.id DESC LIMIT :limit::int`);
 }
 
@@ -115,17 +121,18 @@ export function createScopedRuns(scope: Scope): ScopedRuns {
       const { status, functionId, dispatchKey, before, limit } = filter;
       if (status !== undefined && !(status in runTransitions)) return [];
       const statement = runListStatement(filter, scope.tenantId !== undefined);
-      return scope.query<RunRecord>(
-        statement.text,
-        statement.values({
-          statuses: status === undefined ? everyStatus : `{${status}}`,
-          tenantId: scope.tenantId ?? null,
-          functionId: functionId ?? null,
-          dispatchKey: dispatchKey ?? null,
-          before: before ?? null,
-          limit: pageLimit(limit),
-        }),
-      );
+      const values = statement.values({
+        statuses: status === undefined ? everyStatus : `{${status}}`,
+        tenantId: scope.tenantId ?? null,
+        functionId: functionId ?? null,
+        dispatchKey: dispatchKey ?? null,
+        before: before ?? null,
+        limit: pageLimit(limit),
+      });
+      if (scope.tenantId === undefined) return scope.query<RunRecord>(statement.text, values);
+      const keys = await scope.findKeys<{ id: string }>(statement.text, values);
+      if (keys.length === 0) return [];
+      return scope.query<RunRecord>(readStatement, [`{${keys.map(({ id }) => id).join(",")}}`]);
     },
   };
 }

@@ -13,15 +13,26 @@ export interface PlanNode {
   readonly Plans?: readonly PlanNode[];
 }
 
-/** All nodes of the plan of a statement that is run, and rolled back. */
+/**
+ * All nodes of the plan of a statement that is run, and rolled back.
+ *
+ * @param tenantId It is run behind row-level security, as a tenant's statements are.
+ */
 export async function explainStatement(
   database: TestDatabase,
   statement: string,
   values: readonly unknown[],
+  tenantId?: string,
 ): Promise<readonly PlanNode[]> {
   const client = await database.pool.connect();
   try {
     await client.query("BEGIN");
+    if (tenantId !== undefined) {
+      await client.query(
+        `SELECT set_config('role', 'evenkeel_tenant', true), set_config('evenkeel.tenant_id', $1, true)`,
+        [tenantId],
+      );
+    }
     const { rows } = await client.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
       `EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) ${statement}`,
       [...values],

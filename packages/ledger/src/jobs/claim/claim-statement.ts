@@ -20,14 +20,19 @@ export type ClaimParameter =
   | "leaseMs"
   | "owner";
 
-// The queue is paused: no row, and so no tenant.
+// The queue is paused: no row, and so no tenant. A type's row is locked before any tenant's: of claims at once that have
+// locked a part of the rows each, none would get anything.
 const settings = `settings AS MATERIALIZED ( -- What operators decided about the queue and the types asked for.
-    SELECT own.version AS type_version, LEAST(:limit::int, own.room) AS size, ARRAY(
+    SELECT CASE WHEN :cappedType = '' THEN :limit::int ELSE gate.size END AS size, ARRAY(
         SELECT asked.type FROM unnest(:types::text[]) AS asked (type)
         LEFT JOIN LATERAL evenkeel.room_of('TYPE', asked.type) AS rule ON true
         WHERE rule.paused IS NOT TRUE AND (rule.max_running IS NULL) = (:cappedType = '')
       ) AS types
     FROM (VALUES (1)) AS one LEFT JOIN LATERAL evenkeel.room_of('TYPE', :cappedType) AS own ON true
+    LEFT JOIN LATERAL (
+      SELECT LEAST(:limit::int, own.room) AS size FROM evenkeel.background_job_limit AS gate
+      WHERE (gate.kind, gate.subject, gate.version) = ('TYPE', :cappedType, own.version)
+        AND own.room > 0 FOR UPDATE SKIP LOCKED) AS gate ON true
     WHERE NOT EXISTS (SELECT FROM evenkeel.background_job_limit WHERE kind = 'QUEUE' AND paused)
   ),`;
 
@@ -40,15 +45,12 @@ const limits = `
     WHERE turn_at IS NOT NULL AND tenant_id <> ALL (:except)
   ),
   gates AS MATERIALIZED ( -- Locked where nothing was claimed under them since they were counted.
-    SELECT wanted.* FROM (
-      SELECT 'TENANT'::evenkeel.job_limit_kind AS kind, tenant_id AS subject, version,
-        rate_period_ms FROM limited WHERE room > 0
-      UNION ALL SELECT 'TYPE', :cappedType, type_version, NULL FROM settings WHERE size > 0
-    ) AS wanted CROSS JOIN LATERAL (
+    SELECT 'TENANT'::evenkeel.job_limit_kind AS kind, tenant_id AS subject, rate_period_ms
+    FROM limited CROSS JOIN settings CROSS JOIN LATERAL (
       SELECT FROM evenkeel.background_job_limit AS gate
-      WHERE (gate.kind, gate.subject, gate.version) = (wanted.kind, wanted.subject, wanted.version)
-      FOR UPDATE SKIP LOCKED
-    ) AS gate
+      WHERE (gate.kind, gate.subject, gate.version) = ('TENANT', tenant_id, limited.version)
+      FOR UPDATE SKIP LOCKED) AS gate WHERE room > 0 AND size > 0
+    UNION ALL SELECT 'TYPE', :cappedType, NULL FROM settings WHERE size > 0 AND :cappedType <> ''
   ),`;
 
 const unlimitedTenants = `
@@ -60,8 +62,7 @@ const limitedTenants = `
         row_number() OVER (ORDER BY place) AS nth, count(*) OVER () AS tenants
       FROM limited CROSS JOIN settings
       WHERE size > 0
-        AND (room IS NULL OR tenant_id IN (SELECT subject FROM gates WHERE kind = 'TENANT'))
-        AND (:cappedType = '' OR EXISTS (SELECT FROM gates WHERE kind = 'TYPE'))`;
+        AND (room IS NULL OR tenant_id IN (SELECT subject FROM gates WHERE kind = 'TENANT'))`;
 
 // By arrays and not joins alone: they bound what is read, whatever the estimates say.
 const stamped = `

@@ -106,6 +106,29 @@ test.each(filters.map((filter) => [JSON.stringify(filter), filter] as const))(
   },
 );
 
+test.each(filters.map((filter) => [JSON.stringify(filter), filter] as const))(
+  "a tenant's page of %s is read from an index, behind row-level security",
+  async (_, { tenantId = "big", ...filter }) => {
+    for (const statement of listStatements(filter, tenantId)) {
+      const { text, values, isOfKeys } = statement(limit);
+      const scoped = text.replaceAll(/:tenant\(([^)]+)\)/gu, `($1 = '${tenantId}')`);
+      const behind = isOfKeys ? undefined : tenantId;
+      const nodes = await explainStatement(database, scoped, values, behind);
+      const bound = 11 * 3 * (limit + 1) + 450;
+      expect(nodes.filter((node) => rowsRead(node) > bound)).toEqual([]);
+    }
+    const mine = ledger.forTenant(tenantId).jobs;
+    const all = ledger.asOperator("ada").jobs;
+    const ids = (jobs: readonly { readonly id: string }[]): string[] => jobs.map(({ id }) => id);
+    const first = await mine.list({ ...filter, limit });
+    expect(ids(first)).toEqual(ids(await all.list({ ...filter, tenantId, limit })));
+    const after = first.at(-1);
+    if (after === undefined) return;
+    const next = await all.list({ ...filter, tenantId, limit, after });
+    expect(ids(await mine.list({ ...filter, limit, after }))).toEqual(ids(next));
+  },
+);
+
 /** Lists page by page, to the end. */
 async function walk(filter: JobFilter): Promise<JobRecord[]> {
   const all: JobRecord[] = [];

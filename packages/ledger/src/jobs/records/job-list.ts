@@ -69,6 +69,8 @@ interface Shape {
   readonly hasBefore: boolean;
   /** Whether it goes on behind a job. */
   readonly isBehind: boolean;
+  /** Whether it is for a tenant's scope. */
+  readonly isScoped: boolean;
 }
 
 const when = (condition: boolean, sql: string): string => (condition ? ` AND ${sql}` : "");
@@ -151,7 +153,7 @@ const endedJobs = (shape: Shape): string => {
   const order = [...columns, "finished_at", "id"].map((column) => `job.${column} DESC`).join(", ");
   return `
 WITH RECURSIVE ${byType ? typesCte(shape, "background_job_history", "true") : "types AS (SELECT)"}
-SELECT ${historyColumns}
+SELECT ${shape.isScoped ? `job.id::text, job.created_at AS "createdAt"` : historyColumns}
 FROM types CROSS JOIN unnest(:outcomes::text::evenkeel.job_outcome[]) AS asked (outcome) CROSS JOIN LATERAL (
   SELECT job.* FROM evenkeel.background_job_history AS job
   WHERE (${key}, job.finished_at) >= (${asked}, ${hasFrom ? ":from::timestamptz" : "'-infinity'"})
@@ -164,6 +166,13 @@ FROM types CROSS JOIN unnest(:outcomes::text::evenkeel.job_outcome[]) AS asked (
 ORDER BY job.finished_at DESC, job.id DESC LIMIT :limit::int`;
 };
 
+/** The jobs whose keys a tenant's list of what ended found, in its order. */
+const readEnded = `
+SELECT ${historyColumns} FROM evenkeel.background_job_history AS job
+WHERE job.id = ANY ($1::text::bigint[]) AND :tenant(job.tenant_id)
+  AND (job.id, job.created_at) IN (SELECT * FROM unnest($1::text::bigint[], $2::text::timestamptz[]))
+ORDER BY job.finished_at DESC, job.id DESC`;
+
 const statementOf: Readonly<Record<Section, (shape: Shape) => string>> = {
   RUNNING: running,
   PENDING: pending,
@@ -175,6 +184,8 @@ const statementOf: Readonly<Record<Section, (shape: Shape) => string>> = {
 export interface ListStatement {
   readonly text: string;
   readonly values: readonly SqlValue[];
+  /** Whether it finds the keys of what ended, and not the jobs: in a tenant's scope. */
+  readonly isOfKeys: boolean;
 }
 
 /**
@@ -215,10 +226,12 @@ export function listStatements(
       hasFrom: finishedFrom !== undefined,
       hasBefore: finishedBefore !== undefined,
       isBehind: last !== undefined,
+      isScoped: tenantId !== undefined,
     };
     const statement = defineStatement<Parameter>(statementOf[section](shape));
     const outcomes = statuses.filter((status) => sectionOf(status) === "ENDED");
     return (limit: number) => ({
+      isOfKeys: shape.isScoped && section === "ENDED",
       text: statement.text,
       values: statement.values({
         tenantId: tenant ?? null,
@@ -268,8 +281,19 @@ export async function listJobs(scope: Scope, filter: JobFilter = {}): Promise<Jo
   const jobs: JobRecord[] = [];
   for (const statement of listStatements(filter, tenantId)) {
     if (jobs.length >= limit) break;
-    const { text, values } = statement(limit - jobs.length);
-    jobs.push(...(await scope.query<JobRecord>(text, values)));
+    const { text, values, isOfKeys } = statement(limit - jobs.length);
+    if (isOfKeys) jobs.push(...(await readKeys(scope, await scope.findKeys<Key>(text, values))));
+    else jobs.push(...(await scope.query<JobRecord>(text, values)));
   }
   return jobs;
+}
+
+type Key = Pick<JobRecord, "id" | "createdAt">;
+
+async function readKeys(scope: Scope, keys: readonly Key[]): Promise<JobRecord[]> {
+  if (keys.length === 0) return [];
+  return scope.query<JobRecord>(readEnded, [
+    `{${keys.map(({ id }) => id).join(",")}}`,
+    `{${keys.map(({ createdAt }) => createdAt.toISOString()).join(",")}}`,
+  ]);
 }
