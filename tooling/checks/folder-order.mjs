@@ -21,7 +21,7 @@ const folderOrder = {
   ],
   "packages/jobs": [["job-error.ts"], ["definition"], ["runner/slots"], ["runner"], ["*.ts"]],
   "packages/dispatch": [
-    ["dispatch-error.ts"],
+    ["dispatch-error.ts", "variables.ts"],
     ["background-config.ts"],
     ["schedule"],
     ["dispatcher"],

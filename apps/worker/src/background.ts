@@ -1,15 +1,13 @@
-import type { RequestListener } from "node:http";
-
 import { defined, type Logger } from "@evenkeel/core";
 import { createBackground, type Background } from "@evenkeel/functions";
 import type { Inbox } from "@evenkeel/inbox";
-import { serve } from "inngest/node";
+import { serve } from "inngest/edge";
 import type { Pool } from "pg";
 
 import type { WorkerEnvironment } from "./env.ts";
 
-/** The worker's background work, served to Node's HTTP server. */
-export type WorkerBackground = Background<Parameters<RequestListener>, ReturnType<RequestListener>>;
+/** The worker's background work. */
+export type WorkerBackground = Background<[Request], Promise<Response>>;
 
 /** What {@link composeBackground} works with. */
 export interface CompositionOptions {

@@ -1,5 +1,8 @@
 import {
   parseBackgroundConfig,
+  parseSwitch,
+  readVariable,
+  switchProblem,
   type BackgroundConfig,
   type ConfigProblem,
   type Environment,
@@ -28,12 +31,25 @@ export interface WorkerEnvironment {
   };
 }
 
+/** The variables that only this host reads. */
+const hostVariables = [
+  "HOST",
+  "PORT",
+  "INNGEST_SERVE_ORIGIN",
+  "WORKER_DRAIN_SECONDS",
+  "WORKER_REPAIR_AFTER_SECONDS",
+  "WORKER_STALE_AFTER_SECONDS",
+  "WORKER_WATCH_SCHEDULES",
+  "INBOX_REPLY_DELAY_SECONDS",
+  "INBOX_SIMULATED_FAULTS",
+];
+
 /** @throws DispatchError `invalid_configuration` with every problem at once, by name and never by value. */
 export function readEnvironment(variables: Environment): WorkerEnvironment {
   const hostProblems: ConfigProblem[] = [];
   const wholeNumber = (name: string, fallback: number, max: number): number => {
-    const text = variables[name] ?? "";
-    if (text === "") return fallback;
+    const text = readVariable(variables, name);
+    if (text === undefined) return fallback;
     const value = /^\d+$/u.test(text) ? Number(text) : Number.NaN;
     if (value <= max) return value;
     hostProblems.push({ name, problem: `must be a whole number from 0 to ${max}` });
@@ -45,24 +61,26 @@ export function readEnvironment(variables: Environment): WorkerEnvironment {
   const staleAfterMs = wholeNumber("WORKER_STALE_AFTER_SECONDS", 1_200, 86_400) * 1_000;
   const replyDelayMs = wholeNumber("INBOX_REPLY_DELAY_SECONDS", 60, 86_400) * 1_000;
   const flag = (name: string, fallback: boolean): boolean => {
-    const text = variables[name] ?? "";
-    if (!["", "true", "false"].includes(text)) {
-      hostProblems.push({ name, problem: "must be true or false" });
-    }
-    return text === "" ? fallback : text === "true";
+    const text = readVariable(variables, name);
+    if (text === undefined) return fallback;
+    const value = parseSwitch(text);
+    if (value === undefined) hostProblems.push({ name, problem: switchProblem });
+    return value ?? fallback;
   };
   const simulatedFaults = flag("INBOX_SIMULATED_FAULTS", false);
   const watchesSchedules = flag("WORKER_WATCH_SCHEDULES", true);
   const config = parseBackgroundConfig(variables, {
     now: new Date(),
     required: ["DATABASE_URL"],
+    servesFunctions: true,
     hostProblems,
+    hostVariables,
   });
   return {
     config: { ...config, databaseUrl: config.databaseUrl ?? "" },
-    host: variables["HOST"] ?? "0.0.0.0",
+    host: readVariable(variables, "HOST") ?? "0.0.0.0",
     port,
-    serveOrigin: variables["INNGEST_SERVE_ORIGIN"],
+    serveOrigin: readVariable(variables, "INNGEST_SERVE_ORIGIN"),
     drainMs,
     neverStartedAfterMs,
     staleAfterMs,

@@ -12,7 +12,10 @@ import { createHttpServer } from "./http-server.ts";
 export interface Worker {
   /** Its address on this machine. */
   readonly url: string;
-  /** Takes no more work, lets running jobs end within the drain time, and closes. */
+  /**
+   * Takes no more work, lets running jobs end within the drain time, and closes. A client that is still
+   * connected after the time for their release is cut off.
+   */
   stop(): Promise<void>;
 }
 
@@ -21,6 +24,8 @@ export interface WorkerOptions {
   readonly environment: WorkerEnvironment;
   readonly owner: string;
   readonly logger: Logger;
+  /** How long jobs may take to be released after their signals have fired, in milliseconds; defaults to 5,000. */
+  readonly releaseMs?: number;
 }
 
 /**
@@ -30,7 +35,7 @@ export interface WorkerOptions {
  * @throws LedgerError when the database cannot be reached.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const { environment, owner, logger } = options;
+  const { environment, owner, logger, releaseMs = 5_000 } = options;
   const pool = new Pool({
     connectionString: environment.config.databaseUrl,
     max: 20,
@@ -63,7 +68,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     throw error;
   }
 
-  const server = createHttpServer({ background, stopSignal: stopping.signal });
+  const server = createHttpServer({ background, stopSignal: stopping.signal, logger });
   server.listen(environment.port, environment.host);
   await once(server, "listening");
   const address = server.address();
@@ -79,10 +84,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       const closed = once(server, "close");
       server.close();
       server.closeIdleConnections();
-      const timer = setTimeout(() => aborting.abort(), environment.drainMs);
+      const { drainMs } = environment;
+      const drain = setTimeout(() => aborting.abort(), drainMs);
+      // A client that never ends its request, or never reads its response, must not hold the process.
+      const cut = setTimeout(() => server.closeAllConnections(), drainMs + releaseMs);
       await closed;
+      clearTimeout(cut);
       await background.close();
-      clearTimeout(timer);
+      clearTimeout(drain);
       await pool.end();
     },
   };

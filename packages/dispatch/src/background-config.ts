@@ -2,9 +2,25 @@ import { defined } from "@evenkeel/core";
 import { z } from "zod";
 
 import { DispatchError } from "./dispatch-error.ts";
+import {
+  address,
+  devMode,
+  findPadded,
+  flag,
+  instant,
+  readVariable,
+  secret,
+  text,
+  wholeNumber,
+  type ConfigProblem,
+  type Environment,
+} from "./variables.ts";
 
-/** The longest time that the emergency switch may be set ahead, in milliseconds: 24 hours. */
-const maxFallbackMs = 24 * 60 * 60 * 1000;
+/** The longest time that an inline switch may be set ahead, in milliseconds: 24 hours. */
+const maxInlineMs = 24 * 60 * 60 * 1000;
+
+/** The shortest secret that authenticates ticks, in characters: 16, as Vercel advises for its own. */
+const minSecretLength = 16;
 
 /** The configuration of a host, parsed once per process. */
 export interface BackgroundConfig {
@@ -15,8 +31,8 @@ export interface BackgroundConfig {
     /** Why, in words for an operator. */
     readonly because: string;
   };
-  /** The operator's rollback: run inline and send nothing. */
-  readonly forceInline: boolean;
+  /** Until when work runs inline and nothing is sent: the operator's rollback. Absent: never. Judged at each tick. */
+  readonly forceInlineUntil?: Date;
   /** Until when a failed send falls back to inline work. Absent: never. Judged against the clock at each tick. */
   readonly inlineFallbackUntil?: Date;
   /** Length of a dispatch window in seconds. */
@@ -30,9 +46,13 @@ export interface BackgroundConfig {
   readonly environment: string;
   /** Where Postgres is. */
   readonly databaseUrl?: string;
+  /** Names of variables that were set with whitespace around them, which was taken off. */
+  readonly trimmed: readonly string[];
   readonly inngest: {
     readonly eventKey?: string;
     readonly signingKey?: string;
+    /** The key that Inngest's calls may still be signed with while the signing key rotates. */
+    readonly signingKeyFallback?: string;
     readonly baseUrl?: string;
     /** Whether the SDK talks to a development server, and its address if one is given. */
     readonly dev: boolean;
@@ -41,139 +61,121 @@ export interface BackgroundConfig {
   };
 }
 
-/** One variable and what is wrong with it; never its value. */
-export interface ConfigProblem {
-  readonly name: string;
-  readonly problem: string;
-}
-
-/** Environment variables, as in `process.env`. */
-export type Environment = Readonly<Record<string, string | undefined>>;
-
-const text = z.preprocess((value) => (value === "" ? undefined : value), z.string().optional());
-
-const flag = text.transform((value, context) => {
-  if (value === undefined) return undefined;
-  if (value === "true" || value === "1") return true;
-  if (value === "false" || value === "0") return false;
-  context.addIssue({ code: "custom", message: "must be true or false" });
-  return z.NEVER;
-});
-
-function wholeNumber(min: number, max: number, fallback: number): z.ZodType<number> {
-  return text.transform((value, context) => {
-    if (value === undefined) return fallback;
-    const number = /^\d+$/u.test(value) ? Number(value) : Number.NaN;
-    if (number >= min && number <= max) return number;
-    context.addIssue({ code: "custom", message: `must be a whole number from ${min} to ${max}` });
-    return z.NEVER;
-  });
-}
-
-const instant = text.transform((value, context) => {
-  if (value === undefined) return undefined;
-  const result = z.iso.datetime({ offset: true }).safeParse(value);
-  if (result.success) return new Date(value);
-  context.addIssue({
-    code: "custom",
-    message: "must be an ISO 8601 time such as 2026-01-01T00:00:00Z",
-  });
-  return z.NEVER;
-});
-
-const url = text.transform((value, context) => {
-  if (value === undefined || z.url({ protocol: /^https?$/u }).safeParse(value).success)
-    return value;
-  context.addIssue({ code: "custom", message: "must be an http or https URL" });
-  return z.NEVER;
-});
-
-const databaseUrl = text.transform((value, context) => {
-  if (value === undefined || z.url({ protocol: /^postgres(ql)?$/u }).safeParse(value).success)
-    return value;
-  context.addIssue({
-    code: "custom",
-    message: "must be of the form postgresql://user:password@host:5432/database",
-  });
-  return z.NEVER;
-});
-
 const variables = z.object({
-  CRON_SECRET: text,
-  CRON_SECRET_PREVIOUS: text,
+  CRON_SECRET: secret(minSecretLength),
+  CRON_SECRET_PREVIOUS: secret(minSecretLength),
   BACKGROUND_JOBS_USE_INNGEST: flag,
   BACKGROUND_JOBS_FORCE_INLINE: flag,
+  BACKGROUND_JOBS_FORCE_INLINE_UNTIL: instant,
   BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK: flag,
   BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK_UNTIL: instant,
-  BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS: wholeNumber(15, 3600, 60),
-  BACKGROUND_JOBS_INNGEST_CONCURRENCY: wholeNumber(1, 64, 4),
-  INNGEST_EVENT_KEY: text,
-  INNGEST_SIGNING_KEY: text,
-  INNGEST_BASE_URL: url,
-  INNGEST_DEV: text,
+  BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS: wholeNumber(15, 3600),
+  BACKGROUND_JOBS_INNGEST_CONCURRENCY: wholeNumber(1, 64),
+  INNGEST_EVENT_KEY: secret(),
+  INNGEST_SIGNING_KEY: secret(),
+  INNGEST_SIGNING_KEY_FALLBACK: secret(),
+  INNGEST_BASE_URL: address(/^https?$/u, "must be an http or https URL"),
+  INNGEST_DEV: devMode,
   INNGEST_ENV: text,
-  DATABASE_URL: databaseUrl,
+  DATABASE_URL: address(
+    /^postgres(ql)?$/u,
+    "must be of the form postgresql://user:password@host:5432/database",
+  ),
 });
+
+const names = Object.keys(variables.shape);
+
+/** The switches that bring work into requests: each is on only until the time in a variable of its own. */
+const inlineSwitches = [
+  "BACKGROUND_JOBS_FORCE_INLINE",
+  "BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK",
+] as const;
 
 /** What a host says about its configuration. */
 export interface ConfigOptions {
-  /** The time that the emergency switch's end is judged by: it is at most 24 hours later. */
+  /** The time that the inline switches' ends are judged by: they are at most 24 hours later. */
   readonly now: Date;
   /** Names of variables that must be set on this host; none by default. */
   readonly required?: readonly string[];
+  /**
+   * Whether this host serves functions to Inngest; defaults to `false`. If so, `INNGEST_SIGNING_KEY` must be set
+   * outside the development mode, unless `BACKGROUND_JOBS_USE_INNGEST` is off: without it every call is refused.
+   */
+  readonly servesFunctions?: boolean;
   /** Problems with the host's own variables, to be reported together with the others; none by default. */
   readonly hostProblems?: readonly ConfigProblem[];
+  /** Names of the host's own variables, for `trimmed`; none by default. */
+  readonly hostVariables?: readonly string[];
 }
 
 /**
- * Parses the variables that the repository's README lists. An empty variable counts as unset.
+ * Parses the variables that the repository's README lists. Whitespace around a value is taken off, and an empty
+ * variable counts as unset. Switches are read in any of their usual spellings.
  *
  * @throws DispatchError `invalid_configuration` with every problem at once in `problems`, by variable name
  * and never by value.
  */
 export function parseBackgroundConfig(
   environment: Environment,
-  { now, required = [], hostProblems = [] }: ConfigOptions,
+  options: ConfigOptions,
 ): BackgroundConfig {
-  const parsed = variables.safeParse(environment);
+  const { now, required = [], servesFunctions = false } = options;
+  const { hostProblems = [], hostVariables = [] } = options;
+  // Read once: what is told of whitespace is about the values that were taken.
+  const raw = Object.fromEntries(
+    [...names, ...hostVariables].map((name) => [name, environment[name]]),
+  );
+  const given = Object.fromEntries(names.map((name) => [name, readVariable(raw, name)]));
+  const parsed = variables.safeParse(given);
   const problems: ConfigProblem[] = [...hostProblems];
   for (const name of required) {
-    if ((environment[name] ?? "") === "") problems.push({ name, problem: "is not set" });
+    if (readVariable(environment, name) === undefined) {
+      problems.push({ name, problem: "is not set" });
+    }
   }
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {
       problems.push({ name: String(issue.path[0]), problem: issue.message });
     }
   }
-  problems.push(...checkFallback(environment, now, problems));
+  problems.push(
+    ...inlineSwitches.flatMap((name) => checkExpiry(given, name, now)),
+    ...(servesFunctions ? checkSigningKey(given) : []),
+  );
   if (!parsed.success || problems.length > 0) throw invalidConfiguration(problems);
 
   const values = parsed.data;
-  const dev = parseDevMode(values.INNGEST_DEV);
-  const fallbackUntil = values.BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK_UNTIL;
+  const dev = values.INNGEST_DEV ?? { dev: false };
   return {
     cronSecrets: [values.CRON_SECRET, values.CRON_SECRET_PREVIOUS].filter(
-      (secret) => secret !== undefined,
+      (each) => each !== undefined,
     ),
     useInngest: decideInngest(
       values.BACKGROUND_JOBS_USE_INNGEST,
       values.INNGEST_EVENT_KEY,
       dev.dev,
     ),
-    forceInline: values.BACKGROUND_JOBS_FORCE_INLINE ?? false,
     ...defined({
+      forceInlineUntil:
+        values.BACKGROUND_JOBS_FORCE_INLINE === true
+          ? values.BACKGROUND_JOBS_FORCE_INLINE_UNTIL
+          : undefined,
       inlineFallbackUntil:
-        values.BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK === true ? fallbackUntil : undefined,
+        values.BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK === true
+          ? values.BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK_UNTIL
+          : undefined,
       databaseUrl: values.DATABASE_URL,
     }),
-    windowSeconds: values.BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS,
-    concurrency: values.BACKGROUND_JOBS_INNGEST_CONCURRENCY,
+    windowSeconds: values.BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS ?? 60,
+    concurrency: values.BACKGROUND_JOBS_INNGEST_CONCURRENCY ?? 4,
     environment: values.INNGEST_ENV ?? "production",
+    trimmed: findPadded(raw),
     inngest: {
       ...dev,
       ...defined({
         eventKey: values.INNGEST_EVENT_KEY,
         signingKey: values.INNGEST_SIGNING_KEY,
+        signingKeyFallback: values.INNGEST_SIGNING_KEY_FALLBACK,
         baseUrl: values.INNGEST_BASE_URL,
         env: values.INNGEST_ENV,
       }),
@@ -181,24 +183,25 @@ export function parseBackgroundConfig(
   };
 }
 
-/** The switch needs an expiry, at most a day ahead; one that has passed only means off. */
-function checkFallback(
-  environment: Environment,
-  now: Date,
-  known: readonly ConfigProblem[],
-): ConfigProblem[] {
-  const name = "BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK_UNTIL";
-  const isOn = /^(true|1)$/u.test(environment["BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK"] ?? "");
-  if (!isOn || known.some((problem) => problem.name === name)) return [];
-  const until = environment[name] ?? "";
-  if (until === "") {
-    return [{ name, problem: "is required while BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK is on" }];
-  }
-  return new Date(until).getTime() > now.getTime() + maxFallbackMs
-    ? [{ name, problem: "must be at most 24 hours ahead" }]
+/** A switch needs an end, at most a day ahead; one that has passed only means off. */
+function checkExpiry(given: Environment, name: string, now: Date): ConfigProblem[] {
+  const end = `${name}_UNTIL`;
+  const until = instant.safeParse(given[end]);
+  if (flag.safeParse(given[name]).data !== true || !until.success) return [];
+  if (until.data === undefined) return [{ name: end, problem: `is required while ${name} is on` }];
+  return until.data.getTime() > now.getTime() + maxInlineMs
+    ? [{ name: end, problem: "must be at most 24 hours ahead" }]
     : [];
 }
 
+function checkSigningKey(given: Environment): ConfigProblem[] {
+  const dev = devMode.safeParse(given["INNGEST_DEV"]);
+  const isOff = flag.safeParse(given["BACKGROUND_JOBS_USE_INNGEST"]).data === false;
+  if (given["INNGEST_SIGNING_KEY"] !== undefined || dev.data?.dev === true || isOff) return [];
+  const problem =
+    "is not set, and without it every call from Inngest is refused (outside INNGEST_DEV)";
+  return [{ name: "INNGEST_SIGNING_KEY", problem }];
+}
 function decideInngest(
   explicit: boolean | undefined,
   eventKey: string | undefined,
@@ -212,10 +215,33 @@ function decideInngest(
   return { enabled: false, because: "neither INNGEST_EVENT_KEY nor INNGEST_DEV is set" };
 }
 
-/** As the SDK reads it: `1` or `true` for the usual address, a URL for another one, `0` or `false` for off. */
-function parseDevMode(value: string | undefined): { dev: boolean; devUrl?: string } {
-  if (value === undefined || value === "0" || value === "false") return { dev: false };
-  return /^https?:\/\//u.test(value) ? { dev: true, devUrl: value } : { dev: true };
+/** What a tick does on a host as it is configured, and why. */
+export interface EffectiveMode {
+  readonly mode: "dispatch-only" | "inline-forced" | "inline-emergency-fallback" | "not-configured";
+  /** Why, in words for an operator. */
+  readonly because: string;
+}
+
+/** Returns the mode of a configuration's ticks at a time; the README's table of modes says what each means. */
+export function decideMode(
+  config: Pick<BackgroundConfig, "useInngest" | "forceInlineUntil" | "inlineFallbackUntil">,
+  now: Date,
+): EffectiveMode {
+  const { useInngest, forceInlineUntil, inlineFallbackUntil } = config;
+  if (isBefore(now, forceInlineUntil)) {
+    const because = `BACKGROUND_JOBS_FORCE_INLINE is on until ${forceInlineUntil.toISOString()}`;
+    return { mode: "inline-forced", because };
+  }
+  const { because } = useInngest;
+  if (useInngest.enabled) return { mode: "dispatch-only", because };
+  return isBefore(now, inlineFallbackUntil)
+    ? { mode: "inline-emergency-fallback", because }
+    : { mode: "not-configured", because };
+}
+
+/** Whether a switch with this end is on. */
+export function isBefore(now: Date, until: Date | undefined): until is Date {
+  return until !== undefined && now.getTime() < until.getTime();
 }
 
 function invalidConfiguration(problems: readonly ConfigProblem[]): DispatchError {

@@ -1,9 +1,9 @@
 export {
+  decideMode,
   parseBackgroundConfig,
   type BackgroundConfig,
   type ConfigOptions,
-  type ConfigProblem,
-  type Environment,
+  type EffectiveMode,
 } from "./background-config.ts";
 export { createCronHandler, type CronHandlerOptions } from "./http/cron-handler.ts";
 export { DispatchError, type DispatchErrorCode } from "./dispatch-error.ts";
@@ -62,3 +62,10 @@ export {
   type WatchdogOptions,
   type WatchdogReport,
 } from "./maintenance/watchdog.ts";
+export {
+  parseSwitch,
+  readVariable,
+  switchProblem,
+  type ConfigProblem,
+  type Environment,
+} from "./variables.ts";

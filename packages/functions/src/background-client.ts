@@ -46,6 +46,7 @@ export function createBackgroundClient(options: BackgroundClientOptions): Innges
       baseUrl: config.devUrl ?? config.baseUrl,
       eventKey: config.eventKey,
       signingKey: config.signingKey,
+      signingKeyFallback: config.signingKeyFallback,
       env: config.env,
       appVersion: options.appVersion,
     }),

@@ -9,6 +9,7 @@ import {
   createReceiptHandler,
   createReconciler,
   createWatchdog,
+  decideMode,
   defineSchedule,
   parseBackgroundConfig,
   type BackgroundConfig,
@@ -83,6 +84,7 @@ function readConfig(options: BackgroundPartsOptions): BackgroundConfig {
   }
   return parseBackgroundConfig(options.environment, {
     now: new Date(),
+    servesFunctions: true,
     required: typeof options.pool === "function" ? ["DATABASE_URL"] : [],
   });
 }
@@ -157,6 +159,7 @@ function composeOn(
   const handler = { ...timed, dispatcher, cronSecrets };
   const own = options.functions?.(client) ?? [];
   const nudge = createNudge({ ...timed, dispatcher, ledger, schedule: drainSchedule });
+  reportConfig(config, logger, clock?.now() ?? new Date());
   // Last: a composition that failed leaves a lent pool as it was.
   // An idle connection that the server cut is replaced at the next query; unheard, the event ends the process.
   pool.on("error", (error) => logger.warn("background.connection_lost", { error: error.message }));
@@ -177,8 +180,21 @@ function composeOn(
     nudge,
     cron: createCronHandler(handler),
     cronOfSchedule: createCronHandler({ ...handler, schedules }),
-    receipts: createReceiptHandler({ ledger, cronSecrets, logger }),
+    receipts: createReceiptHandler({ ...defined({ clock }), ledger, cronSecrets, logger }),
   };
+}
+
+/** Says once which mode is on and why, and which variables came with whitespace around them. */
+function reportConfig(config: BackgroundConfig, logger: Logger, now: Date): void {
+  const { cronSecrets, environment, trimmed } = config;
+  const fields = {
+    ...decideMode(config, now),
+    environment,
+    cron: cronSecrets.length === 0 ? "closed: CRON_SECRET is not set" : "open",
+    ...(trimmed.length === 0 ? {} : { trimmed }),
+  };
+  if (trimmed.length === 0) logger.info("background.configured", fields);
+  else logger.warn("background.configured", fields);
 }
 
 /** A runner whose drains and single jobs end with the host's signals. */

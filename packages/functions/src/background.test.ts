@@ -36,7 +36,12 @@ afterEach(async () => {
 });
 
 function environmentOf(change: Environment = {}): Environment {
-  return { CRON_SECRET: "s3cret", INNGEST_DEV: "1", INNGEST_BASE_URL: engine.url, ...change };
+  return {
+    CRON_SECRET: "0123456789abcdef",
+    INNGEST_DEV: "1",
+    INNGEST_BASE_URL: engine.url,
+    ...change,
+  };
 }
 
 function open(change: Partial<HostOptions> & { environment?: Environment } = {}): Host {
@@ -60,7 +65,7 @@ function open(change: Partial<HostOptions> & { environment?: Environment } = {})
 
 function tick(schedule = "background-jobs"): Request {
   return new Request(`http://localhost/api/cron/${schedule}`, {
-    headers: { authorization: "Bearer s3cret" },
+    headers: { authorization: "Bearer 0123456789abcdef" },
   });
 }
 
@@ -136,6 +141,52 @@ test("a composition that failed is tried again at the next use", async () => {
   });
   variables["BACKGROUND_JOBS_INNGEST_CONCURRENCY"] = "2";
   expect((await background.cron(tick())).status).toBe(202);
+});
+
+test("keys that end in a line break serve signed calls, and the host tells of them once", async () => {
+  const signingKey = "signkey-test-12345678";
+  const signed = createEngine({
+    signingKey,
+    eventKeys: ["key"],
+    handler: (request) => hosts[0]?.inngest(request) ?? Response.error(),
+  });
+  const lines: unknown[] = [];
+  const background = open({
+    environment: {
+      CRON_SECRET: "0123456789abcdef\n",
+      INNGEST_EVENT_KEY: "key\r\n",
+      INNGEST_SIGNING_KEY: `${signingKey}\n`,
+      INNGEST_BASE_URL: signed.url,
+    },
+    fetch: signed.fetch,
+    logger: {
+      ...silentLogger,
+      warn: (event, fields) => void lines.push([event, fields]),
+    },
+  });
+  await background.migrate();
+  await enqueue(database.pool, noteJob, { tenantId: "acme", payload: { note: "signed" } });
+  expect((await background.cron(tick())).status).toBe(202);
+  await signed.settled();
+  expect(notes).toEqual(["signed"]);
+  expect(lines).toEqual([
+    [
+      "background.configured",
+      {
+        mode: "dispatch-only",
+        because: "INNGEST_EVENT_KEY is set",
+        environment: "production",
+        cron: "open",
+        trimmed: ["CRON_SECRET", "INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY"],
+      },
+    ],
+  ]);
+  await signed.close();
+});
+
+test("a host without the signing key, outside the development mode, serves nothing", () => {
+  const environment = { CRON_SECRET: "0123456789abcdef", INNGEST_EVENT_KEY: "key" };
+  expect(() => open({ environment }).parts()).toThrow("INNGEST_SIGNING_KEY is not set");
 });
 
 test("DATABASE_URL is required only where the pool is made from it", () => {

@@ -35,14 +35,14 @@ test("the README's host migrates, takes a tick, and runs the job that a transact
   host = await loadReadmeHost();
   const { background, cron, inngest } = host;
   vi.stubEnv("DATABASE_URL", database.databaseUrl);
-  vi.stubEnv("CRON_SECRET", "s3cret");
+  vi.stubEnv("CRON_SECRET", "0123456789abcdef");
   vi.stubEnv("INNGEST_DEV", (await engine.listen()).url);
 
   await background.migrate();
   await addInvoice(database.pool, "i-1");
   await engine.register((request) => call(inngest, request));
   const tick = new Request("http://localhost/api/cron/background-jobs", {
-    headers: { authorization: "Bearer s3cret" },
+    headers: { authorization: "Bearer 0123456789abcdef" },
   });
   const response = await call(cron, tick);
   expect([response.status, await response.json()]).toMatchObject([202, { mode: "dispatch-only" }]);

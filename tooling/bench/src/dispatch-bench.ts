@@ -50,7 +50,6 @@ export async function benchDispatch({ size }: { readonly size: BenchSize }): Pro
       send: createEventSender(client),
       config: {
         useInngest: { enabled: true, because: "bench" },
-        forceInline: false,
         windowSeconds: windowMs / 1_000,
       },
       environment: "bench",

@@ -33,7 +33,6 @@ export function createCronWatchdog(
     send: createEventSender(client),
     config: {
       useInngest: { enabled: true, because: "the fault run" },
-      forceInline: false,
       windowSeconds: cron.windowSeconds,
     },
     // What the hosts use when INNGEST_ENV is unset: the ids must be theirs.

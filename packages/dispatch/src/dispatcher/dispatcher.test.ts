@@ -31,7 +31,7 @@ function host(inbox: Inbox, change: Partial<DispatcherOptions> = {}): Dispatcher
   return createDispatcher({
     ledger: t.ledger,
     send: inbox.send,
-    config: { useInngest: on, forceInline: false, windowSeconds: 60 },
+    config: { useInngest: on, windowSeconds: 60 },
     environment: "test",
     owner: "host-1",
     ...change,
@@ -43,6 +43,10 @@ function scheduleOfItsOwn(): string {
 }
 
 const at = new Date("2026-01-01T00:00:30Z");
+
+function inAnHour(): Date {
+  return new Date(Date.now() + 3_600_000);
+}
 
 test("200 concurrent ticks over four dispatchers claim once and send once", async () => {
   const inbox = new Inbox();
@@ -212,7 +216,6 @@ test("the emergency switch works inline when a send fails, until it expires", as
     clock: { now: () => now },
     config: {
       useInngest: on,
-      forceInline: false,
       windowSeconds: 60,
       inlineFallbackUntil: new Date(inlineAt.getTime() + 60_000),
     },
@@ -244,7 +247,7 @@ test("forced inline sends nothing and works once per window", async () => {
   const inbox = new Inbox();
   let inlined = 0;
   const dispatcher = host(inbox, {
-    config: { useInngest: on, forceInline: true, windowSeconds: 60 },
+    config: { useInngest: on, forceInlineUntil: inAnHour(), windowSeconds: 60 },
     runInline: async () => {
       inlined += 1;
     },
@@ -260,11 +263,37 @@ test("forced inline sends nothing and works once per window", async () => {
   expect(inbox.sent).toEqual([]);
 });
 
+test("forced inline ends by itself at its time", async () => {
+  const inbox = new Inbox();
+  let now = new Date("2026-01-01T00:00:30Z");
+  let inlined = 0;
+  const dispatcher = host(inbox, {
+    config: {
+      useInngest: on,
+      forceInlineUntil: new Date("2026-01-01T00:05:00Z"),
+      windowSeconds: 60,
+    },
+    runInline: async () => {
+      inlined += 1;
+    },
+    clock: { now: () => now },
+  });
+  const schedule = scheduleOfItsOwn();
+  const modes: string[] = [];
+  for (const time of ["00:04:59.999", "00:05:00.000"]) {
+    now = new Date(`2026-01-01T${time}Z`);
+    modes.push((await dispatcher.dispatch({ schedule, source: "cron" })).mode);
+  }
+  expect(modes).toEqual(["inline-forced", "dispatch-only"]);
+  expect(inlined).toBe(1);
+  expect(inbox.sent).toHaveLength(1);
+});
+
 test("inline work that fails leaves the window to the next tick", async () => {
   const inbox = new Inbox();
   let failures = 1;
   const dispatcher = host(inbox, {
-    config: { useInngest: on, forceInline: true, windowSeconds: 60 },
+    config: { useInngest: on, forceInlineUntil: inAnHour(), windowSeconds: 60 },
     runInline: async () => {
       failures -= 1;
       if (failures >= 0) throw new Error("the queue is unavailable");
@@ -278,7 +307,7 @@ test("inline work that fails leaves the window to the next tick", async () => {
 test("with Inngest off and no switch on, nothing is claimed", async () => {
   const inbox = new Inbox();
   const receipt = await host(inbox, {
-    config: { useInngest: off, forceInline: false, windowSeconds: 60 },
+    config: { useInngest: off, windowSeconds: 60 },
   }).dispatch({ schedule: scheduleOfItsOwn(), scheduledAt: at, source: "cron" });
   expect(receipt).toMatchObject({ mode: "not-configured", tracking: false });
   expect(await t.ledger.windows.find(receipt.dispatchKey)).toBeUndefined();

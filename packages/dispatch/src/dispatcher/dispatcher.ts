@@ -35,7 +35,7 @@ export interface DispatcherOptions {
   /** The switches, and the length of windows of schedules that are not in `schedules`. */
   readonly config: Pick<
     BackgroundConfig,
-    "useInngest" | "forceInline" | "inlineFallbackUntil" | "windowSeconds"
+    "useInngest" | "forceInlineUntil" | "inlineFallbackUntil" | "windowSeconds"
   >;
   /**
    * Schedules with windows of their own; none by default. One that is not among them has windows of
@@ -48,7 +48,7 @@ export interface DispatcherOptions {
   readonly owner: string;
   /** The cohort of this dispatcher's work; defaults to `stable`. */
   readonly lane?: Lane;
-  /** Decides windows and the emergency switch's end; defaults to the system's clock. */
+  /** Decides windows and the ends of the inline switches; defaults to the system's clock. */
   readonly clock?: { now(): Date };
   /** Where receipts and failures are logged; silent by default. */
   readonly logger?: Logger;
@@ -134,7 +134,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const window = schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds);
       const dispatch = prepareNow(request, window);
       const canSend = config.useInngest.enabled;
-      if (!config.forceInline && !canSend && !inline.isOn()) {
+      const isForced = inline.isForced();
+      if (!isForced && !canSend && !inline.isOn()) {
         return record.receipt(dispatch, "not-configured", false, {
           reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
         });
@@ -142,15 +143,16 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const held = await claim(dispatch);
       const declined = record.declined(dispatch, held);
       if (declined !== undefined) return declined;
-      if (config.forceInline) return inline.work(dispatch, held, "inline-forced");
+      if (isForced) return inline.work(dispatch, held, "inline-forced");
       if (!canSend) return inline.work(dispatch, held, "inline-emergency-fallback");
       return send(dispatch, held);
     },
     nudge: async (request) => {
       checkScope(schedules.get(request.schedule), request);
       const dispatch = prepareNow(request, computeWindow(clock.now(), nudgeWindowSeconds));
-      if (config.forceInline || !config.useInngest.enabled) {
-        const reason = config.forceInline
+      const isForced = inline.isForced();
+      if (isForced || !config.useInngest.enabled) {
+        const reason = isForced
           ? "Work is forced inline, which only a tick does."
           : `Inngest is off (${config.useInngest.because}).`;
         return record.receipt(dispatch, "not-configured", false, { reason });

@@ -1,6 +1,6 @@
 import { defined, type Lane, type Logger } from "@evenkeel/core";
 
-import type { BackgroundConfig } from "../background-config.ts";
+import { isBefore, type BackgroundConfig } from "../background-config.ts";
 import { nudgeWindowSeconds } from "../schedule/dispatch-window.ts";
 import { describeFailure, type Claim, type DispatchRecord } from "./dispatch-record.ts";
 import type { PreparedDispatch } from "./prepared-dispatch.ts";
@@ -24,7 +24,7 @@ export interface InlineFallbackOptions {
   readonly record: DispatchRecord;
   /** Absent: this host does no inline work. */
   readonly runInline: RunInline | undefined;
-  readonly config: Pick<BackgroundConfig, "inlineFallbackUntil">;
+  readonly config: Pick<BackgroundConfig, "forceInlineUntil" | "inlineFallbackUntil">;
   readonly lane: Lane;
   readonly budgetMs: number;
   readonly clock: { now(): Date };
@@ -42,10 +42,13 @@ export class InlineFallback {
   /** Whether the emergency switch is on at this moment, on a host that can work inline. */
   isOn(): boolean {
     const { runInline, config, clock } = this.#options;
-    const until = config.inlineFallbackUntil;
-    return (
-      runInline !== undefined && until !== undefined && clock.now().getTime() < until.getTime()
-    );
+    return runInline !== undefined && isBefore(clock.now(), config.inlineFallbackUntil);
+  }
+
+  /** Whether the operator's rollback is on at this moment: work is inline, and nothing is sent. */
+  isForced(): boolean {
+    const { config, clock } = this.#options;
+    return isBefore(clock.now(), config.forceInlineUntil);
   }
 
   /** Works inline. It needs a claim: without one, nothing keeps two hosts from doing the same work. */

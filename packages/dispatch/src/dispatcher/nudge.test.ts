@@ -25,7 +25,6 @@ afterAll(() => t.close());
 
 const config: DispatcherOptions["config"] = {
   useInngest: { enabled: true, because: "test" },
-  forceInline: false,
   windowSeconds: 60,
 };
 
@@ -109,7 +108,7 @@ test("a paused schedule, a switched-off Inngest and forced inline send nothing a
   const off = { ...config, useInngest: { enabled: false, because: "test" } };
   const until = new Date(Date.now() + 60_000);
   for (const changed of [
-    { ...config, forceInline: true },
+    { ...config, forceInlineUntil: until },
     { ...off, inlineFallbackUntil: until },
   ]) {
     expect(await open({ config: changed })()).toMatchObject({

@@ -1,3 +1,4 @@
+import { silentLogger } from "@evenkeel/core";
 import { expect, test } from "vitest";
 
 import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
@@ -14,7 +15,6 @@ function dispatcherThat(send: () => Promise<unknown> = () => Promise.resolve()):
     send,
     config: {
       useInngest: { enabled: true, because: "test" },
-      forceInline: false,
       windowSeconds: 60,
     },
     environment: "test",
@@ -72,7 +72,29 @@ test.each([
   const request = new Request(url, authorization === "" ? {} : { headers: { authorization } });
   const response = await handlerWith(dispatcherThat(), ["current"])(request);
   expect(response.status).toBe(401);
+  expect(response.headers.get("www-authenticate")).toBe("Bearer");
   expect(await response.json()).toEqual({ error: "unauthorized" });
+});
+
+test("refused ticks are counted, and logged once a minute without what was presented", async () => {
+  const lines: unknown[] = [];
+  let at = now.getTime();
+  const handler = createCronHandler({
+    dispatcher: dispatcherThat(),
+    cronSecrets: ["current"],
+    clock: { now: () => new Date(at) },
+    logger: { ...silentLogger, warn: (event, fields) => void lines.push([event, fields]) },
+  });
+  for (const authorization of ["Bearer guess-1", "Bearer guess-2", "Basic guess-3"]) {
+    await handler(tick({ authorization }));
+  }
+  at += 60_000;
+  await handler(new Request(url));
+  await handler(tick());
+  expect(lines).toEqual([
+    ["cron.refused", { presented: "an unknown secret", refused: 1, sinceLastLine: 1 }],
+    ["cron.refused", { presented: "nothing", refused: 4, sinceLastLine: 3 }],
+  ]);
 });
 
 test("without a configured secret the endpoint is closed, whatever is presented", async () => {
@@ -146,7 +168,6 @@ function scheduleHandler(): (request: Request) => Promise<Response> {
     send: () => Promise.resolve(),
     config: {
       useInngest: { enabled: true, because: "test" },
-      forceInline: false,
       windowSeconds: 60,
     },
     environment: "test",

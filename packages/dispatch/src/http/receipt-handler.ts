@@ -1,7 +1,7 @@
 import { describeMessage, silentLogger, type Logger } from "@evenkeel/core";
 import { redactError, type Ledger } from "@evenkeel/ledger";
 
-import { authenticate } from "./cron-authentication.ts";
+import { authenticate, Refusals } from "./cron-authentication.ts";
 import { jsonResponse, lastSegment } from "./json-response.ts";
 
 /** What a receipt handler works with. */
@@ -9,6 +9,8 @@ export interface ReceiptHandlerOptions {
   readonly ledger: Pick<Ledger, "receipt">;
   /** The secrets that authenticate ticks; an empty list closes the endpoint with 503. */
   readonly cronSecrets: readonly string[];
+  /** Paces the lines about refused requests; defaults to the system's clock. */
+  readonly clock?: { now(): Date };
   /** Where failures are logged; silent by default. */
   readonly logger?: Logger;
 }
@@ -21,15 +23,18 @@ export interface ReceiptHandlerOptions {
 export function createReceiptHandler({
   ledger,
   cronSecrets,
+  clock = { now: () => new Date() },
   logger = silentLogger,
 }: ReceiptHandlerOptions): (request: Request) => Promise<Response> {
+  const refusals = new Refusals({ event: "receipt.refused", logger, clock });
   return async (request) => {
     if (request.method !== "GET") {
       return jsonResponse(405, { error: "method_not_allowed" }, { allow: "GET" });
     }
-    const authentication = authenticate(request.headers.get("authorization"), cronSecrets);
+    const authorization = request.headers.get("authorization");
+    const authentication = authenticate(authorization, cronSecrets);
     if (authentication === "closed") return jsonResponse(503, { error: "not_configured" });
-    if (authentication === "refused") return jsonResponse(401, { error: "unauthorized" });
+    if (authentication === "refused") return refusals.refuse(authorization);
     const dispatchKey = readKey(request);
     if (dispatchKey === undefined) return jsonResponse(404, { error: "not_found" });
     try {

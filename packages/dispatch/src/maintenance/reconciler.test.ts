@@ -30,7 +30,6 @@ function host(owner = "host-1"): { dispatcher: Dispatcher; reconciler: Reconcile
     },
     config: {
       useInngest: { enabled: true, because: "test" },
-      forceInline: false,
       windowSeconds: 60,
     },
     environment: "test",

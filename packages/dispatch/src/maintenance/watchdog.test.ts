@@ -32,7 +32,6 @@ function host(settings: Partial<ScheduleOptions>): {
     send: () => Promise.resolve(),
     config: {
       useInngest: { enabled: true, because: "test" },
-      forceInline: false,
       windowSeconds: 60,
     },
     environment: "test",

@@ -127,7 +127,6 @@ export async function createBackgroundApp(
     send: createEventSender(client),
     config: {
       useInngest: { enabled: true, because: "test" },
-      forceInline: false,
       windowSeconds: 60,
     },
     environment: "test",

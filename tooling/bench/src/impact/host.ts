@@ -39,7 +39,7 @@ const dispatcher = createDispatcher({
   runInline: ({ budgetMs }) => runner.drain({ budgetMs }),
   config: {
     useInngest: { enabled: !values.inline, because: "bench" },
-    forceInline: values.inline,
+    ...(values.inline ? { forceInlineUntil: new Date(Date.now() + 24 * 60 * 60 * 1_000) } : {}),
     windowSeconds: 15,
   },
   environment: "bench",

@@ -50,7 +50,7 @@ export async function startEvenkeelWorker({
   const dispatcher = createDispatcher({
     ledger,
     send: createEventSender(client),
-    config: { useInngest, forceInline: false, windowSeconds: 60 },
+    config: { useInngest, windowSeconds: 60 },
     environment,
     owner,
   });

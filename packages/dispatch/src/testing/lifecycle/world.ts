@@ -323,7 +323,6 @@ export class World {
       },
       config: {
         useInngest: { enabled: true, because: "model" },
-        forceInline: false,
         windowSeconds: 60,
       },
       environment: "model",
