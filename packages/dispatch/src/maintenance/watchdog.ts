@@ -1,6 +1,7 @@
 import { defined, silentLogger, type Lane, type Logger } from "@evenkeel/core";
 import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
 
+import { describeFailure } from "../dispatcher/dispatch-record.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import { formatDispatchKey, scopeOf } from "../schedule/dispatch-key.ts";
 import type { DispatchWindow } from "../schedule/dispatch-window.ts";
@@ -31,13 +32,18 @@ export interface WatchdogReport {
   readonly caughtUp: number;
   /** Missed windows that are on record as missed. */
   readonly missed: number;
+  /** Scopes of schedules whose look failed. It is logged, and the next look tries again. */
+  readonly unwatched: number;
 }
 
 /** Finds windows that no tick asked for: a cron service that was down, a host that was never deployed. */
 export interface Watchdog {
   /** Mirrors the schedules into the ledger. A host calls it once when it starts. */
   declare(): Promise<void>;
-  /** Looks once. Safe from many hosts at once: a window is dispatched or recorded once. */
+  /**
+   * Looks once. Safe from many hosts at once: a window is dispatched or recorded once. A schedule whose look fails
+   * keeps no other from its own.
+   */
   run(): Promise<WatchdogReport>;
 }
 
@@ -69,22 +75,27 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     };
   }
 
-  async function look(schedule: Schedule, progress: ScheduleProgress): Promise<WatchdogReport> {
+  async function look(
+    schedule: Schedule,
+    progress: ScheduleProgress,
+    total: WatchdogTotal,
+  ): Promise<void> {
     const { tenantId, since, newest } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
     const candidates = schedule
       .windowsBetween(since, until, maxWindows)
       .map((window) => toMissed(schedule, window, tenantId));
-    if (candidates.length === 0) return { caughtUp: 0, missed: 0 };
+    if (candidates.length === 0) return;
     const gaps = new Set(
       await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
     );
-    if (gaps.size === 0) return { caughtUp: 0, missed: 0 };
+    if (gaps.size === 0) return;
     const windows = candidates.filter(({ dispatchKey }) => gaps.has(dispatchKey));
     const repaired = chooseToCatchUp(schedule.catchUp, windows, newest);
     const missed = await ledger.windows.recordMissed(
       windows.filter((window) => !repaired.includes(window)),
     );
+    total.missed += missed;
     let caughtUp = 0;
     for (const { windowStart } of repaired) {
       const { mode } = await dispatcher.dispatch({
@@ -95,8 +106,8 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       });
       if (mode === "dispatch-only") caughtUp += 1;
     }
+    total.caughtUp += caughtUp;
     logger.warn("watchdog.missed", { schedule: schedule.id, tenantId, missed, caughtUp });
-    return { caughtUp, missed };
   }
 
   return {
@@ -105,20 +116,30 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
         [...schedules.values()].map(({ id, paused, definition }) => ({ id, paused, definition })),
       ),
     run: async () => {
-      const total = { caughtUp: 0, missed: 0 };
+      const total = { caughtUp: 0, missed: 0, unwatched: 0 };
       for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
         const schedule = schedules.get(progress.schedule);
         // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
         const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
         if (schedule === undefined || !isKnownScope) continue;
-        const { caughtUp, missed } = await look(schedule, progress);
-        total.caughtUp += caughtUp;
-        total.missed += missed;
+        try {
+          await look(schedule, progress, total);
+        } catch (error) {
+          total.unwatched += 1;
+          const { schedule: id, tenantId } = progress;
+          logger.error("watchdog.failed", {
+            schedule: id,
+            tenantId,
+            error: describeFailure(error),
+          });
+        }
       }
       return total;
     },
   };
 }
+
+type WatchdogTotal = { -readonly [Count in keyof WatchdogReport]: number };
 
 /** `latest` wants the work done once: where a newer window was dispatched, it was. */
 function chooseToCatchUp(

@@ -132,17 +132,21 @@ function evenTimes(id: string, every: number): Times {
 }
 
 /**
- * Times by the wall clock of a zone. Where clocks go forward, a time that does not exist comes once, at the
- * first moment after the gap; where they go back, a time that comes twice matches once.
+ * Times by the wall clock of a zone. Hours and minutes that are named come once on each of their days: where clocks go
+ * forward, one that does not exist at the first moment after the gap; where they go back, one that comes twice at its
+ * first. Of `*` and steps, what does not exist is left out, and what comes twice matches twice.
  */
 function wallClockTimes(id: string, pattern: string, timeZone: string): Times {
   let cron: Cron;
+  let matches: boolean;
   try {
-    cron = new Cron(pattern, { timezone: timeZone, paused: true, mode: "5-part" });
-    cron.nextRun();
+    const fixedTimeRule = "no-wildcard";
+    cron = new Cron(pattern, { timezone: timeZone, paused: true, mode: "5-part", fixedTimeRule });
+    matches = cron.nextRun() !== null;
   } catch (cause) {
     throw invalid(id, "has a cron expression or a timeZone that cannot be read", cause);
   }
+  if (!matches) throw invalid(id, "has a cron expression that never matches");
   return {
     windowAt: (at) => {
       // The library looks strictly before its reference, at whole seconds.

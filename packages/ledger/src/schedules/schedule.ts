@@ -23,10 +23,10 @@ export interface ScheduleProgress {
   readonly tenantId: string | null;
   /**
    * Where to begin to look: when the schedule was declared or resumed, a day ago, or the newest window, if that
-   * is older; for a tenant, its first window of the last day.
+   * is older; for a tenant, its first window of the last day, or of the last three if that is longer.
    */
   readonly since: Date;
-  /** The start of the newest window on record; `null` without one in the last day. */
+  /** The start of the newest window on record; `null` without one in that time. */
   readonly newest: Date | null;
 }
 
