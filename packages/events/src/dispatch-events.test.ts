@@ -45,6 +45,9 @@ test.each([
   [{ ...data, dispatchWindowSeconds: 0.5 }, "dispatchWindowSeconds"],
   [{ ...data, dispatchWindowSeconds: 2_147_483_648 }, "dispatchWindowSeconds"],
   [{ ...data, tenantId: "" }, "tenantId"],
+  [{ ...data, tenantId: "half \ud800" }, "tenantId"],
+  [{ ...data, dispatchKey: "nul \u0000" }, "dispatchKey"],
+  [{ ...data, correlationId: "half \udfff" }, "correlationId"],
 ])("%j is refused with the issue named", (value, word) => {
   expect(() => parseEvent(processRequested, value)).toThrow(
     expect.objectContaining({

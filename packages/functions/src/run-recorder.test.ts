@@ -54,6 +54,76 @@ test("a ledger that never responds costs one time-out and no run", async () => {
   expect(app.engine.runs({ status: "Completed" })).toHaveLength(1);
 });
 
+test("text that Postgres cannot store is recorded without it, and no record of another run is lost", async () => {
+  const half = "\ud800";
+  const app = await createBackgroundApp({
+    ownFunctions: (client) => [
+      client.createFunction(
+        { id: "answers", triggers: [{ event: "order/placed" }], retries: 0 },
+        ({ event }) => ({ note: `\u0000${half}`, of: event.data }),
+      ),
+      client.createFunction(
+        { id: "fails", triggers: [{ event: "order/placed" }], retries: 0 },
+        () => Promise.reject(new Error(`nul \u0000 and half ${half}`)),
+      ),
+    ],
+  });
+  open.push(app);
+  const data = { text: `a\u0000b${half}`, [`key\u0000`]: [half] };
+  await app.engine.send({ id: "order \u0000 1", name: "order/placed", data });
+  await app.engine.settled();
+  await createEventSender(app.client)([windowEvent()]);
+  await app.engine.settled();
+
+  expect(app.logged.filter(({ event }) => event === "runs.not_recorded")).toEqual([]);
+  const operator = app.ledger.asOperator("test");
+  const runs = await operator.runs.list();
+  const statuses = runs.map(({ functionId, status }) => [functionId, status]);
+  expect(new Map(statuses as [string, string][])).toEqual(
+    new Map([
+      ["app-answers", "SUCCEEDED"],
+      ["app-fails", "FAILED"],
+      ["app-file-dead-letters", "SUCCEEDED"],
+      ["app-process-background-jobs", "SUCCEEDED"],
+    ]),
+  );
+  const kept = { text: "a\ufffdb\ufffd", "key\ufffd": ["\ufffd"] };
+  expect(runs.find(({ functionId }) => functionId === "app-answers")).toMatchObject({
+    output: { note: "\ufffd\ufffd", of: kept },
+  });
+  expect(await operator.deadLetters.list()).toMatchObject([
+    {
+      kind: "RUN",
+      name: "app-fails",
+      error: "nul \ufffd and half \ufffd",
+      payload: { id: "order \ufffd 1", name: "order/placed", data: kept },
+    },
+  ]);
+});
+
+test("one record that Postgres refuses rests none of the others", async () => {
+  const refused = Object.assign(new Error("value too long"), { code: "22001" });
+  let asked = 0;
+  const app = await createBackgroundApp({
+    wrapLedger: (ledger) => ({
+      ...ledger,
+      runs: {
+        ...ledger.runs,
+        begin: (start) => {
+          asked += 1;
+          return asked === 1 ? Promise.reject(refused) : ledger.runs.begin(start);
+        },
+      },
+    }),
+  });
+  open.push(app);
+  const send = createEventSender(app.client);
+  await send([windowEvent()]);
+  await send([windowEvent()]);
+  await app.engine.settled();
+  expect(await app.ledger.asOperator("test").runs.list()).toHaveLength(1);
+});
+
 test("a run taken over by another worker is no longer written by the first", async () => {
   const app = await createBackgroundApp();
   open.push(app);

@@ -1,6 +1,7 @@
 import type { SqlClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import { encodeStorable, toStorableText } from "../database/storable-json.ts";
 import { wasTakenOver } from "./run-conditions.ts";
 import type { AttemptEnd, RunEnd, RunIdentity, RunStart, SilentRuns } from "./run.ts";
 
@@ -108,13 +109,13 @@ export function createRunStore(sql: SqlClient): RunStore {
         beginStatement.values({
           runId: start.runId,
           functionId: start.functionId,
-          eventName: start.eventName,
-          eventId: start.eventId ?? null,
-          dispatchKey: start.dispatchKey ?? null,
+          eventName: toStorableText(start.eventName),
+          eventId: storableOrNull(start.eventId),
+          dispatchKey: storableOrNull(start.dispatchKey),
           continuation: start.continuation ?? 0,
           lane: start.lane ?? "stable",
-          tenantId: start.tenantId ?? null,
-          correlationId: start.correlationId ?? null,
+          tenantId: storableOrNull(start.tenantId),
+          correlationId: storableOrNull(start.correlationId),
           owner: start.owner,
           attempt: start.attempt,
         }),
@@ -150,7 +151,7 @@ export function createRunStore(sql: SqlClient): RunStore {
           functionId: end.functionId,
           status: end.status,
           fence: end.fence ?? null,
-          output: end.output === undefined ? null : JSON.stringify(end.output),
+          output: encodeStorable(end.output),
           error: end.error === undefined ? null : redactError(end.error),
           duplicateOf: end.duplicateOf ?? null,
         }),
@@ -160,4 +161,8 @@ export function createRunStore(sql: SqlClient): RunStore {
     markStale: ({ silentMs, limit }) =>
       sql.query<RunIdentity>(markStaleStatement, [silentMs, limit]),
   };
+}
+
+function storableOrNull(text: string | undefined): string | null {
+  return text === undefined ? null : toStorableText(text);
 }
