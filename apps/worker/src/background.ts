@@ -14,7 +14,6 @@ export type WorkerBackground = Background<Parameters<RequestListener>, ReturnTyp
 /** What {@link composeBackground} works with. */
 export interface CompositionOptions {
   readonly environment: WorkerEnvironment;
-  readonly owner: string;
   readonly logger: Logger;
   readonly pool: Pool;
   readonly inbox: Inbox;

@@ -19,7 +19,6 @@ export interface Worker {
 /** What {@link startWorker} works with. */
 export interface WorkerOptions {
   readonly environment: WorkerEnvironment;
-  readonly owner: string;
   readonly logger: Logger;
 }
 
@@ -30,7 +29,7 @@ export interface WorkerOptions {
  * @throws LedgerError when the database cannot be reached.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const { environment, owner, logger } = options;
+  const { environment, logger } = options;
   const pool = new Pool({
     connectionString: environment.config.databaseUrl,
     max: 20,
@@ -47,7 +46,6 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const aborting = new AbortController();
   const background = composeBackground({
     environment,
-    owner,
     logger,
     pool,
     inbox,
@@ -70,7 +68,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const port = typeof address === "object" ? address?.port : undefined;
   const url = `http://127.0.0.1:${port ?? environment.port}`;
   background.start({ watchdog: environment.watchesSchedules });
-  logger.info("worker.listening", { url, owner });
+  logger.info("worker.listening", { url, owner: background.parts().owner });
 
   return {
     url,

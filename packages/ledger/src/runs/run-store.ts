@@ -8,8 +8,8 @@ import type { AttemptEnd, RunEnd, RunIdentity, RunStart, SilentRuns } from "./ru
 /** The record of function runs and their attempts. Each method is one statement. */
 export interface RunStore {
   /**
-   * Records that a worker runs this run's attempt. Another worker than before, or any worker after the run
-   * was stale, gets a new fence. `undefined`: the run has already ended, and nothing was written.
+   * Records that a worker runs this run's attempt. Another holder than before, or any after the run was stale, gets a
+   * new fence. `undefined`: the run has already ended, and nothing was written.
    */
   begin(start: RunStart): Promise<{ readonly fence: string } | undefined>;
   /** Records how an attempt ended. `false`: it is not recorded as begun, or has already ended. */
@@ -39,21 +39,23 @@ const beginStatement = defineStatement<
   | "tenantId"
   | "correlationId"
   | "owner"
+  | "holder"
   | "attempt"
 >(`
 WITH run AS (
   INSERT INTO evenkeel.background_function_run AS run (
     run_id, function_id, event_name, event_id, dispatch_key, continuation, lane,
-    tenant_id, correlation_id, owner
+    tenant_id, correlation_id, owner, holder
   )
   VALUES (:runId, :functionId, :eventName, :eventId, :dispatchKey, :continuation::int,
-    :lane::evenkeel.lane, :tenantId, :correlationId, :owner)
+    :lane::evenkeel.lane, :tenantId, :correlationId, :owner, :holder::uuid)
   ON CONFLICT (run_id, function_id) DO UPDATE SET
-    status = 'RUNNING', owner = excluded.owner, heartbeat_at = clock_timestamp(),
-    -- Steps of one run may be under way at once in one worker: they share its fence.
+    status = 'RUNNING', owner = excluded.owner, holder = excluded.holder, heartbeat_at = clock_timestamp(),
+    -- Steps of one run may be under way at once in one process: they share its fence. A build that knows no holder
+    -- leaves it as it was, and changes the owner.
     fence = CASE
-      WHEN run.status = 'STALE' OR run.owner <> excluded.owner THEN gen_random_uuid()
-      ELSE run.fence
+      WHEN run.status = 'RUNNING' AND run.holder = excluded.holder AND run.owner = excluded.owner THEN run.fence
+      ELSE gen_random_uuid()
     END
   WHERE run.status = 'RUNNING' OR (run.status = 'STALE' AND NOT ${wasTakenOver})
   RETURNING id, fence
@@ -117,6 +119,7 @@ export function createRunStore(sql: SqlClient): RunStore {
           tenantId: storableOrNull(start.tenantId),
           correlationId: storableOrNull(start.correlationId),
           owner: start.owner,
+          holder: start.holder ?? null,
           attempt: start.attempt,
         }),
       );
