@@ -89,6 +89,7 @@ export {
 } from "./runs/run.ts";
 export type { RunStore } from "./runs/run-store.ts";
 export type {
+  EarlierDefinition,
   ScheduleDeclaration,
   ScheduleProgress,
   ScheduleRecord,

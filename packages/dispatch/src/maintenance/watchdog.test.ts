@@ -198,6 +198,43 @@ test("a schedule that cannot be looked at keeps none of the others from it", asy
   expect(JSON.stringify(failures)).not.toContain("hunter2");
 });
 
+test("a schedule whose windows become longer or shorter is judged by the definition of each time", async () => {
+  const { dispatcher, schedule, start } = host({ catchUp: "latest" });
+  const { schedules } = t.ledger;
+  const declare = ({ id, paused, definition }: Schedule): Promise<void> =>
+    schedules.declare([{ id, paused, definition }]);
+  await declare(schedule);
+  await setDeclared("s", new Date(start.getTime() - 40 * minute));
+  for (let at = -39; at <= -5; at += 1) {
+    const scheduledAt = new Date(start.getTime() + at * minute);
+    if (at !== -20) await dispatcher.dispatch({ schedule: "s", source: "cron", scheduledAt });
+  }
+  for (const every of [120, 15]) {
+    const changed = host({ every, catchUp: "latest" });
+    await declare(changed.schedule);
+    // The same windows: nothing is dated.
+    await declare(defineSchedule({ ...changed.schedule.definition, catchUp: "none" }));
+    await declare(changed.schedule);
+    const { rows } = await t.database.pool.query<{ defined_at: Date; earlier: number }>(
+      `SELECT defined_at, jsonb_array_length(earlier_definitions) AS earlier
+       FROM evenkeel.background_schedule`,
+    );
+    expect(rows).toMatchObject([{ earlier: every === 120 ? 1 : 2 }]);
+    await changed.watchdog.run();
+    const { rows: missed } = await t.database.pool.query<{ seconds: number; start: Date }>(
+      `SELECT window_seconds AS seconds, window_start AS start FROM evenkeel.background_dispatch_window
+       WHERE status = 'MISSED' ORDER BY window_start`,
+    );
+    expect(missed.filter(({ seconds }) => seconds === 60)).toEqual([
+      { seconds: 60, start: new Date(start.getTime() - 20 * minute) },
+    ]);
+    const definedAt = rows[0]?.defined_at ?? new Date(0);
+    const ofPresent = missed.filter(({ seconds }) => seconds === every);
+    expect(ofPresent.length).toBeGreaterThan(0);
+    expect(ofPresent.filter((window) => window.start <= definedAt)).toEqual([]);
+  }
+});
+
 test("many hosts at once record and catch up once", async () => {
   const { dispatcher, watchdog, moveTo } = host({ catchUp: "latest" });
   await watchdog.declare();

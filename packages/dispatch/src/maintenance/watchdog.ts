@@ -5,7 +5,7 @@ import { describeFailure } from "../dispatcher/dispatch-record.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import { formatDispatchKey, scopeOf } from "../schedule/dispatch-key.ts";
 import type { DispatchWindow } from "../schedule/dispatch-window.ts";
-import type { CatchUp, Schedule } from "../schedule/schedule.ts";
+import { asDefinedBefore, type CatchUp, type Schedule } from "../schedule/schedule.ts";
 
 /** What a watchdog works with. */
 export interface WatchdogOptions {
@@ -80,18 +80,22 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     progress: ScheduleProgress,
     total: WatchdogTotal,
   ): Promise<void> {
-    const { tenantId, since, newest } = progress;
+    const { tenantId, newest, definedAt } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
-    const candidates = schedule
-      .windowsBetween(since, until, maxWindows)
-      .map((window) => toMissed(schedule, window, tenantId));
+    const candidates = windowsOf(schedule, progress, until).map((window) =>
+      toMissed(schedule, window, tenantId),
+    );
     if (candidates.length === 0) return;
     const gaps = new Set(
       await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
     );
     if (gaps.size === 0) return;
     const windows = candidates.filter(({ dispatchKey }) => gaps.has(dispatchKey));
-    const repaired = chooseToCatchUp(schedule.catchUp, windows, newest);
+    // A dispatch takes the window that the present definition gives it.
+    const ofPresent = windows.filter(
+      ({ windowStart }) => definedAt === null || windowStart > definedAt,
+    );
+    const repaired = chooseToCatchUp(schedule.catchUp, ofPresent, newest);
     const missed = await ledger.windows.recordMissed(
       windows.filter((window) => !repaired.includes(window)),
     );
@@ -140,6 +144,33 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
 }
 
 type WatchdogTotal = { -readonly [Count in keyof WatchdogReport]: number };
+
+/**
+ * The windows to look for, by the definition of their time: a window that was cut off by a change, or began before it,
+ * is none of them. The newest of many.
+ */
+function windowsOf(
+  schedule: Schedule,
+  { since, definedAt, earlierDefinitions }: ScheduleProgress,
+  until: Date,
+): DispatchWindow[] {
+  const earlier = earlierDefinitions.flatMap(({ definition, ...period }) => {
+    const then = asDefinedBefore(schedule, definition);
+    if (then === undefined) return [];
+    const from = period.from === null ? since : later(since, new Date(period.from));
+    return then.windowsBetween(from, earlierOf(until, new Date(period.until)), maxWindows);
+  });
+  const from = definedAt === null ? since : later(since, definedAt);
+  return [...earlier, ...schedule.windowsBetween(from, until, maxWindows)].slice(-maxWindows);
+}
+
+function later(a: Date, b: Date): Date {
+  return a > b ? a : b;
+}
+
+function earlierOf(a: Date, b: Date): Date {
+  return a < b ? a : b;
+}
 
 /** `latest` wants the work done once: where a newer window was dispatched, it was. */
 function chooseToCatchUp(

@@ -1,5 +1,6 @@
 import { defined } from "@evenkeel/core";
 import { Cron } from "croner";
+import { z } from "zod";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { parseScheduleId, type DispatchTarget } from "./dispatch-key.ts";
@@ -91,6 +92,27 @@ export function defineSchedule(options: ScheduleOptions): Schedule {
       return windows;
     },
   };
+}
+
+/** What decides a schedule's windows, as a ledger keeps it. */
+const timesSchema = z.object({
+  every: z.number().optional(),
+  cron: z.string().optional(),
+  timeZone: z.string().optional(),
+});
+
+/**
+ * Returns a schedule with the windows of an earlier definition of it; `undefined` where this build cannot read that.
+ */
+export function asDefinedBefore(schedule: Schedule, definition: unknown): Schedule | undefined {
+  const times = timesSchema.safeParse(definition);
+  if (!times.success) return undefined;
+  const { every: _every, cron: _cron, timeZone: _timeZone, ...rest } = schedule.definition;
+  try {
+    return defineSchedule({ ...rest, ...defined(times.data) });
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -9,7 +9,10 @@ import {
 
 /** The operators' decisions about schedules. They hold until an operator changes them, across deploys. */
 export interface ScheduleStore {
-  /** Mirrors declarations. What operators decided stays: a deploy pauses and resumes nothing. */
+  /**
+   * Mirrors declarations, and keeps since when a definition's windows hold and what they were before. What operators
+   * decided stays: a deploy pauses and resumes nothing.
+   */
   declare(declarations: readonly ScheduleDeclaration[]): Promise<void>;
   /**
    * Where schedules that are not paused stand, one row per scope with windows of the last day or, where windows are
@@ -29,7 +32,23 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
          SELECT declared.id, declared.paused, CASE WHEN declared.paused THEN clock_timestamp() END,
            CASE WHEN declared.paused THEN 'declaration' END, declared.definition
          FROM jsonb_to_recordset($1::jsonb) AS declared (id text, paused boolean, definition jsonb)
-         ON CONFLICT (id) DO UPDATE SET definition = excluded.definition
+         ON CONFLICT (id) DO UPDATE SET (definition, defined_at, earlier_definitions) = (
+           SELECT excluded.definition,
+             CASE WHEN changed THEN clock_timestamp() ELSE schedule.defined_at END,
+             CASE WHEN changed THEN (
+               SELECT jsonb_agg(kept.entry ORDER BY kept.place) FROM (
+                 SELECT entry, place FROM jsonb_array_elements(schedule.earlier_definitions || jsonb_build_object(
+                   'definition', schedule.definition, 'from', schedule.defined_at, 'until', clock_timestamp()
+                 )) WITH ORDINALITY AS earlier (entry, place) ORDER BY place DESC LIMIT 20
+               ) AS kept
+             ) ELSE schedule.earlier_definitions END
+           FROM (
+             SELECT schedule.definition IS NOT NULL AND
+               (schedule.definition->'every', schedule.definition->'cron', schedule.definition->'timeZone')
+               IS DISTINCT FROM
+               (excluded.definition->'every', excluded.definition->'cron', excluded.definition->'timeZone') AS changed
+           ) AS decision
+         )
          WHERE schedule.definition IS DISTINCT FROM excluded.definition`,
         [JSON.stringify(declarations)],
       );
@@ -42,7 +61,8 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
              -- Gaps are looked for in the last day, or since the newest window if that is older: what was
              -- pruned must not count as missed. Without a window on record, none was pruned.
              ELSE least(now() - interval '1 day', coalesce(latest.window_start, schedule.updated_at)) END) AS since,
-           recent.newest
+           recent.newest, schedule.defined_at AS "definedAt",
+           schedule.earlier_definitions AS "earlierDefinitions"
          FROM evenkeel.background_schedule AS schedule
          LEFT JOIN LATERAL (
            SELECT dispatch_window.window_start, dispatch_window.window_seconds
