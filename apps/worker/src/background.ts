@@ -12,7 +12,6 @@ export type WorkerBackground = Background<[Request], Promise<Response>>;
 /** What {@link composeBackground} works with. */
 export interface CompositionOptions {
   readonly environment: WorkerEnvironment;
-  readonly owner: string;
   readonly logger: Logger;
   readonly pool: Pool;
   readonly inbox: Inbox;

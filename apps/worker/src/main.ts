@@ -1,5 +1,3 @@
-import { hostname } from "node:os";
-
 import { EvenkeelError, fieldsFirst } from "@evenkeel/core";
 import { pino } from "pino";
 
@@ -10,11 +8,7 @@ const log = pino({ name: "worker" });
 
 try {
   const environment = readEnvironment(process.env);
-  const worker = await startWorker({
-    environment,
-    owner: `${hostname()}:${process.pid}`,
-    logger: fieldsFirst(log),
-  });
+  const worker = await startWorker({ environment, logger: fieldsFirst(log) });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, "worker.stopping");

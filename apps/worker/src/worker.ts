@@ -22,7 +22,6 @@ export interface Worker {
 /** What {@link startWorker} works with. */
 export interface WorkerOptions {
   readonly environment: WorkerEnvironment;
-  readonly owner: string;
   readonly logger: Logger;
   /** How long jobs may take to be released after their signals have fired, in milliseconds; defaults to 5,000. */
   readonly releaseMs?: number;
@@ -35,7 +34,7 @@ export interface WorkerOptions {
  * @throws LedgerError when the database cannot be reached.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const { environment, owner, logger, releaseMs = 5_000 } = options;
+  const { environment, logger, releaseMs = 5_000 } = options;
   const pool = new Pool({
     connectionString: environment.config.databaseUrl,
     max: 20,
@@ -52,7 +51,6 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const aborting = new AbortController();
   const background = composeBackground({
     environment,
-    owner,
     logger,
     pool,
     inbox,
@@ -75,7 +73,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const port = typeof address === "object" ? address?.port : undefined;
   const url = `http://127.0.0.1:${port ?? environment.port}`;
   background.start({ watchdog: environment.watchesSchedules });
-  logger.info("worker.listening", { url, owner });
+  logger.info("worker.listening", { url, owner: background.parts().owner });
 
   return {
     url,

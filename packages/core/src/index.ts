@@ -17,6 +17,7 @@ export {
   encodePayload,
   jsonValueSchema,
   maxPayloadBytes,
+  storableText,
   type DefinedFields,
   type JsonValue,
 } from "./payload.ts";

@@ -17,6 +17,10 @@ export const jsonValueSchema: z.ZodType<JsonValue, JsonValue> = z.json();
 /** The largest payload of an event or a job, in bytes of UTF-8 JSON: 512 KiB. */
 export const maxPayloadBytes: number = 512 * 1024;
 
+/** Matches text that Postgres can store as it is: without NUL and without half of a surrogate pair. */
+// oxlint-disable-next-line no-control-regex -- NUL is what is refused
+export const storableText: RegExp = /^[^\u0000\p{Surrogate}]*$/u;
+
 const encoder = new TextEncoder();
 
 /**

@@ -1,17 +1,17 @@
 import { z } from "zod";
 
 import { InputError } from "./input-error.ts";
+import { storableText } from "./payload.ts";
 
 /** The longest tenant id, in UTF-16 units. */
 export const maxTenantIdLength: number = 200;
 
-/** A tenant's id: 1 to 200 characters, none of them NUL (Postgres text cannot hold one). */
+/** A tenant's id: 1 to 200 characters, none of them NUL or half of a surrogate pair (Postgres text can hold neither). */
 export const tenantIdSchema: z.ZodString = z
   .string()
   .min(1)
   .max(maxTenantIdLength)
-  // oxlint-disable-next-line no-control-regex -- NUL is the one character refused
-  .regex(/^[^\u0000]*$/u, "must not contain a NUL character");
+  .regex(storableText, "must not contain NUL or half of a surrogate pair");
 
 /**
  * Checks a tenant id.
@@ -26,7 +26,7 @@ export function parseTenantId(value: unknown): string {
     "invalid_tenant",
     length === null
       ? `A tenant id must be a string of 1 to ${maxTenantIdLength} characters; got ${typeof value}.`
-      : `A tenant id must have 1 to ${maxTenantIdLength} characters and no NUL; got ${length} characters.`,
+      : `A tenant id must have 1 to ${maxTenantIdLength} characters, no NUL and no half of a surrogate pair; got ${length} characters.`,
     { length },
   );
 }

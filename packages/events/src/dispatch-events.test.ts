@@ -26,6 +26,15 @@ test("an event parses; fields of a later build are dropped", () => {
 });
 
 test.each([
+  ["the last day of summer time", 90_000],
+  ["a week", 7 * 86_400],
+  ["from one fifth Monday of February to the next", 14_610 * 86_400],
+])("a window may be as long as %s", (_, dispatchWindowSeconds) => {
+  const long = { ...data, dispatchWindowSeconds };
+  expect(parseEvent(processRequested, long)).toEqual(long);
+});
+
+test.each([
   [null, "object"],
   [[], "object"],
   ["text", "object"],
@@ -34,7 +43,11 @@ test.each([
   [{ ...data, schemaVersion: 2 }, "schemaVersion"],
   [{ ...data, requestedAt: "today" }, "requestedAt"],
   [{ ...data, dispatchWindowSeconds: 0.5 }, "dispatchWindowSeconds"],
+  [{ ...data, dispatchWindowSeconds: 2_147_483_648 }, "dispatchWindowSeconds"],
   [{ ...data, tenantId: "" }, "tenantId"],
+  [{ ...data, tenantId: "half \ud800" }, "tenantId"],
+  [{ ...data, dispatchKey: "nul \u0000" }, "dispatchKey"],
+  [{ ...data, correlationId: "half \udfff" }, "correlationId"],
 ])("%j is refused with the issue named", (value, word) => {
   expect(() => parseEvent(processRequested, value)).toThrow(
     expect.objectContaining({

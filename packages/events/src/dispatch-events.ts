@@ -1,25 +1,39 @@
-import { InputError, lanes, describeIssues, jsonValueSchema, tenantIdSchema } from "@evenkeel/core";
+import {
+  InputError,
+  lanes,
+  describeIssues,
+  jsonValueSchema,
+  storableText,
+  tenantIdSchema,
+} from "@evenkeel/core";
 import { z } from "zod";
 
 import { jobRequested, type jobRequestSchema } from "./job-events.ts";
 
+const text = (maxLength: number): z.ZodString =>
+  z
+    .string()
+    .min(1)
+    .max(maxLength)
+    .regex(storableText, "must not contain NUL or half of a surrogate pair");
+
 const dispatchEventShape = {
   /** Who asked: `cron`, `manual`, `continuation`, or a product's own word. */
-  source: z.string().min(1).max(200),
+  source: text(200),
   /** When it was asked for, ISO 8601 in UTC. */
   requestedAt: z.iso.datetime(),
   /** The canonical text naming the window. */
-  dispatchKey: z.string().min(1).max(2_000),
+  dispatchKey: text(2_000),
   /** Follows one tick through logs, events and records. */
-  correlationId: z.string().min(1).max(200),
+  correlationId: text(200),
   /** The start of the window, ISO 8601 in UTC. */
   dispatchWindowStart: z.iso.datetime(),
-  /** The length of the window in seconds. */
-  dispatchWindowSeconds: z.int().min(1).max(86_400),
+  /** The length of the window in seconds. A cron expression can match once in 40 years; 68 are what the ledger keeps. */
+  dispatchWindowSeconds: z.int().min(1).max(2_147_483_647),
   schemaVersion: z.literal(1),
   lane: z.enum(lanes),
   /** The schedule's id. */
-  schedule: z.string().min(1).max(100),
+  schedule: text(100),
   /** Present when the schedule is dispatched per tenant. */
   tenantId: tenantIdSchema.optional(),
   /** The parameters that are part of the dispatch key. */

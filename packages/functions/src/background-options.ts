@@ -90,7 +90,7 @@ export type BackgroundPartsOptions = ConfigSource &
     >;
     /** Whether the operator's inline switches work on this host; defaults to `true`. */
     readonly runsInline?: boolean;
-    /** Names this host in the ledger, 1 to 200 characters; defaults to `<host name>:<process id>`. */
+    /** Names this host in the ledger, 1 to 200 characters; defaults to `<host name>:<process id>:<8 random digits>`. */
     readonly owner?: string;
     /** Ends drains gently when it aborts: no job starts any more, and those running may end. Never by default. */
     readonly stopSignal?: AbortSignal;

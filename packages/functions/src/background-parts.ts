@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 
 import { defined, silentLogger, type Logger } from "@evenkeel/core";
@@ -97,7 +98,8 @@ function composeOn(
 ): BackgroundParts {
   const { appId, appVersion, fetch, clock, schedules = [], logger = silentLogger } = options;
   const { cronSecrets, environment, windowSeconds } = config;
-  const owner = options.owner ?? `${hostname()}:${process.pid}`;
+  // Host names and process ids repeat where hosts are started from one template.
+  const owner = options.owner ?? `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const base = { owner, logger };
   const timed = { ...base, ...defined({ clock }) };
 

@@ -288,3 +288,9 @@ test("its signals end drains: gently the one, at once the other", async () => {
   const { runner } = background.parts();
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ claimed: 0, stopped: true });
 });
+
+test("two hosts on one machine have names of their own", () => {
+  const names = [open(), open()].map((host) => host.parts().owner);
+  expect(new Set(names).size).toBe(2);
+  for (const name of names) expect(name).toMatch(/:[\da-f]{8}$/u);
+});

@@ -56,3 +56,13 @@ test("a call that takes too long counts as failed", async () => {
     ],
   ]);
 });
+
+test("a record that Postgres refused for its values opens nothing", async () => {
+  const options = { logger: silentLogger, timeoutMs: 100, cooldownMs: 1_000, clock: manualClock() };
+  const circuit = new LedgerCircuit(options);
+  for (const code of ["22P05", "22021", "23514", "54000"]) {
+    const refused = Object.assign(new Error("unsupported Unicode escape sequence"), { code });
+    expect(await circuit.attempt("finish", () => Promise.reject(refused))).toBeUndefined();
+    expect(await circuit.attempt("finish", () => Promise.resolve(true))).toBe(true);
+  }
+});

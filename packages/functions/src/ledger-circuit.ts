@@ -5,7 +5,7 @@ import {
   type Clock,
   type Logger,
 } from "@evenkeel/core";
-import { redactError } from "@evenkeel/ledger";
+import { isRefusedValue, redactError } from "@evenkeel/ledger";
 
 /** What {@link LedgerCircuit} works with. */
 export interface LedgerCircuitOptions {
@@ -21,7 +21,7 @@ export interface LedgerCircuitOptions {
 /**
  * A circuit breaker before the ledger, for records that must never hurt the work they describe. Each call
  * is bounded in time. A failure is logged and opens the circuit for `cooldownMs`; the next call after that
- * is tried again.
+ * is tried again. What Postgres refused for its values is logged and opens nothing: it says nothing of other rows.
  */
 export class LedgerCircuit {
   readonly #options: LedgerCircuitOptions;
@@ -40,10 +40,11 @@ export class LedgerCircuit {
     try {
       return await withDeadline(timeoutMs, call, this.#clock);
     } catch (error) {
-      this.#openUntilMs = this.#clock.now() + cooldownMs;
+      const opens = !isRefusedValue(error);
+      if (opens) this.#openUntilMs = this.#clock.now() + cooldownMs;
       logger.warn("runs.not_recorded", {
         during: what,
-        cooldownMs,
+        cooldownMs: opens ? cooldownMs : 0,
         error: redactError(describeMessage(error)),
       });
       return undefined;

@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+
 import { defined, type Logger } from "@evenkeel/core";
 import { eventContracts } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
@@ -9,7 +11,7 @@ import { isSkippedDuplicate } from "./run-outcome.ts";
 /** What {@link createRunRecorder} works with. */
 export interface RunRecorderOptions {
   readonly runs: RunStore;
-  /** Names this host in the ledger. */
+  /** Names this host in the ledger, for people: hosts may share a name. */
   readonly owner: string;
   readonly logger: Logger;
   /** How often a request under way says that it is alive, in milliseconds; defaults to 10,000. */
@@ -32,6 +34,7 @@ interface Recording extends RunIdentity {
  */
 export function createRunRecorder(options: RunRecorderOptions): Middleware.Class {
   const { runs, owner, logger, heartbeatMs = 10_000 } = options;
+  const holder = randomUUID();
   const circuit = new LedgerCircuit({
     logger,
     timeoutMs: options.timeoutMs ?? 2_000,
@@ -65,7 +68,7 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
       const { runId, attempt } = ctx;
       const functionId = fn.id(this.client.id);
       const begun = await circuit.attempt("begin", () =>
-        runs.begin({ runId, functionId, owner, attempt, ...describeEvent(ctx.event) }),
+        runs.begin({ runId, functionId, owner, holder, attempt, ...describeEvent(ctx.event) }),
       );
       if (begun !== undefined) {
         const recording = { runId, functionId, attempt, fence: begun.fence };

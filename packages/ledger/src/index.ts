@@ -38,7 +38,12 @@ export {
 } from "./jobs/job.ts";
 export type { JobStore } from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
-export { isUnreachable, LedgerError, type LedgerErrorCode } from "./database/ledger-error.ts";
+export {
+  isRefusedValue,
+  isUnreachable,
+  LedgerError,
+  type LedgerErrorCode,
+} from "./database/ledger-error.ts";
 export type { GrantProblem } from "./database/grants.ts";
 export type { MigrationResult } from "./database/migrate.ts";
 export {
@@ -84,6 +89,7 @@ export {
 } from "./runs/run.ts";
 export type { RunStore } from "./runs/run-store.ts";
 export type {
+  EarlierDefinition,
   ScheduleDeclaration,
   ScheduleProgress,
   ScheduleRecord,

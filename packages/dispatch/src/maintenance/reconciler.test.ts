@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { createDispatcher, type Dispatcher } from "../dispatcher/dispatcher.ts";
 import type { OutgoingEvent } from "../dispatcher/prepared-dispatch.ts";
+import { formatDispatchKey } from "../schedule/dispatch-key.ts";
 import { createReconciler, type Reconciler } from "./reconciler.ts";
 
 let t: Setup<Ledger>;
@@ -223,6 +224,53 @@ test("a window too old to be repaired gets a dead letter, and an operator can pu
   isUnavailable = false;
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
   expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
+});
+
+const day = 24 * 60 * 60_000;
+
+/** Claims a window of another time, now, and lets its send fail. */
+async function failWindow(start: Date, seconds: number): Promise<string> {
+  const dispatchKey = formatDispatchKey({ schedule: "s", window: { start, seconds } });
+  const claim = await t.ledger.windows.claim({
+    dispatchKey,
+    schedule: "s",
+    scope: "global",
+    windowStart: start,
+    windowSeconds: seconds,
+    lane: "stable",
+    owner: "host-1",
+    correlationId: "c",
+    leaseMs: 30_000,
+  });
+  const fence = claim.outcome === "claimed" ? claim.fence : "";
+  expect(await t.ledger.windows.markFailed(dispatchKey, fence, "unreachable")).toBe(true);
+  return dispatchKey;
+}
+
+test("a long window that is first claimed long after its start is repaired for a day all the same", async () => {
+  const { reconciler } = host();
+  const dispatchKey = await failWindow(new Date(Date.now() - 3 * day), 7 * 86_400);
+  isUnavailable = true;
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1, givenUp: 0 });
+  isUnavailable = false;
+  expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
+  await setWindow(`"enqueued_at" = now() - interval '3 minutes'`);
+  expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
+  // It never starts, and a day has passed.
+  await setWindow(
+    `"enqueued_at" = now() - interval '3 minutes', "created_at" = now() - interval '25 hours'`,
+  );
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, givenUp: 1 });
+  expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
+});
+
+test("a long window that was caught up with after its end is repaired for a day from that end", async () => {
+  const { reconciler } = host();
+  const start = new Date(Date.now() - 8 * day);
+  await failWindow(start, 7 * 86_400 + 3_600);
+  expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
+  await failWindow(start, 7 * 86_400 - 3_600);
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 0, givenUp: 1 });
 });
 
 test("a window that was requeued and failed for another day has a second letter", async () => {

@@ -13,7 +13,10 @@ export interface ReconcilerOptions {
   readonly neverStartedAfterMs?: number;
   /** How long a run may be silent before another takes its window over, in milliseconds; defaults to 1,200,000. */
   readonly staleAfterMs?: number;
-  /** How old a window may be to be repaired, in milliseconds; defaults to 24 hours. Older ones get a dead letter. */
+  /**
+   * How old a window may be to be repaired, in milliseconds; defaults to 24 hours. Older ones get a dead letter. A
+   * window's age counts from its start, or from its first claim where that came later and while the window lasted.
+   */
   readonly maxAgeMs?: number;
   /** Most windows repaired in one call; defaults to 100. */
   readonly limit?: number;

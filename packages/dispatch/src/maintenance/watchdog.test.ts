@@ -1,3 +1,4 @@
+import { silentLogger } from "@evenkeel/core";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { setup, type Setup } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -14,16 +15,19 @@ beforeEach(async () => {
 afterEach(() => t.close());
 
 const minute = 60_000;
+const day = 24 * 60 * minute;
 
 /** A host whose clock the test moves. It starts at a whole minute, ten minutes after "now" in the database. */
 function host(settings: Partial<ScheduleOptions>): {
   readonly schedule: Schedule;
   readonly dispatcher: Dispatcher;
   readonly watchdog: Watchdog;
+  readonly clock: { now(): Date };
   readonly start: Date;
   readonly moveTo: (offsetMs: number) => void;
 } {
-  const schedule = defineSchedule({ id: "s", every: 60, ...settings });
+  const usual = settings.cron === undefined ? { every: 60 } : {};
+  const schedule = defineSchedule({ id: "s", ...usual, ...settings });
   const start = new Date(Math.ceil(Date.now() / minute) * minute + 10 * minute);
   let now = start;
   const clock = { now: () => now };
@@ -60,11 +64,19 @@ function host(settings: Partial<ScheduleOptions>): {
         );
       },
     },
+    clock,
     start,
     moveTo: (offsetMs) => {
       now = new Date(start.getTime() + offsetMs);
     },
   };
+}
+
+async function setDeclared(id: string, at: Date): Promise<void> {
+  await t.database.pool.query(
+    `UPDATE evenkeel.background_schedule SET updated_at = $2 WHERE id = $1`,
+    [id, at],
+  );
 }
 
 async function statuses(): Promise<string[]> {
@@ -75,25 +87,33 @@ async function statuses(): Promise<string[]> {
 }
 
 test.each([
-  ["none", ["ENQUEUED", "MISSED", "MISSED", "MISSED"], { caughtUp: 0, missed: 3 }],
-  ["latest", ["ENQUEUED", "MISSED", "MISSED", "ENQUEUED"], { caughtUp: 1, missed: 2 }],
-  [{ max: 2 }, ["ENQUEUED", "MISSED", "ENQUEUED", "ENQUEUED"], { caughtUp: 2, missed: 1 }],
+  ["none", ["ENQUEUED", "MISSED", "MISSED", "MISSED"], { caughtUp: 0, missed: 3, unwatched: 0 }],
+  [
+    "latest",
+    ["ENQUEUED", "MISSED", "MISSED", "ENQUEUED"],
+    { caughtUp: 1, missed: 2, unwatched: 0 },
+  ],
+  [
+    { max: 2 },
+    ["ENQUEUED", "MISSED", "ENQUEUED", "ENQUEUED"],
+    { caughtUp: 2, missed: 1, unwatched: 0 },
+  ],
 ] as const)("a cron service that was down, catch-up %j", async (catchUp, expected, report) => {
   const { dispatcher, watchdog, moveTo } = host({ catchUp });
   await watchdog.declare();
   await dispatcher.dispatch({ schedule: "s", source: "cron" });
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
   moveTo(5 * minute + 1_000);
   expect(await watchdog.run()).toEqual(report);
   expect(await statuses()).toEqual(expected);
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
 });
 
 test.each([
-  ["none", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1 }],
+  ["none", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1, unwatched: 0 }],
   // The work of the gap was done by the window after it.
-  ["latest", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1 }],
-  [{ max: 2 }, ["ENQUEUED", "ENQUEUED", "ENQUEUED"], { caughtUp: 1, missed: 0 }],
+  ["latest", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1, unwatched: 0 }],
+  [{ max: 2 }, ["ENQUEUED", "ENQUEUED", "ENQUEUED"], { caughtUp: 1, missed: 0, unwatched: 0 }],
 ] as const)(
   "one tick that never came, between two that did, catch-up %j",
   async (catchUp, expected, report) => {
@@ -105,9 +125,114 @@ test.each([
     moveTo(4 * minute - 1_000);
     expect(await watchdog.run()).toEqual(report);
     expect(await statuses()).toEqual(expected);
-    expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+    expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
   },
 );
+
+test("a week that no tick asked for is caught up with, also the first and a tenant's", async () => {
+  for (const tenantId of [undefined, "acme"]) {
+    const scope = tenantId === undefined ? "global" : "tenant";
+    const id = `weekly-${scope}`;
+    const { dispatcher, schedule, watchdog, start, moveTo } = host({
+      id,
+      cron: "0 7 * * 1",
+      timeZone: "Europe/Berlin",
+      scope,
+      catchUp: "latest",
+    });
+    const { start: current } = schedule.windowAt(start);
+    await watchdog.declare();
+    await setDeclared(id, new Date(current.getTime() - 20 * day));
+    if (tenantId !== undefined) {
+      const scheduledAt = new Date(current.getTime() - 8 * day);
+      await dispatcher.dispatch({ schedule: id, source: "cron", tenantId, scheduledAt });
+    }
+    moveTo(current.getTime() - start.getTime() + 5 * minute);
+    const report = await watchdog.run();
+    expect(report).toMatchObject({ caughtUp: 1, unwatched: 0 });
+    const newest = schedule.windowAt(new Date(current.getTime() - 1));
+    const { rows } = await t.database.pool.query(
+      `SELECT status, window_start, window_seconds FROM evenkeel.background_dispatch_window
+       WHERE schedule = $1 ORDER BY window_start DESC LIMIT 1`,
+      [id],
+    );
+    expect(rows).toEqual([
+      { status: "ENQUEUED", window_start: newest.start, window_seconds: newest.seconds },
+    ]);
+  }
+});
+
+test("a schedule that cannot be looked at keeps none of the others from it", async () => {
+  const ids = ["a", "b", "c"];
+  const { clock, start, moveTo } = host({});
+  const schedules = ids.map((id) => defineSchedule({ id, every: 60, catchUp: "latest" }));
+  const dispatched: string[] = [];
+  const failures: unknown[] = [];
+  const error = (...line: unknown[]): void => void failures.push(line);
+  const watchdog = createWatchdog({
+    schedules,
+    ledger: t.ledger,
+    dispatcher: {
+      dispatch: ({ schedule }) => {
+        dispatched.push(schedule);
+        throw new Error(`${schedule} cannot be dispatched, whatever password=hunter2 it takes`);
+      },
+    },
+    owner: "host-1",
+    clock,
+    logger: { ...silentLogger, error },
+  });
+  await watchdog.declare();
+  for (const id of ids) await setDeclared(id, start);
+  moveTo(5 * minute);
+  // What will not be caught up with is on record all the same.
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 6, unwatched: 3 });
+  expect(dispatched.toSorted()).toEqual(ids);
+  expect(await statuses()).toEqual(Array.from({ length: 6 }, () => "MISSED"));
+  expect(failures).toHaveLength(3);
+  expect(failures).toContainEqual([
+    "watchdog.failed",
+    { schedule: "b", tenantId: null, error: expect.stringContaining("b cannot be dispatched") },
+  ]);
+  expect(JSON.stringify(failures)).not.toContain("hunter2");
+});
+
+test("a schedule whose windows become longer or shorter is judged by the definition of each time", async () => {
+  const { dispatcher, schedule, start } = host({ catchUp: "latest" });
+  const { schedules } = t.ledger;
+  const declare = ({ id, paused, definition }: Schedule): Promise<void> =>
+    schedules.declare([{ id, paused, definition }]);
+  await declare(schedule);
+  await setDeclared("s", new Date(start.getTime() - 40 * minute));
+  for (let at = -39; at <= -5; at += 1) {
+    const scheduledAt = new Date(start.getTime() + at * minute);
+    if (at !== -20) await dispatcher.dispatch({ schedule: "s", source: "cron", scheduledAt });
+  }
+  for (const every of [120, 15]) {
+    const changed = host({ every, catchUp: "latest" });
+    await declare(changed.schedule);
+    // The same windows: nothing is dated.
+    await declare(defineSchedule({ ...changed.schedule.definition, catchUp: "none" }));
+    await declare(changed.schedule);
+    const { rows } = await t.database.pool.query<{ defined_at: Date; earlier: number }>(
+      `SELECT defined_at, jsonb_array_length(earlier_definitions) AS earlier
+       FROM evenkeel.background_schedule`,
+    );
+    expect(rows).toMatchObject([{ earlier: every === 120 ? 1 : 2 }]);
+    await changed.watchdog.run();
+    const { rows: missed } = await t.database.pool.query<{ seconds: number; start: Date }>(
+      `SELECT window_seconds AS seconds, window_start AS start FROM evenkeel.background_dispatch_window
+       WHERE status = 'MISSED' ORDER BY window_start`,
+    );
+    expect(missed.filter(({ seconds }) => seconds === 60)).toEqual([
+      { seconds: 60, start: new Date(start.getTime() - 20 * minute) },
+    ]);
+    const definedAt = rows[0]?.defined_at ?? new Date(0);
+    const ofPresent = missed.filter(({ seconds }) => seconds === every);
+    expect(ofPresent.length).toBeGreaterThan(0);
+    expect(ofPresent.filter((window) => window.start <= definedAt)).toEqual([]);
+  }
+});
 
 test("many hosts at once record and catch up once", async () => {
   const { dispatcher, watchdog, moveTo } = host({ catchUp: "latest" });
@@ -142,7 +267,7 @@ test("windows of a pause are not missed, and a deploy resumes nothing", async ()
     paused: true,
     pausedBy: "night-shift",
   });
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
   expect(await statuses()).toEqual(["ENQUEUED"]);
 });
 
@@ -162,7 +287,7 @@ test("a tenant's schedule is watched for every tenant that it was dispatched for
     await dispatcher.dispatch({ schedule: "s", source: "cron", tenantId });
   }
   moveTo(3 * minute);
-  expect(await watchdog.run()).toEqual({ caughtUp: 2, missed: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 2, missed: 0, unwatched: 0 });
 });
 
 test("the sender of a tick can ask later what became of it", async () => {

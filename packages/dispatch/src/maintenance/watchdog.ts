@@ -1,10 +1,11 @@
 import { defined, silentLogger, type Lane, type Logger } from "@evenkeel/core";
 import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
 
+import { describeFailure } from "../dispatcher/dispatch-record.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import { formatDispatchKey, scopeOf } from "../schedule/dispatch-key.ts";
 import type { DispatchWindow } from "../schedule/dispatch-window.ts";
-import type { CatchUp, Schedule } from "../schedule/schedule.ts";
+import { asDefinedBefore, type CatchUp, type Schedule } from "../schedule/schedule.ts";
 
 /** What a watchdog works with. */
 export interface WatchdogOptions {
@@ -31,13 +32,18 @@ export interface WatchdogReport {
   readonly caughtUp: number;
   /** Missed windows that are on record as missed. */
   readonly missed: number;
+  /** Scopes of schedules whose look failed. It is logged, and the next look tries again. */
+  readonly unwatched: number;
 }
 
 /** Finds windows that no tick asked for: a cron service that was down, a host that was never deployed. */
 export interface Watchdog {
   /** Mirrors the schedules into the ledger. A host calls it once when it starts. */
   declare(): Promise<void>;
-  /** Looks once. Safe from many hosts at once: a window is dispatched or recorded once. */
+  /**
+   * Looks once. Safe from many hosts at once: a window is dispatched or recorded once. A schedule whose look fails
+   * keeps no other from its own.
+   */
   run(): Promise<WatchdogReport>;
 }
 
@@ -69,22 +75,31 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     };
   }
 
-  async function look(schedule: Schedule, progress: ScheduleProgress): Promise<WatchdogReport> {
-    const { tenantId, since, newest } = progress;
+  async function look(
+    schedule: Schedule,
+    progress: ScheduleProgress,
+    total: WatchdogTotal,
+  ): Promise<void> {
+    const { tenantId, newest, definedAt } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
-    const candidates = schedule
-      .windowsBetween(since, until, maxWindows)
-      .map((window) => toMissed(schedule, window, tenantId));
-    if (candidates.length === 0) return { caughtUp: 0, missed: 0 };
+    const candidates = windowsOf(schedule, progress, until).map((window) =>
+      toMissed(schedule, window, tenantId),
+    );
+    if (candidates.length === 0) return;
     const gaps = new Set(
       await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
     );
-    if (gaps.size === 0) return { caughtUp: 0, missed: 0 };
+    if (gaps.size === 0) return;
     const windows = candidates.filter(({ dispatchKey }) => gaps.has(dispatchKey));
-    const repaired = chooseToCatchUp(schedule.catchUp, windows, newest);
+    // A dispatch takes the window that the present definition gives it.
+    const ofPresent = windows.filter(
+      ({ windowStart }) => definedAt === null || windowStart > definedAt,
+    );
+    const repaired = chooseToCatchUp(schedule.catchUp, ofPresent, newest);
     const missed = await ledger.windows.recordMissed(
       windows.filter((window) => !repaired.includes(window)),
     );
+    total.missed += missed;
     let caughtUp = 0;
     for (const { windowStart } of repaired) {
       const { mode } = await dispatcher.dispatch({
@@ -95,8 +110,8 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       });
       if (mode === "dispatch-only") caughtUp += 1;
     }
+    total.caughtUp += caughtUp;
     logger.warn("watchdog.missed", { schedule: schedule.id, tenantId, missed, caughtUp });
-    return { caughtUp, missed };
   }
 
   return {
@@ -105,19 +120,56 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
         [...schedules.values()].map(({ id, paused, definition }) => ({ id, paused, definition })),
       ),
     run: async () => {
-      const total = { caughtUp: 0, missed: 0 };
+      const total = { caughtUp: 0, missed: 0, unwatched: 0 };
       for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
         const schedule = schedules.get(progress.schedule);
         // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
         const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
         if (schedule === undefined || !isKnownScope) continue;
-        const { caughtUp, missed } = await look(schedule, progress);
-        total.caughtUp += caughtUp;
-        total.missed += missed;
+        try {
+          await look(schedule, progress, total);
+        } catch (error) {
+          total.unwatched += 1;
+          const { schedule: id, tenantId } = progress;
+          logger.error("watchdog.failed", {
+            schedule: id,
+            tenantId,
+            error: describeFailure(error),
+          });
+        }
       }
       return total;
     },
   };
+}
+
+type WatchdogTotal = { -readonly [Count in keyof WatchdogReport]: number };
+
+/**
+ * The windows to look for, by the definition of their time: a window that was cut off by a change, or began before it,
+ * is none of them. The newest of many.
+ */
+function windowsOf(
+  schedule: Schedule,
+  { since, definedAt, earlierDefinitions }: ScheduleProgress,
+  until: Date,
+): DispatchWindow[] {
+  const earlier = earlierDefinitions.flatMap(({ definition, ...period }) => {
+    const then = asDefinedBefore(schedule, definition);
+    if (then === undefined) return [];
+    const from = period.from === null ? since : later(since, new Date(period.from));
+    return then.windowsBetween(from, earlierOf(until, new Date(period.until)), maxWindows);
+  });
+  const from = definedAt === null ? since : later(since, definedAt);
+  return [...earlier, ...schedule.windowsBetween(from, until, maxWindows)].slice(-maxWindows);
+}
+
+function later(a: Date, b: Date): Date {
+  return a > b ? a : b;
+}
+
+function earlierOf(a: Date, b: Date): Date {
+  return a < b ? a : b;
 }
 
 /** `latest` wants the work done once: where a newer window was dispatched, it was. */

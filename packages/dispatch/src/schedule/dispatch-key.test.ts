@@ -1,3 +1,4 @@
+import type { JsonValue } from "@evenkeel/core";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -92,18 +93,25 @@ test.each(["", "Upper", "with|bar", "with space", "-leading", "x".repeat(101)])(
   },
 );
 
-test.each(["", "x".repeat(201), "nul\u0000"])("the tenant id %j is refused", (tenantId) => {
-  expect(() => formatDispatchKey({ schedule: "background-jobs", window, tenantId })).toThrow(
-    expect.objectContaining({ code: "invalid_tenant" }),
-  );
-});
-
-test.each([Number.NaN, Number.POSITIVE_INFINITY, undefined, () => 1])(
-  "the parameter %s is refused",
-  (value) => {
-    const params = { value } as Record<string, number>;
-    expect(() => formatDispatchKey({ schedule: "background-jobs", window, params })).toThrow(
-      expect.objectContaining({ code: "invalid_params" }),
+test.each(["", "x".repeat(201), "nul\u0000", "half \ud800"])(
+  "the tenant id %j is refused",
+  (tenantId) => {
+    expect(() => formatDispatchKey({ schedule: "background-jobs", window, tenantId })).toThrow(
+      expect.objectContaining({ code: "invalid_tenant" }),
     );
   },
 );
+
+test.each([
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  undefined,
+  () => 1,
+  "nul \u0000",
+  ["half \ud800"],
+])("the parameter %o is refused", (value) => {
+  const params = { value } as Record<string, JsonValue>;
+  expect(() => formatDispatchKey({ schedule: "background-jobs", window, params })).toThrow(
+    expect.objectContaining({ code: "invalid_params" }),
+  );
+});

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 
 import { parseTenantId, type JsonValue } from "@evenkeel/core";
+import { isStorableJson } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
 import type { DispatchWindow } from "./dispatch-window.ts";
@@ -85,7 +86,12 @@ export function formatEventId(identity: EventIdentity): string {
 
 /** Returns the first 32 hex digits of the SHA-256 of the parameters' JSON with sorted keys. */
 function hashParams(params: Readonly<Record<string, JsonValue>>): string {
-  return digest(canonicalJson(params));
+  const text = canonicalJson(params);
+  if (isStorableJson(text)) return digest(text);
+  throw new DispatchError(
+    "invalid_params",
+    "Dispatch parameters must not hold NUL or half of a surrogate pair, which Postgres cannot store.",
+  );
 }
 
 function digest(text: string): string {

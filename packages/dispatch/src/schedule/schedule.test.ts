@@ -30,6 +30,15 @@ test("a wall-clock time comes once on the day that clocks go back, also when it 
   ]);
 });
 
+test("each of several times of a day comes once on the days that clocks change", () => {
+  for (const from of ["2026-03-27T12:00:00Z", "2026-10-23T12:00:00Z"]) {
+    const starts = startsOf("30 2,14 * * *", "Europe/Berlin", from, 4);
+    const days = Object.groupBy(starts, (start) => start.slice(0, 10));
+    // The first day and the last are cut off.
+    expect(Object.values(days).map((of) => of?.length)).toEqual([1, 2, 2, 2]);
+  }
+});
+
 test.each(["*/15 * * * *", "0 * * * *", "30 2 * * *", "0 9 * * 1-5", "0 0 1 * *"])(
   "the windows of %j hold their instants and tile time, over every edge of summer time",
   (cron) => {
@@ -77,7 +86,7 @@ test.each([
   { cron: "0 0 30 2 *" },
   { every: 60, catchUp: { max: 0 } },
 ])("the settings %j are refused", (settings) => {
-  expect(() => defineSchedule({ id: "s", ...settings }).windowAt(new Date())).toThrow(
+  expect(() => defineSchedule({ id: "s", ...settings })).toThrow(
     expect.objectContaining({ code: "invalid_schedule" }),
   );
 });

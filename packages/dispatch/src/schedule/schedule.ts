@@ -1,5 +1,6 @@
 import { defined } from "@evenkeel/core";
 import { Cron } from "croner";
+import { z } from "zod";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { parseScheduleId, type DispatchTarget } from "./dispatch-key.ts";
@@ -93,6 +94,27 @@ export function defineSchedule(options: ScheduleOptions): Schedule {
   };
 }
 
+/** What decides a schedule's windows, as a ledger keeps it. */
+const timesSchema = z.object({
+  every: z.number().optional(),
+  cron: z.string().optional(),
+  timeZone: z.string().optional(),
+});
+
+/**
+ * Returns a schedule with the windows of an earlier definition of it; `undefined` where this build cannot read that.
+ */
+export function asDefinedBefore(schedule: Schedule, definition: unknown): Schedule | undefined {
+  const times = timesSchema.safeParse(definition);
+  if (!times.success) return undefined;
+  const { every: _every, cron: _cron, timeZone: _timeZone, ...rest } = schedule.definition;
+  try {
+    return defineSchedule({ ...rest, ...defined(times.data) });
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Checks that a request fits its schedule: a tenant exactly where the scope is `tenant`, and no parameter
  * that the schedule does not list. A schedule without settings of its own takes anything.
@@ -132,17 +154,21 @@ function evenTimes(id: string, every: number): Times {
 }
 
 /**
- * Times by the wall clock of a zone. Where clocks go forward, a time that does not exist comes once, at the
- * first moment after the gap; where they go back, a time that comes twice matches once.
+ * Times by the wall clock of a zone. Hours and minutes that are named come once on each of their days: where clocks go
+ * forward, one that does not exist at the first moment after the gap; where they go back, one that comes twice at its
+ * first. Of `*` and steps, what does not exist is left out, and what comes twice matches twice.
  */
 function wallClockTimes(id: string, pattern: string, timeZone: string): Times {
   let cron: Cron;
+  let matches: boolean;
   try {
-    cron = new Cron(pattern, { timezone: timeZone, paused: true, mode: "5-part" });
-    cron.nextRun();
+    const fixedTimeRule = "no-wildcard";
+    cron = new Cron(pattern, { timezone: timeZone, paused: true, mode: "5-part", fixedTimeRule });
+    matches = cron.nextRun() !== null;
   } catch (cause) {
     throw invalid(id, "has a cron expression or a timeZone that cannot be read", cause);
   }
+  if (!matches) throw invalid(id, "has a cron expression that never matches");
   return {
     windowAt: (at) => {
       // The library looks strictly before its reference, at whole seconds.

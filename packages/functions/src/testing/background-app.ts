@@ -23,7 +23,7 @@ import {
 import { createLedger, type Ledger, type Pruner } from "@evenkeel/ledger";
 import { installMovableClock, type MovableClock } from "@evenkeel/test-postgres/movable-clock";
 import { setup, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import type { Inngest } from "inngest";
+import type { Inngest, InngestFunction } from "inngest";
 import { serve } from "inngest/edge";
 import { z } from "zod";
 
@@ -80,6 +80,8 @@ export interface BackgroundAppOptions extends Partial<
   readonly wrapRunner?: (runner: Runner) => Pick<Runner, "drain">;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
+  /** The product's own functions. */
+  readonly ownFunctions?: (client: Inngest) => readonly InngestFunction.Any[];
   readonly pruner?: (ledger: Ledger, logger: Logger) => Pruner;
 }
 
@@ -134,7 +136,7 @@ export async function createBackgroundApp(
     clock: { now: () => new Date(Math.max(engine.now(), clock.now())) },
     logger,
   });
-  const { pruner: createAppPruner, runnerTime: _runnerTime, ...settings } = options;
+  const { pruner: createAppPruner, runnerTime: _runnerTime, ownFunctions, ...settings } = options;
   const functions = createBackgroundFunctions({
     idleTimeoutMs: 0,
     ...settings,
@@ -147,7 +149,8 @@ export async function createBackgroundApp(
     config: { concurrency: 4 },
     logger,
   });
-  const handler = serve({ client, functions });
+  const own = ownFunctions?.(client) ?? [];
+  const handler = serve({ client, functions: [...functions, ...own] });
   return {
     database,
     ledger: real,

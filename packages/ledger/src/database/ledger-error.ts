@@ -63,6 +63,16 @@ export function isUnreachable(error: unknown): boolean {
   return unreachableMessages.test(error.message) || isUnreachable(error.cause);
 }
 
+/**
+ * Whether Postgres refused a statement for the values in it: text that it cannot store (class 22), a constraint (23), a
+ * limit of its own (54). A statement with other values may be carried out at once.
+ */
+export function isRefusedValue(error: unknown): boolean {
+  return (
+    error instanceof Error && "code" in error && /^(?:22|23|54)\w{3}$/u.test(String(error.code))
+  );
+}
+
 // A table, a sequence, a schema, a type or a function that is not there; and a column, which only an older schema lacks.
 const missingCodes = new Set(["42P01", "3F000", "42704", "42883"]);
 const missingColumn = "42703";

@@ -14,3 +14,22 @@ export function toStorableJson(text: string): string {
     /^\\u(?:0000|d[89a-f])/u.test(escape) ? "\\ufffd" : escape,
   );
 }
+
+/**
+ * Returns the JSON text of a value as Postgres can store it: {@link toStorableJson} of it, `null` for a value that has
+ * none, such as a cycle.
+ */
+export function encodeStorable(value: unknown): string | null {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    return null;
+  }
+  return text === undefined ? null : toStorableJson(text);
+}
+
+/** Returns a text with U+FFFD in place of what Postgres cannot store: NUL, or half of a surrogate pair. */
+export function toStorableText(text: string): string {
+  return text.replaceAll("\u0000", "\uFFFD").toWellFormed();
+}

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { SqlClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import { encodeStorable, toStorableText } from "../database/storable-json.ts";
 import type { NewDeadLetter } from "./dead-letter.ts";
 
 /** The dead letters: work that waits for an operator. */
@@ -52,13 +53,13 @@ export function createDeadLetterStore(sql: SqlClient): DeadLetterStore {
         fileStatement.values({
           id,
           kind: letter.kind,
-          sourceId: letter.sourceId,
+          sourceId: toStorableText(letter.sourceId),
           tenantId: letter.tenantId ?? null,
-          name: letter.name,
+          name: toStorableText(letter.name),
           reason: letter.reason,
           error: redactError(letter.error),
-          payload: letter.payload === undefined ? null : JSON.stringify(letter.payload),
-          history: JSON.stringify(letter.history ?? []),
+          payload: encodeStorable(letter.payload),
+          history: encodeStorable(letter.history) ?? "[]",
           previousId: letter.previousId ?? null,
         }),
       );

@@ -1,14 +1,15 @@
 import type { SqlClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import { encodeStorable, toStorableText } from "../database/storable-json.ts";
 import { wasTakenOver } from "./run-conditions.ts";
 import type { AttemptEnd, RunEnd, RunIdentity, RunStart, SilentRuns } from "./run.ts";
 
 /** The record of function runs and their attempts. Each method is one statement. */
 export interface RunStore {
   /**
-   * Records that a worker runs this run's attempt. Another worker than before, or any worker after the run
-   * was stale, gets a new fence. `undefined`: the run has already ended, and nothing was written.
+   * Records that a worker runs this run's attempt. Another holder than before, or any after the run was stale, gets a
+   * new fence. `undefined`: the run has already ended, and nothing was written.
    */
   begin(start: RunStart): Promise<{ readonly fence: string } | undefined>;
   /** Records how an attempt ended. `false`: it is not recorded as begun, or has already ended. */
@@ -38,21 +39,23 @@ const beginStatement = defineStatement<
   | "tenantId"
   | "correlationId"
   | "owner"
+  | "holder"
   | "attempt"
 >(`
 WITH run AS (
   INSERT INTO evenkeel.background_function_run AS run (
     run_id, function_id, event_name, event_id, dispatch_key, continuation, lane,
-    tenant_id, correlation_id, owner
+    tenant_id, correlation_id, owner, holder
   )
   VALUES (:runId, :functionId, :eventName, :eventId, :dispatchKey, :continuation::int,
-    :lane::evenkeel.lane, :tenantId, :correlationId, :owner)
+    :lane::evenkeel.lane, :tenantId, :correlationId, :owner, :holder::uuid)
   ON CONFLICT (run_id, function_id) DO UPDATE SET
-    status = 'RUNNING', owner = excluded.owner, heartbeat_at = clock_timestamp(),
-    -- Steps of one run may be under way at once in one worker: they share its fence.
+    status = 'RUNNING', owner = excluded.owner, holder = excluded.holder, heartbeat_at = clock_timestamp(),
+    -- Steps of one run may be under way at once in one process: they share its fence. A build that knows no holder
+    -- leaves it as it was, and changes the owner.
     fence = CASE
-      WHEN run.status = 'STALE' OR run.owner <> excluded.owner THEN gen_random_uuid()
-      ELSE run.fence
+      WHEN run.status = 'RUNNING' AND run.holder = excluded.holder AND run.owner = excluded.owner THEN run.fence
+      ELSE gen_random_uuid()
     END
   WHERE run.status = 'RUNNING' OR (run.status = 'STALE' AND NOT ${wasTakenOver})
   RETURNING id, fence
@@ -108,14 +111,15 @@ export function createRunStore(sql: SqlClient): RunStore {
         beginStatement.values({
           runId: start.runId,
           functionId: start.functionId,
-          eventName: start.eventName,
-          eventId: start.eventId ?? null,
-          dispatchKey: start.dispatchKey ?? null,
+          eventName: toStorableText(start.eventName),
+          eventId: storableOrNull(start.eventId),
+          dispatchKey: storableOrNull(start.dispatchKey),
           continuation: start.continuation ?? 0,
           lane: start.lane ?? "stable",
-          tenantId: start.tenantId ?? null,
-          correlationId: start.correlationId ?? null,
+          tenantId: storableOrNull(start.tenantId),
+          correlationId: storableOrNull(start.correlationId),
           owner: start.owner,
+          holder: start.holder ?? null,
           attempt: start.attempt,
         }),
       );
@@ -150,7 +154,7 @@ export function createRunStore(sql: SqlClient): RunStore {
           functionId: end.functionId,
           status: end.status,
           fence: end.fence ?? null,
-          output: end.output === undefined ? null : JSON.stringify(end.output),
+          output: encodeStorable(end.output),
           error: end.error === undefined ? null : redactError(end.error),
           duplicateOf: end.duplicateOf ?? null,
         }),
@@ -160,4 +164,8 @@ export function createRunStore(sql: SqlClient): RunStore {
     markStale: ({ silentMs, limit }) =>
       sql.query<RunIdentity>(markStaleStatement, [silentMs, limit]),
   };
+}
+
+function storableOrNull(text: string | undefined): string | null {
+  return text === undefined ? null : toStorableText(text);
 }

@@ -40,8 +40,13 @@ export interface RunStart extends RunIdentity {
   readonly lane?: Lane;
   readonly tenantId?: string;
   readonly correlationId?: string;
-  /** Names the worker for people; it is no fence. */
+  /** Names the worker for people; it is no fence, and may name another worker too. */
   readonly owner: string;
+  /**
+   * The worker's process, by a random UUID of its own: only the same holder continues a run under its fence. Absent: of
+   * no process, and each `begin` gets a new fence.
+   */
+  readonly holder?: string;
   /** Inngest's attempt, 0 for the first. */
   readonly attempt: number;
 }

@@ -9,9 +9,15 @@ import {
 
 /** The operators' decisions about schedules. They hold until an operator changes them, across deploys. */
 export interface ScheduleStore {
-  /** Mirrors declarations. What operators decided stays: a deploy pauses and resumes nothing. */
+  /**
+   * Mirrors declarations, and keeps since when a definition's windows hold and what they were before. What operators
+   * decided stays: a deploy pauses and resumes nothing.
+   */
   declare(declarations: readonly ScheduleDeclaration[]): Promise<void>;
-  /** Where schedules that are not paused stand, one row per scope with windows of the last day. */
+  /**
+   * Where schedules that are not paused stand, one row per scope with windows of the last day or, where windows are
+   * long, of the time of the last three.
+   */
   progress(ids: readonly string[]): Promise<ScheduleProgress[]>;
   /** `undefined`: no operator ever decided about it; it runs. */
   find(id: string): Promise<ScheduleRecord | undefined>;
@@ -26,27 +32,54 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
          SELECT declared.id, declared.paused, CASE WHEN declared.paused THEN clock_timestamp() END,
            CASE WHEN declared.paused THEN 'declaration' END, declared.definition
          FROM jsonb_to_recordset($1::jsonb) AS declared (id text, paused boolean, definition jsonb)
-         ON CONFLICT (id) DO UPDATE SET definition = excluded.definition
+         ON CONFLICT (id) DO UPDATE SET (definition, defined_at, earlier_definitions) = (
+           SELECT excluded.definition,
+             CASE WHEN changed THEN clock_timestamp() ELSE schedule.defined_at END,
+             CASE WHEN changed THEN (
+               SELECT jsonb_agg(kept.entry ORDER BY kept.place) FROM (
+                 SELECT entry, place FROM jsonb_array_elements(schedule.earlier_definitions || jsonb_build_object(
+                   'definition', schedule.definition, 'from', schedule.defined_at, 'until', clock_timestamp()
+                 )) WITH ORDINALITY AS earlier (entry, place) ORDER BY place DESC LIMIT 20
+               ) AS kept
+             ) ELSE schedule.earlier_definitions END
+           FROM (
+             SELECT schedule.definition IS NOT NULL AND
+               (schedule.definition->'every', schedule.definition->'cron', schedule.definition->'timeZone')
+               IS DISTINCT FROM
+               (excluded.definition->'every', excluded.definition->'cron', excluded.definition->'timeZone') AS changed
+           ) AS decision
+         )
          WHERE schedule.definition IS DISTINCT FROM excluded.definition`,
         [JSON.stringify(declarations)],
       );
     },
     progress: (ids) =>
       sql.query<ScheduleProgress>(
-        `SELECT schedule.id AS schedule, dispatch_window.tenant_id AS "tenantId",
-           greatest(schedule.updated_at, CASE WHEN dispatch_window.tenant_id IS NOT NULL THEN min(dispatch_window.window_start)
+        // now() and not clock_timestamp(): it bounds the scan of an index.
+        `SELECT schedule.id AS schedule, recent.tenant_id AS "tenantId",
+           greatest(schedule.updated_at, CASE WHEN recent.tenant_id IS NOT NULL THEN recent.oldest
              -- Gaps are looked for in the last day, or since the newest window if that is older: what was
-             -- pruned must not count as missed.
-             ELSE least(clock_timestamp() - interval '1 day', (
-               SELECT newest.window_start FROM evenkeel.background_dispatch_window AS newest
-               WHERE newest.schedule = schedule.id ORDER BY newest.window_start DESC LIMIT 1
-             )) END) AS since,
-           max(dispatch_window.window_start) AS newest
+             -- pruned must not count as missed. Without a window on record, none was pruned.
+             ELSE least(now() - interval '1 day', coalesce(latest.window_start, schedule.updated_at)) END) AS since,
+           recent.newest, schedule.defined_at AS "definedAt",
+           schedule.earlier_definitions AS "earlierDefinitions"
          FROM evenkeel.background_schedule AS schedule
-         LEFT JOIN evenkeel.background_dispatch_window AS dispatch_window
-           ON dispatch_window.schedule = schedule.id AND dispatch_window.window_start > clock_timestamp() - interval '1 day'
-         WHERE NOT schedule.paused AND schedule.id IN (SELECT jsonb_array_elements_text($1::jsonb))
-         GROUP BY schedule.id, dispatch_window.tenant_id`,
+         LEFT JOIN LATERAL (
+           SELECT dispatch_window.window_start, dispatch_window.window_seconds
+           FROM evenkeel.background_dispatch_window AS dispatch_window
+           WHERE dispatch_window.schedule = schedule.id ORDER BY dispatch_window.window_start DESC LIMIT 1
+         ) AS latest ON true
+         LEFT JOIN LATERAL (
+           SELECT dispatch_window.tenant_id, min(dispatch_window.window_start) AS oldest,
+             max(dispatch_window.window_start) AS newest
+           FROM evenkeel.background_dispatch_window AS dispatch_window
+           WHERE dispatch_window.schedule = schedule.id
+             -- A window is missed once it is over, and the one before it is as long.
+             AND dispatch_window.window_start > now()
+               - greatest(interval '1 day', latest.window_seconds * interval '3 seconds')
+           GROUP BY dispatch_window.tenant_id
+         ) AS recent ON true
+         WHERE NOT schedule.paused AND schedule.id IN (SELECT jsonb_array_elements_text($1::jsonb))`,
         [JSON.stringify(ids)],
       ),
     find: async (id) => {

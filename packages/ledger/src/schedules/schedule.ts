@@ -16,6 +16,15 @@ export interface ScheduleDeclaration {
   readonly definition: unknown;
 }
 
+/** A definition that had other windows than the one after it. */
+export interface EarlierDefinition {
+  readonly definition: unknown;
+  /** Since when it held, ISO 8601; `null`: from the first declaration. */
+  readonly from: string | null;
+  /** When another took its place, ISO 8601. */
+  readonly until: string;
+}
+
 /** How far one scope of a schedule has come. */
 export interface ScheduleProgress {
   readonly schedule: string;
@@ -23,11 +32,15 @@ export interface ScheduleProgress {
   readonly tenantId: string | null;
   /**
    * Where to begin to look: when the schedule was declared or resumed, a day ago, or the newest window, if that
-   * is older; for a tenant, its first window of the last day.
+   * is older; for a tenant, its first window of the last day, or of the last three if that is longer.
    */
   readonly since: Date;
-  /** The start of the newest window on record; `null` without one in the last day. */
+  /** The start of the newest window on record; `null` without one in that time. */
   readonly newest: Date | null;
+  /** Since when its windows are those of its definition; `null`: from the first declaration. */
+  readonly definedAt: Date | null;
+  /** Its definitions before, the oldest first, 20 at most. */
+  readonly earlierDefinitions: readonly EarlierDefinition[];
 }
 
 /** A row of the table. */

@@ -14,7 +14,10 @@ export interface ReconcileRequest {
   readonly leaseMs: number;
   /** How long a sent window may wait for its run before it is sent again, in milliseconds. */
   readonly neverStartedAfterMs: number;
-  /** How old a window may be to be sent again, in milliseconds; an older one gets a dead letter. */
+  /**
+   * How old a window may be to be sent again, in milliseconds; an older one gets a dead letter. It counts from the
+   * window's start, or from its first record where that came later and while the window lasted.
+   */
   readonly maxAgeMs: number;
   /** How long a run may be silent before it is stale, in milliseconds. */
   readonly staleAfterMs: number;
@@ -56,6 +59,11 @@ export interface Reconciliation {
   readonly givenUp: readonly string[];
 }
 
+// What a window's age counts from: its start, or its first record where that came late and the window still lasts. So a
+// window of a week that is claimed on its third day is repaired as long as one of a minute.
+const agedFrom = `greatest(dispatch_window.window_start, least(dispatch_window.created_at,
+      dispatch_window.window_start + dispatch_window.window_seconds * interval '1 second'))`;
+
 // Rows that another host is working on are skipped, so that many hosts can reconcile at once.
 const repairStatement = defineStatement<
   "fence" | "owner" | "leaseMs" | "limit" | "maxAgeMs" | "neverStartedAfterMs"
@@ -66,7 +74,7 @@ WITH undispatched AS MATERIALIZED (
   FROM evenkeel.background_dispatch_window AS dispatch_window
   WHERE (dispatch_window.status = 'ENQUEUE_FAILED'
       OR (dispatch_window.status = 'DISPATCHING' AND dispatch_window.lease_expires_at <= clock_timestamp()))
-    AND (dispatch_window.window_start > clock_timestamp()
+    AND (${agedFrom} > clock_timestamp()
         - :maxAgeMs::double precision * interval '1 millisecond' OR EXISTS (
       -- Old, and requeued by an operator.
       SELECT FROM evenkeel.background_dead_letter AS letter
@@ -89,7 +97,7 @@ WITH undispatched AS MATERIALIZED (
     AND dispatch_window.enqueued_at < clock_timestamp() - :neverStartedAfterMs::double precision * interval '1 millisecond'
     AND dispatch_window.enqueued_at > clock_timestamp() - :maxAgeMs::double precision * interval '1 millisecond'
     -- Sent again until it is too old: then it gets a dead letter.
-    AND (dispatch_window.repair_count = 0 OR dispatch_window.window_start > clock_timestamp()
+    AND (dispatch_window.repair_count = 0 OR ${agedFrom} > clock_timestamp()
       - :maxAgeMs::double precision * interval '1 millisecond')
     AND NOT ${hasLiveRun}
   ORDER BY dispatch_window.enqueued_at
@@ -149,7 +157,7 @@ LEFT JOIN LATERAL (
   WHERE letter.kind = 'DISPATCH' AND letter.source_id = dispatch_window.dispatch_key
   ORDER BY letter.created_at DESC LIMIT 1
 ) AS earlier ON true
-WHERE dispatch_window.window_start <= clock_timestamp() - $1::double precision * interval '1 millisecond'
+WHERE ${agedFrom} <= clock_timestamp() - $1::double precision * interval '1 millisecond'
   AND (earlier.id IS NULL OR (earlier.status = 'REQUEUED'
     AND earlier.resolved_at <= clock_timestamp() - $1::double precision * interval '1 millisecond'))
 LIMIT $2::int

@@ -1,6 +1,7 @@
 import type { JsonValue, Lane } from "@evenkeel/core";
 
 import type { SqlValue } from "../database/database.ts";
+import { encodeStorable, toStorableText } from "../database/storable-json.ts";
 
 /** Where a dispatch window stands. */
 export type WindowStatus =
@@ -168,7 +169,7 @@ export function describeWindow(window: StartedWindow): Record<WindowParameter, S
     windowSeconds: window.windowSeconds,
     lane: window.lane,
     owner: window.owner,
-    correlationId: window.correlationId,
-    params: window.params === undefined ? null : JSON.stringify(window.params),
+    correlationId: toStorableText(window.correlationId),
+    params: encodeStorable(window.params),
   };
 }

@@ -4,6 +4,7 @@ import { settings } from "./settings.ts";
 export interface ModelWindow {
   status: "DISPATCHING" | "ENQUEUE_FAILED" | "ENQUEUED";
   readonly start: number;
+  readonly createdAt: number;
   fence: string;
   leaseUntil: number;
   claims: number;
@@ -96,6 +97,7 @@ export class LedgerModel {
       this.windows.set(dispatchKey, {
         status: "DISPATCHING",
         start,
+        createdAt: this.now(),
         fence: "",
         leaseUntil: this.now() + settings.dispatchLeaseMs,
         claims: 1,

@@ -14,7 +14,7 @@ export interface ModelReconciliation {
 /** What `ledger.reconcile` should do and answer. */
 export function reconcileModel(model: LedgerModel): ModelReconciliation {
   const now = model.now();
-  const { latenessMs, neverStartedAfterMs, repairLeaseMs, staleAfterMs } = settings;
+  const { latenessMs, neverStartedAfterMs, repairLeaseMs, staleAfterMs, windowMs } = settings;
   const stale = [...model.runs]
     .filter(([, run]) => run.status === "RUNNING" && run.heartbeatAt < now - staleAfterMs)
     .map(([runId, run]) => {
@@ -22,7 +22,8 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
       return runId;
     });
 
-  const isYoung = ({ start }: ModelWindow): boolean => start > now - latenessMs;
+  const isYoung = ({ start, createdAt }: ModelWindow): boolean =>
+    Math.max(start, Math.min(createdAt, start + windowMs)) > now - latenessMs;
   const lettersOf = (key: string): ModelLetter[] =>
     model.letters.filter(({ kind, sourceId }) => kind === "DISPATCH" && sourceId === key);
   const isUnstarted = (key: string, window: ModelWindow): boolean =>

@@ -1,5 +1,7 @@
 /** The times that the lifecycles depend on, in milliseconds, and by how much the clock can move. */
 export const settings = {
+  /** A window. */
+  windowMs: 60_000,
   /** A tick's claim. */
   dispatchLeaseMs: 30_000,
   /** A repair's claim, as the reconciler has it. */
