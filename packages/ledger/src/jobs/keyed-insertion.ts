@@ -1,3 +1,4 @@
+import { nextFences } from "./lease.ts";
 import { dueTime, jobColumns, jobValues } from "./new-job-row.ts";
 import { turnAt, waitingState } from "./turn.ts";
 
@@ -32,14 +33,14 @@ const replacement = `  replacing AS MATERIALIZED (
       SELECT job.created_at FROM evenkeel.background_job AS job WHERE job.id = waiting.holder_id FOR NO KEY UPDATE
     ) AS job
   ),
-  -- It begins anew: what it was to do before, and what it did of that, is over.
+  -- It begins anew: what it was to do before, and what it did of that, is over. So is a run that it was delegated to.
   replaced AS (
     UPDATE evenkeel.background_job AS job
     SET version = input.version, payload = input.payload, priority = COALESCE(input.priority, 0), run_at = input.run_at,
       state = ${waitingState("input.run_at", "statement_timestamp()")},
       turn_at = ${turnAt("input.run_at", "COALESCE(input.priority, 0)")},
       max_attempts = input.max_attempts, correlation_id = input.correlation_id, attempt = 0, crashes = 0, errors = '[]',
-      progress = NULL
+      progress = NULL, fence = ${nextFences}
     FROM (
       SELECT job.holder_id, input.version, input.payload, input.priority, input.max_attempts, input.correlation_id,
         ${replacedDue} AS run_at

@@ -3,6 +3,7 @@ import { LedgerError } from "../../database/ledger-error.ts";
 import { defineStatement } from "../../database/statement.ts";
 import { oneTenantWithin, type Scope } from "../../database/tenant-scope.ts";
 import { isJobId, type JobStatus } from "../job.ts";
+import { nextFences } from "../lease.ts";
 import { turnAt } from "../turn.ts";
 
 /** Names a job by the unique key that it holds: of one that waits and one that runs, the one that waits. */
@@ -87,12 +88,14 @@ export const cancelFound: string = `
 
 /**
  * Makes the jobs `found`, which are locked and wait, due at another time. They wait among the scheduled even where that
- * has come: whoever makes them available lowers its watermark, below which its claims would not look.  Parameters: as for {@link cancelFound}, and `runAt` or `delayMs`, the other null.
+ * has come: whoever makes them available lowers its watermark, below which its claims would not look. A run that one was
+ * delegated to finds nothing. Parameters: as for {@link cancelFound}, and `runAt` or `delayMs`, the other null.
  */
 export const rescheduleFound: string = `
   moved AS (
     UPDATE evenkeel.background_job AS job
-    SET run_at = due.at, turn_at = ${turnAt("due.at", "job.priority")}, state = 'SCHEDULED'
+    SET run_at = due.at, turn_at = ${turnAt("due.at", "job.priority")}, state = 'SCHEDULED',
+      fence = ${nextFences}
     FROM found CROSS JOIN (
       -- statement_timestamp() and not now(), as the caller's transaction may have begun long ago.
       SELECT date_trunc('milliseconds', COALESCE(
