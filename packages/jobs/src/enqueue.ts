@@ -113,6 +113,7 @@ function prepareJob<Schema extends z.ZodType>(
     payloadText: text,
     priority,
     maxAttempts: definition.retry.maxAttempts,
+    maxCrashes: definition.maxCrashes,
     ...defined({
       runAt: input.runAt,
       delayMs: input.delayMs,

@@ -4,8 +4,8 @@ import { JobError } from "../job-error.ts";
 import { maxDelayMs } from "./attempt-error.ts";
 
 /**
- * What holds a unique key. A job that waits (`SCHEDULED`, `PENDING`) always holds its key; when it runs, one more may
- * wait, unless `states` says otherwise.
+ * What holds a unique key. A job that waits (`SCHEDULED`, `PENDING`) always holds its key, unless its worker died once too
+ * often for it to start again; when it runs, one more may wait, unless `states` says otherwise.
  */
 export interface UniqueScope {
   /**

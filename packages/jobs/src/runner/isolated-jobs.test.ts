@@ -5,6 +5,7 @@ import { defineJob, type JobDefinition } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
 import { fixed } from "../definition/retry-policy.ts";
 import { enqueue } from "../enqueue.ts";
+import { rescheduleJob } from "../job-changes.ts";
 import { openQueue, type Queue } from "../testing/queue.ts";
 import type { RequestRuns, IsolatedJob } from "./isolated-jobs.ts";
 import { createRunner, type Runner } from "./runner.ts";
@@ -126,4 +127,28 @@ test("without anyone to delegate to, a drain runs an isolated job itself; what i
   }
   await queue.makeDue();
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1, delegated: 0 });
+});
+
+test("a delegated job that is put to another time, or replaced, is left alone by the run that was asked for", async () => {
+  const { pool } = queue.database;
+  const unique = { key: "k", debounce: { delayMs: 3_600_000, maxMs: 7_200_000 } };
+  const input = { tenantId: "t", payload: { n: 1 }, unique };
+  const changes = [
+    async (id: string) => rescheduleJob(pool, { tenantId: "t", id }, { delayMs: 3_600_000 }),
+    async () => enqueue(pool, exportJob, input),
+  ];
+  for (const [n, change] of changes.entries()) {
+    const { id } = await enqueue(pool, exportJob, input);
+    await queue.makeDue();
+    await runner.drain({ budgetMs: 60_000, requestRuns });
+    const { fence = "" } = asked.at(-1) ?? {};
+    expect(await change(id)).toMatchObject({ id });
+    expect(await runner.runOne({ id, fence })).toMatchObject({ claimed: 0 });
+    expect(await dueInMinutes(id)).toBe(60);
+    await queue.makeDue();
+    expect(await runner.drain({ budgetMs: 60_000, requestRuns })).toMatchObject({ delegated: 1 });
+    expect(await dueInMinutes(id)).toBe(5);
+    expect(await runner.runOne(asked.at(-1) ?? { id, fence })).toMatchObject({ succeeded: 1 });
+    expect(ran).toBe(n + 1);
+  }
 });

@@ -338,3 +338,28 @@ test("a lease that ended while the machine was suspended is asked for soon after
   expect(await lost.promise).toBe("lost");
   leases.stop();
 });
+
+test("a job whose handler rolled back the transaction that completes it, and goes on, is kept by heartbeats", async () => {
+  await enqueueCounts(queue, 1);
+  const begun = Promise.withResolvers<undefined>();
+  const release = Promise.withResolvers<undefined>();
+  const handler = handleJob({ ...countJob, timeoutMs: 3_600_000 }, async ({ completeIn }) => {
+    const tx = await queue.database.pool.connect();
+    await tx.query("BEGIN");
+    await completeIn(tx);
+    await tx.query("ROLLBACK");
+    tx.release();
+    begun.resolve(undefined);
+    await release.promise;
+    throw new Error("It could not be completed.");
+  });
+  const { runner, beaten } = createBeatingRunner(handler);
+  const drain = runner.drain(budget);
+  await begun.promise;
+  await queue.expireLeases();
+  clock.advance(leaseMs / 3);
+  expect((await beaten).size).toBe(1);
+  expect(await readLeaseSeconds()).toBeGreaterThan(0);
+  release.resolve(undefined);
+  expect(await drain).toMatchObject({ claimed: 1, retried: 1, lost: 0 });
+});

@@ -57,7 +57,10 @@ export class LeaseRenewer {
     this.#schedule(this.#leaseMs / 3);
   }
 
-  /** Leaves a lease out of the renewals while its owner settles it in a transaction of its own, or no longer. */
+  /**
+   * Keeps a lease, whatever a renewal is answered, while its owner settles its job in a transaction of its own; or no
+   * longer. It is renewed all the same: that transaction may be rolled back, and the handler goes on.
+   */
   exempt(id: string, fence: string, isExempt: boolean): void {
     const lease = this.#leases.get(id);
     if (lease?.fence === fence) lease.isExempt = isExempt;
@@ -109,17 +112,16 @@ export class LeaseRenewer {
   async #renew(): Promise<number> {
     const sentAtMs = this.#clock.now();
     const isFullRound = sentAtMs >= this.#fullRoundAtMs;
-    const asked = [...this.#leases].filter(
-      ([, { isExempt, isLocked }]) => !isExempt && (isFullRound || isLocked),
-    );
+    const asked = [...this.#leases].filter(([, { isLocked }]) => isFullRound || isLocked);
     const answers = asked.length === 0 ? new Map<string, never>() : await this.#ask(asked);
     const nowMs = this.#clock.now();
     for (const [id, lease] of asked) {
       // Untracked meanwhile: its settlement decides.
       if (this.#leases.get(id) !== lease) continue;
       const answer = answers?.get(id) ?? "held";
-      lease.isLocked = answers !== undefined && answer === "held";
+      lease.isLocked = answers !== undefined && answer === "held" && !lease.isExempt;
       if (answer === "renewed") lease.expiresAtMs = sentAtMs + this.#leaseMs;
+      else if (lease.isExempt) continue;
       else if (answer !== "held" || nowMs >= lease.expiresAtMs) {
         this.#leases.delete(id);
         lease.onLost(answer === "cancelled" ? "cancelled" : "lost");
@@ -137,7 +139,11 @@ export class LeaseRenewer {
     asked: readonly (readonly [string, Lease])[],
   ): Promise<ReadonlyMap<string, "renewed" | ClaimStanding> | undefined> {
     // A database that hangs must not hide that a lease ran out.
-    const earliestEndMs = Math.min(...asked.map(([, lease]) => lease.expiresAtMs));
+    const earliestEndMs = Math.min(
+      ...asked.map(([, { expiresAtMs, isExempt }]) =>
+        isExempt ? Number.POSITIVE_INFINITY : expiresAtMs,
+      ),
+    );
     const patienceMs = Math.min(
       this.#leaseMs / 4,
       Math.max(leastPatienceMs, earliestEndMs - this.#clock.now()),

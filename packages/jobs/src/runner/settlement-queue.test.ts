@@ -2,6 +2,7 @@ import { silentLogger } from "@evenkeel/core";
 import type { Settlement } from "@evenkeel/ledger";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import { createManualClock } from "../testing/manual-clock.ts";
 import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
 
@@ -60,4 +61,45 @@ test("a finished job waits for others as long as it was told, and they are writt
   // What ended during the write waited for that, and for no time of its own.
   expect(batches).toEqual([ids.slice(0, 3), ids.slice(3)]);
   expect(settled).toEqual(ended.map(() => "accepted"));
+});
+
+test("jobs that are locked for long are tried again together, however they came", async () => {
+  const clock = createManualClock();
+  const batches: number[] = [];
+  let isLocked = true;
+  const settled: string[] = [];
+  const written = { count: 0 };
+  const settlements = new SettlementQueue({
+    jobs: {
+      settle: async (batch) => {
+        batches.push(batch.length);
+        return new Set(isLocked ? [] : batch.map(({ id }) => id));
+      },
+      standingOf: async (claims) => new Map(claims.map(({ id }) => [id, "held" as const])),
+    },
+    settleDelayMs: 0,
+    clock,
+    logger: silentLogger,
+    onWritten: () => {
+      written.count += 1;
+    },
+  });
+  for (let id = 1; id <= 20; id += 1) {
+    const { count } = written;
+    const settlement = { id: String(id), fence: "1", kind: "succeeded" as const };
+    settlements.add({ settlement, deadlineMs: 60_000, onSettled: (is) => settled.push(is) });
+    clock.advance(1);
+    await vi.waitFor(() => expect(written.count).toBeGreaterThan(count));
+  }
+  batches.length = 0;
+  clock.advance(500);
+  await vi.waitFor(() => expect(batches).toEqual([20]));
+  isLocked = false;
+  expect(settlements.isIdle).toBe(false);
+  await vi.waitFor(() => {
+    clock.advance(500);
+    expect(settled).toEqual(Array.from({ length: 20 }, () => "accepted"));
+  });
+  expect(batches).toEqual([20, 20]);
+  await vi.waitFor(() => expect(settlements.isIdle).toBe(true));
 });

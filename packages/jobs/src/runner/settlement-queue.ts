@@ -45,8 +45,9 @@ export class SettlementQueue {
   /** By job. */
   readonly #pending = new Map<string, PendingSettlement>();
   #isWriting = false;
-  /** Settlements whose jobs were locked. */
-  #locked = 0;
+  /** Settlements whose jobs were locked, by job, and whether they are being tried again, all of them together. */
+  readonly #locked = new Map<string, PendingSettlement>();
+  #isWritingLocked = false;
   #writingCount = 0;
   #writingSinceMs = 0;
   #cancelTimer: (() => void) | undefined;
@@ -68,7 +69,7 @@ export class SettlementQueue {
   }
 
   get isIdle(): boolean {
-    return !this.#isWriting && this.#pending.size === 0 && this.#locked === 0;
+    return !this.#isWriting && this.#pending.size === 0 && !this.#isWritingLocked;
   }
 
   /** How many wait for a response. */
@@ -162,7 +163,7 @@ export class SettlementQueue {
       // No other claims a job while its lease holds: what is gone by then was settled by a try without a response.
       else item.onSettled(standing === "lost" && mayBeWritten && isLeased ? "accepted" : "lost");
     }
-    if (locked.length > 0) void this.#writeLater(locked);
+    this.#writeLater(locked);
   }
 
   /** Returns where claims stand; `undefined` where the ledger does not say. */
@@ -179,11 +180,27 @@ export class SettlementQueue {
     }
   }
 
-  async #writeLater(batch: readonly PendingSettlement[]): Promise<void> {
-    this.#locked += batch.length;
-    await this.#sleep(lockedRetryMs);
-    await this.#write(batch);
-    this.#locked -= batch.length;
+  #writeLater(batch: readonly PendingSettlement[]): void {
+    for (const item of batch) {
+      const { id } = item.settlement;
+      // As for one that was added: of two claims the later one's is current.
+      this.#locked.get(id)?.onSettled("lost");
+      this.#locked.set(id, item);
+    }
+    if (this.#locked.size > 0 && !this.#isWritingLocked) void this.#writeLocked();
+  }
+
+  /** One statement for all of them: each waits for a lock, on one of the few connections of all settlements and starts. */
+  async #writeLocked(): Promise<void> {
+    this.#isWritingLocked = true;
+    while (this.#locked.size > 0) {
+      await this.#sleep(lockedRetryMs);
+      const batch = [...this.#locked.values()].slice(0, maxBatch);
+      for (const { settlement } of batch) this.#locked.delete(settlement.id);
+      await this.#write(batch);
+      this.#onWritten();
+    }
+    this.#isWritingLocked = false;
     this.#onWritten();
   }
 

@@ -44,7 +44,8 @@ WITH items AS MATERIALIZED (
   -- its key.
   WHERE letter.kind = 'JOB' AND letter.version >= coalesce(history.version, 0) AND NOT EXISTS (
     SELECT FROM evenkeel.background_job AS job
-    WHERE job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.unique_key = held.unique_key
+    WHERE job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.type = held.type
+      AND job.unique_key = held.unique_key
   )
 ), keys AS (
   -- The new job's from now on, unless another takes it at this moment. Its period goes on.

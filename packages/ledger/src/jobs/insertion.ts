@@ -173,6 +173,7 @@ function encodeJob(job: NewJob, bucket: number): string {
     period_ms: periodMs,
     replaces: replaces(job),
     max_delay_ms: maxDelayMs,
+    max_crashes: job.uniqueKey === undefined ? undefined : job.maxCrashes,
   });
   return `${fields.slice(0, -1)},"payload":${job.payloadText}}`;
 }

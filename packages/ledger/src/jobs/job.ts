@@ -38,9 +38,12 @@ export interface NewJob {
   readonly maxAttempts: number;
   /**
    * At most one waiting job per tenant, type and key. A job that waits holds its key; when it runs, one more may wait.
+   * One whose worker died in its last attempt, or for the `maxCrashes`th time, waits for its death alone, and holds none.
    * Defaults to no key.
    */
   readonly uniqueKey?: string;
+  /** How often in a row the worker of a job of `uniqueKey` may die. Defaults to any number. Ignored without a key. */
+  readonly maxCrashes?: number;
   /** What else holds `uniqueKey`, and what becomes of a job that waits. Ignored without a key. */
   readonly uniqueness?: Uniqueness;
   readonly correlationId?: string;

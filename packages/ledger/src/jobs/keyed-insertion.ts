@@ -1,3 +1,4 @@
+import { nextFences } from "./lease.ts";
 import { dueTime, jobColumns, jobValues } from "./new-job-row.ts";
 import { turnAt, waitingState } from "./turn.ts";
 
@@ -17,7 +18,8 @@ export interface KeyUse {
 // Periods are counted by now(), hence within a caller's transaction from its beginning.
 const ran = `        WHEN input.states ? COALESCE(job.state::text, held.outcome::text, (
             SELECT ended.outcome::text FROM evenkeel.background_job_history AS ended
-            WHERE ended.id = held.job_id AND ended.tenant_id = held.tenant_id AND ended.unique_key = held.unique_key
+            WHERE ended.id = held.job_id AND ended.tenant_id = held.tenant_id AND ended.type = held.type
+              AND ended.unique_key = held.unique_key
             ORDER BY ended.created_at DESC LIMIT 1
           ), '')
           AND COALESCE(held.enqueued_at > now() - input.period_ms * interval '1 millisecond', job.id IS NOT NULL)
@@ -31,14 +33,14 @@ const replacement = `  replacing AS MATERIALIZED (
       SELECT job.created_at FROM evenkeel.background_job AS job WHERE job.id = waiting.holder_id FOR NO KEY UPDATE
     ) AS job
   ),
-  -- It begins anew: what it was to do before, and what it did of that, is over.
+  -- It begins anew: what it was to do before, and what it did of that, is over. So is a run that it was delegated to.
   replaced AS (
     UPDATE evenkeel.background_job AS job
     SET version = input.version, payload = input.payload, priority = COALESCE(input.priority, 0), run_at = input.run_at,
       state = ${waitingState("input.run_at", "statement_timestamp()")},
       turn_at = ${turnAt("input.run_at", "COALESCE(input.priority, 0)")},
       max_attempts = input.max_attempts, correlation_id = input.correlation_id, attempt = 0, crashes = 0, errors = '[]',
-      progress = NULL
+      progress = NULL, fence = ${nextFences}
     FROM (
       SELECT job.holder_id, input.version, input.payload, input.priority, input.max_attempts, input.correlation_id,
         ${replacedDue} AS run_at
@@ -70,30 +72,33 @@ WITH
       jsonb_to_recordset($1::jsonb) AS (
         tenant_id text COLLATE "C", bucket smallint, type text COLLATE "C", version int, payload jsonb, priority smallint,
         run_at timestamptz, delay_ms float8, max_attempts int, correlation_id text, unique_key text COLLATE "C",
-        states jsonb, period_ms float8, replaces bool, max_delay_ms float8
+        states jsonb, period_ms float8, replaces bool, max_delay_ms float8, max_crashes int
       )
     ) WITH ORDINALITY AS item (
       tenant_id, bucket, type, version, payload, priority, run_at, delay_ms, max_attempts, correlation_id, unique_key,
-      states, period_ms, replaces, max_delay_ms, place
+      states, period_ms, replaces, max_delay_ms, max_crashes, place
     )
   ),
   -- The keys that have a row, and what it says.
   met AS MATERIALIZED (
     SELECT input.id, input.replaces, held.job_id AS holder_id, CASE
+        -- It will not start any more: only its death is to be put on record.
+        WHEN job.state <> 'RUNNING' AND (job.attempt >= job.max_attempts OR job.crashes >= input.max_crashes) THEN 'free'
         WHEN job.state <> 'RUNNING' THEN 'waits'
 ${lasts ? ran : ""}        ELSE 'free' END AS standing
     FROM input
     JOIN evenkeel.background_job_unique_key AS held
       ON held.tenant_id = input.tenant_id AND held.type = input.type AND held.unique_key = input.unique_key
     LEFT JOIN evenkeel.background_job AS job
-      ON job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.unique_key = held.unique_key
+      ON job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.type = held.type
+        AND job.unique_key = held.unique_key
   ),
   kept AS MATERIALIZED (
     SELECT waiting.*
     FROM (SELECT id, holder_id, replaces FROM met WHERE standing = 'waits' ORDER BY holder_id) AS waiting
     CROSS JOIN LATERAL (
       SELECT FROM evenkeel.background_job AS job
-      WHERE job.id = waiting.holder_id AND job.state <> 'RUNNING'
+      WHERE job.id = waiting.holder_id AND job.state <> 'RUNNING' AND job.attempt < job.max_attempts
       FOR KEY SHARE
     ) AS job
   ),

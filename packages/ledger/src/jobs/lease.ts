@@ -8,6 +8,12 @@ import { compareIds, type JobClaim } from "./job.ts";
  */
 export const isHeld: string = "job.state NOT IN ('SCHEDULED', 'PENDING')";
 
+/**
+ * The fence of a waiting `job` that is put to another time, an expression: no fence is good any more that was shown
+ * before, so that the run which an isolated job was delegated to does not take it over. Its last three digits count anew.
+ */
+export const nextFences: string = "(job.fence / 1000 + 1) * 1000";
+
 /** Returns the claims of a statement's JSON ($1), as `input`, in the order of their ids: rows are locked in no other. */
 export function claimsOf(columns: string): string {
   return `(

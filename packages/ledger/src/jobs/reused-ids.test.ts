@@ -168,3 +168,38 @@ test("each of two ended jobs of one id is kept as long as its own letter asks fo
   expect(await operator.jobs.find(id)).toBeUndefined();
   expect(await operator.effects.list(id)).toEqual([]);
 });
+
+test("a key whose job's id is another type's by now is free, and names no job of that type", async () => {
+  const keyed = { tenantId: "t", uniqueKey: "k" } as const;
+  await settle(await claimNew(keyed), done);
+  await database.pool.query(`SELECT setval('evenkeel.background_job_id_seq', 7, false)`);
+  const [other] = await ledger.jobs.insert(undefined, [newJob("other", keyed)]);
+  expect(other).toEqual({ id, created: true });
+  const { jobs } = ledger.asOperator("ada");
+  const key = { ...keyed, type: "j" };
+  expect(await jobs.reschedule(key, { delayMs: 60_000 })).toMatchObject({ rescheduled: false });
+  expect(await jobs.cancel(key)).toEqual({ cancelled: false, id, status: "SUCCEEDED" });
+  expect(await jobs.find(id)).toMatchObject({ type: "other", status: "PENDING" });
+  const [again] = await ledger.jobs.insert(undefined, [newJob("j", keyed)]);
+  expect(again).toMatchObject({ created: true });
+  expect(again?.id).not.toBe(id);
+});
+
+test("a key whose job's id is another tenant's by now cancels nothing of that tenant", async () => {
+  await settle(await claimNew({ tenantId: "a", uniqueKey: "k" }), done);
+  await claimNew({ tenantId: "b", uniqueKey: "k" });
+  const { jobs } = ledger.asOperator("ada");
+  expect(await jobs.cancel({ tenantId: "a", type: "j", uniqueKey: "k" })).toEqual({
+    cancelled: false,
+    id,
+    status: "SUCCEEDED",
+  });
+  expect(await jobs.find(id)).toMatchObject({ tenantId: "b", status: "RUNNING" });
+});
+
+test("who cancels a job of an id that was used twice is told how the last one ended", async () => {
+  await settle(await claimNew(), dies);
+  await settle(await claimNew(), done);
+  const told = await ledger.forTenant("t").jobs.cancel(id);
+  expect(told).toEqual({ cancelled: false, id, status: "SUCCEEDED" });
+});

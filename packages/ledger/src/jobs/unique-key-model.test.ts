@@ -8,6 +8,7 @@ import { createLedger, type Ledger } from "../ledger.ts";
 import { newJob } from "../testing/job-queue.ts";
 import {
   debounce,
+  maxAttempts,
   passTime,
   UniqueKeyModel,
   type ModelEnqueue,
@@ -108,7 +109,8 @@ class Play {
     };
     const delayMs = (next.mode === "debounce" ? debounce.delay : next.delay) * minuteMs;
     const twins = [2 * this.step, 2 * this.step + 1].map((n) => {
-      return { ...newJob("a", { uniqueKey: "k", uniqueness }), delayMs, payloadText: String(n) };
+      const job = newJob("a", { uniqueKey: "k", uniqueness, maxAttempts });
+      return { ...job, delayMs, payloadText: String(n) };
     });
     const client = await this.client(next.by);
     const inserted = await ledger.jobs.insert(client && toSqlClient(client), twins);

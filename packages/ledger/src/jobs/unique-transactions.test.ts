@@ -84,6 +84,33 @@ test("a job that runs admits one that waits, which holds the key while the other
   expect(new Set(await claimIds(type))).toEqual(new Set([first?.id, second?.id]));
 });
 
+test("a job that waits for nothing but its death, as its worker died once too often, holds no key", async () => {
+  const modes = [undefined, { onConflict: "replace" }, { states: ["PENDING"] }] as const;
+  const limits = [{ maxAttempts: 1 }, { maxCrashes: 1 }] as const;
+  for (const [uniqueness, limit] of modes.flatMap((mode) =>
+    limits.map((each) => [mode, each] as const),
+  )) {
+    const type = randomUUID();
+    const once = keyed(type, uniqueness, limit);
+    const [first] = await enqueue(undefined, once);
+    await queue.claimFirst(type);
+    await queue.moveTime(type, "lease_expires_at");
+    // Another host, which has no handler for it, makes it available.
+    const availability = createAvailability(toSqlClient(queue.database.pool), { lower: () => {} });
+    await availability.makeAvailable({ types: ["another"] });
+    const [second] = await enqueue(undefined, once);
+    expect(second?.created).toBe(true);
+    const { jobs } = await queue.ledger.jobs.claim(claimRequest([type], 10));
+    const attempts = new Map(jobs.map(({ id, attempt }) => [id, attempt]));
+    expect(attempts).toEqual(
+      new Map([
+        [first?.id, 2],
+        [second?.id, 1],
+      ]),
+    );
+  }
+});
+
 test("a job that runs keeps others out of its key where they ask so", async () => {
   const type = randomUUID();
   const exclusive = { states: ["RUNNING"] } as const;

@@ -23,6 +23,9 @@ export interface ModelEnqueue {
   readonly delay: number;
 }
 
+/** How many attempts its jobs have. One that waits without an attempt left will only be put on record as dead. */
+export const maxAttempts = 2;
+
 /** A debounced job is put off by so long, at most until so long after its first enqueue. */
 export const debounce = { delay: 60, most: 90 } as const;
 
@@ -49,7 +52,7 @@ export class UniqueKeyModel {
     const own = this.open.get(by);
     const others = [...this.open].flatMap(([name, other]) => (name === by ? [] : [other]));
     const job = own?.took ?? this.holder;
-    if (job?.state === "WAITING") {
+    if (job?.state === "WAITING" && job.attempt < maxAttempts) {
       if (asked.mode === "keep") return { kind: "kept", job };
       const isReplacedElsewhere = others.some(({ replaced }) => replaced?.job === job);
       return isReplacedElsewhere ? undefined : { kind: "replaced", job };
@@ -57,7 +60,9 @@ export class UniqueKeyModel {
     const { period } = asked;
     const states = asked.states ?? (period === undefined ? [] : ["RUNNING", "SUCCEEDED"]);
     const isInTime = period === undefined ? job?.state === "RUNNING" : (job?.age ?? 0) < period;
-    if (job !== undefined && states.includes(job.state) && isInTime) return { kind: "ran", job };
+    const state = job?.state;
+    const holds = state !== undefined && state !== "WAITING" && states.includes(state);
+    if (job !== undefined && holds && isInTime) return { kind: "ran", job };
     return others.some(({ took }) => took !== undefined) ? undefined : { kind: "created" };
   }
 

@@ -185,3 +185,14 @@ test("a statement looks at the next 10,000 jobs by id and locks those that match
     expect(Math.max(...nodes.map((node) => rowsRead(node)))).toBeLessThanOrEqual(10_100);
   }
 });
+
+test("a selection of nothing but nulls, as JSON may bring it, is refused, and a limit that is no number is the least", async () => {
+  const type = randomUUID();
+  await queue.insert(type, "t", 3);
+  const { jobs } = queue.ledger.asOperator("ada");
+  const lost: object = JSON.parse(`{"tenantId":null,"type":null}`);
+  await expect(jobs.cancelMany(lost)).rejects.toMatchObject({ code: "invalid_options" });
+  const change = await jobs.cancelMany({ type }, { limit: Number.NaN });
+  expect(change.ids).toHaveLength(1);
+  expect(await jobs.countMatching({ type })).toBe(2);
+});

@@ -190,7 +190,7 @@ export function createBulkChanges(sql: SqlClient, actor: string): BulkJobChanges
     const encoded = encodeSelection(selection);
     const { after, upTo } = cursor === undefined ? await firstPosition() : readCursor(cursor);
     let end: string | null = after;
-    let room = Math.min(10_000, Math.max(1, Math.trunc(limit)));
+    let room = Math.min(10_000, Math.max(1, Math.trunc(limit) || 1));
     const ids: string[] = [];
     const passedOver: string[] = [];
     while (end !== null && room > 0) {
@@ -252,7 +252,7 @@ function encodeSelection(selection: JobSelection): Record<SelectionParameter, Sq
   const { statuses = unsettled, type, tenantId, correlationId } = selection;
   const { createdFrom, createdBefore, dueFrom, dueBefore, minPriority, maxPriority } = selection;
   // A whole queue is named by its statuses: an empty object may be a filter that was lost on the way.
-  if (Object.values(selection).every((value: unknown) => value === undefined)) {
+  if (Object.values(selection).every((value: unknown) => value === undefined || value === null)) {
     throw new LedgerError(
       "invalid_options",
       "A bulk change needs a selection of at least one field. Name all three statuses to mean every job.",

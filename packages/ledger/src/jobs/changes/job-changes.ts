@@ -3,6 +3,7 @@ import { LedgerError } from "../../database/ledger-error.ts";
 import { defineStatement } from "../../database/statement.ts";
 import { oneTenantWithin, type Scope } from "../../database/tenant-scope.ts";
 import { isJobId, type JobStatus } from "../job.ts";
+import { nextFences } from "../lease.ts";
 import { turnAt } from "../turn.ts";
 
 /** Names a job by the unique key that it holds: of one that waits and one that runs, the one that waits. */
@@ -87,13 +88,14 @@ export const cancelFound: string = `
 
 /**
  * Makes the jobs `found`, which are locked and wait, due at another time. They wait among the scheduled even where that
- * has come: whoever makes them available lowers its watermark, below which its claims would not look. Parameters: as for
- * {@link cancelFound}, and `runAt` or `delayMs`, the other null.
+ * has come: whoever makes them available lowers its watermark, below which its claims would not look. A run that one was
+ * delegated to finds nothing. Parameters: as for {@link cancelFound}, and `runAt` or `delayMs`, the other null.
  */
 export const rescheduleFound: string = `
   moved AS (
     UPDATE evenkeel.background_job AS job
-    SET run_at = due.at, turn_at = ${turnAt("due.at", "job.priority")}, state = 'SCHEDULED'
+    SET run_at = due.at, turn_at = ${turnAt("due.at", "job.priority")}, state = 'SCHEDULED',
+      fence = ${nextFences}
     FROM found CROSS JOIN (
       -- statement_timestamp() and not now(), as the caller's transaction may have begun long ago.
       SELECT date_trunc('milliseconds', COALESCE(
@@ -111,39 +113,52 @@ export const rescheduleFound: string = `
     FROM moved
   )`;
 
+/** Names a job: by its id, and where a key led to it by that as well, as its id may be another job's by now. */
+type NameParameter = "id" | "keyTenant" | "type" | "uniqueKey";
+
+const isNamed = (
+  row: "job" | "ended",
+): string => `${row}.id = :id::bigint AND :tenant(${row}.tenant_id)
+      AND (:uniqueKey::text IS NULL
+        OR (${row}.tenant_id, ${row}.type, ${row}.unique_key) = (:keyTenant, :type, :uniqueKey))`;
+
 /** Locks one job. It waits for whoever has locked it, and sees what that one made of it. */
-const foundById = (lock: "FOR UPDATE" | "FOR NO KEY UPDATE", condition: string): string => `
+const foundByName = (lock: "FOR UPDATE" | "FOR NO KEY UPDATE", condition: string): string => `
   found AS MATERIALIZED (
     SELECT job.id, job.run_at, job.state FROM evenkeel.background_job AS job
-    WHERE job.id = :id::bigint AND ${condition} AND :tenant(job.tenant_id)
+    WHERE ${isNamed("job")} AND ${condition}
     ${lock}
   )`;
 
-const cancelStatement = defineStatement<"id" | "actor" | "reason">(`
-WITH ${foundById("FOR UPDATE", "true")}, ${cancelFound}
+const cancelStatement = defineStatement<NameParameter | "actor" | "reason">(`
+WITH ${foundByName("FOR UPDATE", "true")}, ${cancelFound}
 SELECT id::text, state::text AS status FROM cancelled`);
 
-const rescheduleStatement = defineStatement<"id" | "actor" | "reason" | "runAt" | "delayMs">(`
-WITH ${foundById("FOR NO KEY UPDATE", "job.state IN ('SCHEDULED', 'PENDING')")}, ${rescheduleFound}
+const rescheduleStatement = defineStatement<
+  NameParameter | "actor" | "reason" | "runAt" | "delayMs"
+>(`
+WITH ${foundByName("FOR NO KEY UPDATE", "job.state IN ('SCHEDULED', 'PENDING')")}, ${rescheduleFound}
 SELECT id::text, state::text AS status FROM moved`);
 
-const statusStatement = `
-SELECT job.id::text, job.state::text AS status FROM evenkeel.background_job AS job
-WHERE job.id = $1::bigint AND :tenant(job.tenant_id)
-UNION ALL
-SELECT ended.id::text, ended.outcome::text FROM evenkeel.background_job_history AS ended
-WHERE ended.id = $1::bigint AND :tenant(ended.tenant_id)
-LIMIT 1`;
+const statusStatement = defineStatement<NameParameter>(`
+SELECT job.id::text, job.state::text AS status FROM evenkeel.background_job AS job WHERE ${isNamed("job")}
+UNION ALL (
+  SELECT ended.id::text, ended.outcome::text FROM evenkeel.background_job_history AS ended WHERE ${isNamed("ended")}
+  ORDER BY ended.created_at DESC LIMIT 1
+)
+LIMIT 1`);
 
 const holderStatement = `
 SELECT held.job_id::text AS id FROM evenkeel.background_job_unique_key AS held
 WHERE held.tenant_id = $1 AND held.type = $2 AND held.unique_key = $3 AND :tenant(held.tenant_id)
   AND EXISTS ( -- Ids may go back after a restore: the job says under which key it was enqueued.
     SELECT FROM evenkeel.background_job AS job
-    WHERE job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.unique_key = held.unique_key
+    WHERE job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.type = held.type
+      AND job.unique_key = held.unique_key
     UNION ALL
     SELECT FROM evenkeel.background_job_history AS ended
-    WHERE ended.id = held.job_id AND ended.tenant_id = held.tenant_id AND ended.unique_key = held.unique_key
+    WHERE ended.id = held.job_id AND ended.tenant_id = held.tenant_id AND ended.type = held.type
+      AND ended.unique_key = held.unique_key
   )`;
 
 interface Row {
@@ -165,16 +180,19 @@ export function createJobChanges(scope: Scope, actor: string): JobChanges {
   /** Does it to the job; of a key that changes hands meanwhile, to the job that has it then. */
   async function change(
     target: JobTarget,
-    carryOut: (id: string) => Promise<Row[]>,
+    carryOut: (name: Readonly<Record<NameParameter, string | null>>) => Promise<Row[]>,
   ): Promise<Partial<Row> & { readonly isDone: boolean }> {
-    let id = typeof target === "string" ? target : await holderOf(target);
+    const isId = typeof target === "string";
+    const key = isId ? { tenantId: null, type: null, uniqueKey: null } : target;
+    let id = isId ? target : await holderOf(target);
     for (let looks = 1; ; looks += 1) {
       if (id === undefined || !isJobId(id)) return { isDone: false };
-      const [done] = await carryOut(id);
+      const name = { id, keyTenant: key.tenantId, type: key.type, uniqueKey: key.uniqueKey };
+      const [done] = await carryOut(name);
       if (done !== undefined) return { isDone: true, ...done };
-      const now = typeof target === "string" ? id : await holderOf(target);
+      const now = isId ? id : await holderOf(target);
       // Its row in the history may be younger than the statement that did not find it.
-      const [row] = await scope.query<Row>(statusStatement, [id]);
+      const [row] = await scope.query<Row>(statusStatement.text, statusStatement.values(name));
       if (now === id || looks === mostLooks) return { isDone: false, ...row };
       id = now;
     }
@@ -182,15 +200,15 @@ export function createJobChanges(scope: Scope, actor: string): JobChanges {
 
   return {
     cancel: async (job, { reason = null } = {}) => {
-      const { isDone, ...row } = await change(job, (id) =>
-        scope.query<Row>(cancelStatement.text, cancelStatement.values({ id, actor, reason })),
+      const { isDone, ...row } = await change(job, (name) =>
+        scope.query<Row>(cancelStatement.text, cancelStatement.values({ ...name, actor, reason })),
       );
       return { cancelled: isDone, ...row };
     },
     reschedule: async (job, to, { reason = null } = {}) => {
       const due = toDueTime(to);
-      const { isDone, ...row } = await change(job, (id) => {
-        const values = rescheduleStatement.values({ id, actor, reason, ...due });
+      const { isDone, ...row } = await change(job, (name) => {
+        const values = rescheduleStatement.values({ ...name, actor, reason, ...due });
         return scope.query<Row>(rescheduleStatement.text, values);
       });
       return { rescheduled: isDone, ...row };
