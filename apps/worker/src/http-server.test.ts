@@ -24,7 +24,6 @@ beforeEach(async () => {
   stopping = new AbortController();
   background = composeBackground({
     environment: readEnvironment({ DATABASE_URL: databaseUrl, INNGEST_DEV: "1" }),
-    owner: "worker-1",
     logger: silentLogger,
     pool,
     inbox: createInbox({ pool }),
@@ -180,7 +179,6 @@ test("a client that never ends its request does not hold a worker that stops", a
   });
   const worker = await startWorker({
     environment,
-    owner: "worker-2",
     logger: silentLogger,
     releaseMs: 0,
   });
