@@ -39,7 +39,6 @@ function dispatcherOf(schedule: Schedule, sent: OutgoingEvent[]): Dispatcher {
     send: (events) => Promise.resolve(sent.push(...events)),
     config: {
       useInngest: { enabled: true, because: "test" },
-      forceInline: false,
       windowSeconds: 60,
     },
     environment: "test",

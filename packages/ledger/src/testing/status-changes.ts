@@ -9,6 +9,8 @@ export interface WatchedTable {
   readonly status: string;
   /** A column whose change means that a status followed itself, as a fence does. Defaults to none. */
   readonly repeat?: string;
+  /** The status that follows itself so; in others its change is none. Defaults to every one. */
+  readonly repeated?: string;
 }
 
 /** A change of status as a trigger saw it. `null`: the row did not exist before, or does not exist after. */
@@ -34,17 +36,18 @@ export async function watchStatuses(
       before jsonb := to_jsonb(OLD);
       after jsonb := to_jsonb(NEW);
     BEGIN
-      IF TG_OP <> 'UPDATE' OR before -> TG_ARGV[1] <> after -> TG_ARGV[1] OR before -> TG_ARGV[2] <> after -> TG_ARGV[2]
+      IF TG_OP <> 'UPDATE' OR before -> TG_ARGV[1] <> after -> TG_ARGV[1]
+        OR before -> TG_ARGV[2] <> after -> TG_ARGV[2] AND TG_ARGV[3] IN ('', after ->> TG_ARGV[1])
       THEN
         INSERT INTO public.status_change (id, before, after)
         VALUES (COALESCE(after, before) ->> TG_ARGV[0], before ->> TG_ARGV[1], after ->> TG_ARGV[1]);
       END IF;
       RETURN NULL;
     END $$`);
-  for (const { table, id, status, repeat } of tables) {
+  for (const { table, id, status, repeat, repeated } of tables) {
     await database.pool.query(`
       CREATE TRIGGER note_status AFTER INSERT OR UPDATE OR DELETE ON evenkeel.${table}
-      FOR EACH ROW EXECUTE FUNCTION public.note_status('${id}', '${status}', '${repeat ?? status}')`);
+      FOR EACH ROW EXECUTE FUNCTION public.note_status('${id}', '${status}', '${repeat ?? status}', '${repeated ?? ""}')`);
   }
   return async () => {
     const { rows } = await database.pool.query<StatusChange>(

@@ -25,7 +25,7 @@ interface NotedChange {
   readonly after: string | null;
 }
 
-// A new fence is a change as well: it is how a status follows itself.
+// A new fence is a change as well: it is how a status follows itself. But a job that waits may get one where it stands.
 const watchStatements = `
 CREATE SCHEMA lifecycle;
 CREATE TABLE lifecycle.change (place bigserial, lifecycle text, id text, before text, after text);
@@ -34,7 +34,8 @@ DECLARE
   before jsonb := to_jsonb(OLD);
   after jsonb := to_jsonb(NEW);
 BEGIN
-  IF TG_OP <> 'UPDATE' OR before -> TG_ARGV[2] <> after -> TG_ARGV[2] OR before -> 'fence' <> after -> 'fence' THEN
+  IF TG_OP <> 'UPDATE' OR before -> TG_ARGV[2] <> after -> TG_ARGV[2]
+    OR before -> 'fence' <> after -> 'fence' AND after ->> TG_ARGV[2] NOT IN ('SCHEDULED', 'PENDING') THEN
     INSERT INTO lifecycle.change (lifecycle, id, before, after)
     VALUES (TG_ARGV[0], coalesce(after, before) ->> TG_ARGV[1], before ->> TG_ARGV[2], after ->> TG_ARGV[2]);
   END IF;
