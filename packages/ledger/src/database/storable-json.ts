@@ -7,7 +7,7 @@ export function isStorableJson(text: string): boolean {
 }
 
 /** Returns a JSON text of `JSON.stringify` with U+FFFD in place of what {@link isStorableJson} refuses. */
-export function toStorableJson(text: string): string {
+function toStorableJson(text: string): string {
   if (isStorableJson(text)) return text;
   // Pair by pair, so that an escaped backslash before a "u" is none of an escape.
   return text.replaceAll(/\\(?:u[0-9a-f]{4}|.)/gu, (escape) =>

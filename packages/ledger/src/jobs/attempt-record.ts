@@ -1,5 +1,5 @@
 import { redactError } from "../database/redaction.ts";
-import { toStorableJson } from "../database/storable-json.ts";
+import { encodeStorable } from "../database/storable-json.ts";
 import type { AttemptError } from "./job.ts";
 
 /** The most that one attempt's error may take in the record, in bytes of UTF-8 JSON. */
@@ -42,14 +42,8 @@ function cut(text: string, maxBytes: number): string {
  */
 export function encodeResult(result: unknown): string | undefined {
   if (result === undefined || result === null) return undefined;
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(result);
-  } catch {
-    return undefined;
-  }
-  if (text === undefined || Buffer.byteLength(text) > maxResultBytes) return undefined;
-  return toStorableJson(text);
+  const text = encodeStorable(result);
+  return text === null || Buffer.byteLength(text) > maxResultBytes ? undefined : text;
 }
 
 /** What only the database knows of the error of an attempt of `job`, an expression: see `RecordedAttemptError`. */
