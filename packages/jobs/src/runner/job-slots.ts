@@ -100,8 +100,10 @@ export class JobSlots {
   }
 
   get state(): SlotState {
+    const { open, hasBlocked } = this.#slots.room(this.#deps.clock.now());
     return {
-      ...this.#slots.room(this.#deps.clock.now()),
+      hasBlocked,
+      open: this.#awaitsMarks() ? Math.max(0, open - this.#waiting.ready) : open,
       running: this.#slots.size,
       waiting: this.#waiting.size,
       stock: this.#stock(),
@@ -132,15 +134,16 @@ export class JobSlots {
   /** Gives slots to those that may have one, and starts those whose starts are on record. */
   fill(): void {
     const { clock } = this.#deps;
+    // Whose was made a while ago may have been cancelled since: asking again counts nothing.
+    this.#waiting.forgetMarks(clock.now() - staleMarkMs);
+    const awaitsMarks = this.#awaitsMarks();
     for (;;) {
-      const next = this.#waiting.take(clock.now());
+      const next = this.#waiting.take(clock.now(), awaitsMarks);
       if (next === undefined) break;
       this.#pool.add(next);
       this.#waiting.moveTenant(next.job.tenantId);
       if (!this.#pool.isUnstarted(next)) continue;
-      // One that was marked a while ago may have been cancelled since: asking again counts nothing.
-      const isStale = clock.now() - (next.markedAtMs ?? 0) > staleMarkMs;
-      if (next.mark === "none" || (next.mark === "made" && isStale)) this.#starts.add(next);
+      if (next.mark === "none") this.#starts.add(next);
       else if (next.mark === "made") this.#pool.start(next);
     }
     if (this.#starts.isWriting) return;
@@ -197,8 +200,7 @@ export class JobSlots {
     if (!hasSlot && !waiting.isWaiting) return;
     if (outcome === "lost") this.#deps.onLost(job, "lost");
     else if (outcome === "marked") {
-      waiting.mark = "made";
-      waiting.markedAtMs = this.#deps.clock.now();
+      this.#waiting.noteMark(waiting, this.#deps.clock.now());
       if (hasSlot) this.#pool.start(waiting);
     } else {
       this.#pool.takeUnstarted(job.id);
@@ -207,9 +209,23 @@ export class JobSlots {
     }
   }
 
+  /**
+   * Whether those whose starts are to be marked take no slot before: while starts are put on record, they would only keep
+   * slots from those whose starts are.
+   */
+  #awaitsMarks(): boolean {
+    return this.#starts.isWriting && this.#isQuick();
+  }
+
+  /** Whether starts are marked ahead. */
+  #isQuick(): boolean {
+    const { averageMs } = this.#pool;
+    return averageMs !== undefined && averageMs < aheadMs;
+  }
+
   #markAhead(): void {
     const { averageMs } = this.#pool;
-    if (averageMs === undefined || averageMs >= aheadMs || this.#waiting.ready === 0) return;
+    if (averageMs === undefined || !this.#isQuick() || this.#waiting.ready === 0) return;
     const byPace = Math.floor((this.#deps.concurrency * aheadMs) / Math.max(averageMs, 0.001));
     const ahead = Math.min(byPace, mostAhead);
     // Not before half of them have started: a statement for each job that starts would be too many.

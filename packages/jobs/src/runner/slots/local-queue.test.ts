@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 
 import { handleJob } from "../../definition/job-handler.ts";
 import { countJob } from "../../testing/count-job.ts";
-import { LocalQueue } from "./local-queue.ts";
+import { LocalQueue, type WaitingJob } from "./local-queue.ts";
 import { SuspectGate } from "./suspect-gate.ts";
 import { TenantSlots } from "./tenant-slots.ts";
 
@@ -18,14 +18,17 @@ function jobOf(id: number, tenantId: string, change: Partial<ClaimedJob> = {}): 
 
 type Step =
   | { readonly kind: "add"; readonly tenant: number; readonly mayMark: boolean }
-  | { readonly kind: "take" }
-  | { readonly kind: "end" | "delete" | "newest"; readonly pick: number }
+  | { readonly kind: "take"; readonly awaitsMarks: boolean }
+  | { readonly kind: "made" | "forget" | "end" | "delete" | "newest"; readonly pick: number }
   | { readonly kind: "mark"; readonly count: number; readonly except: number };
 
 const steps: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ kind: fc.constant("add" as const), tenant: fc.nat(4), mayMark: fc.boolean() }),
-  fc.record({ kind: fc.constant("take" as const) }),
-  fc.record({ kind: fc.constantFrom("end", "delete", "newest"), pick: fc.nat(9) }),
+  fc.record({ kind: fc.constant("take" as const), awaitsMarks: fc.boolean() }),
+  fc.record({
+    kind: fc.constantFrom("made", "forget", "end", "delete", "newest"),
+    pick: fc.nat(9),
+  }),
   fc.record({ kind: fc.constant("mark" as const), count: fc.nat(6), except: fc.nat(4) }),
 );
 
@@ -35,6 +38,14 @@ class Scenario {
   readonly #slots: TenantSlots;
   readonly #queue: LocalQueue;
   readonly #waiting = new Map<string, { readonly tenantId: string; mayMark: boolean }>();
+  /** Those whose marks are asked for, or were. */
+  readonly #asked = new Map<string, WaitingJob>();
+  /** Those that are not marked, and may be. */
+  readonly #unmarked = new Set<string>();
+  /** Those that were marked while they waited, in that order. */
+  readonly #made: { readonly id: string; readonly waiting: WaitingJob; readonly atMs: number }[] =
+    [];
+  #nowMs = 0;
   readonly #running = new Map<string, string>();
   #lastId = 0;
 
@@ -45,7 +56,9 @@ class Scenario {
 
   play(step: Step): void {
     if (step.kind === "add") this.#add(`t${step.tenant}`, step.mayMark);
-    else if (step.kind === "take") this.#take();
+    else if (step.kind === "take") this.#take(step.awaitsMarks);
+    else if (step.kind === "made") this.#note(step.pick);
+    else if (step.kind === "forget") this.#forget(step.pick);
     else if (step.kind === "mark") this.#mark(step.count, new Set([`t${step.except}`]));
     else if (step.kind === "end") this.#end(step.pick);
     else this.#takeOut(step.kind, step.pick);
@@ -62,18 +75,23 @@ class Scenario {
     this.#lastId += 1;
     this.#queue.add(jobOf(this.#lastId, tenantId), handler, mayMark);
     this.#waiting.set(String(this.#lastId), { tenantId, mayMark });
+    if (mayMark) this.#unmarked.add(String(this.#lastId));
   }
 
-  #take(): void {
-    const next = this.#queue.take(0);
-    const startable = [...this.#waiting.values()]
-      .map(({ tenantId }) => this.#slots.heldBy(tenantId))
+  #take(awaitsMarks: boolean): void {
+    const next = this.#queue.take(0, awaitsMarks);
+    const firsts = new Map<string, string>();
+    for (const [id, { tenantId }] of this.#waiting) {
+      if (!firsts.has(tenantId)) firsts.set(tenantId, id);
+    }
+    const startable = [...firsts]
+      .filter(([, id]) => !awaitsMarks || !this.#unmarked.has(id))
+      .map(([tenantId]) => this.#slots.heldBy(tenantId))
       .filter((held) => this.#slots.mayStart(held, 0));
     this.#check((next === undefined) === (startable.length === 0), "whether one may start");
     if (next === undefined) return;
     const { id, tenantId } = next.job;
-    const [first] = [...this.#waiting].find(([, job]) => job.tenantId === tenantId) ?? [];
-    this.#check(first === id, "order of a tenant");
+    this.#check(firsts.get(tenantId) === id, "order of a tenant");
     this.#check(this.#slots.heldBy(tenantId) === Math.min(...startable), "order of tenants");
     this.#waiting.delete(id);
     this.#running.set(id, tenantId);
@@ -89,6 +107,30 @@ class Scenario {
       this.#check(known?.mayMark === true && mark === "asked", "what may be marked");
       this.#check(!except.has(job.tenantId), "whose may not be marked");
       if (known !== undefined) known.mayMark = false;
+    }
+    for (const waiting of marked) this.#asked.set(waiting.job.id, waiting);
+  }
+
+  #note(pick: number): void {
+    const [id, waiting] = [...this.#asked][pick] ?? [];
+    if (id === undefined || waiting === undefined) return;
+    this.#asked.delete(id);
+    this.#nowMs += 1;
+    this.#queue.noteMark(waiting, this.#nowMs);
+    this.#unmarked.delete(id);
+    if (waiting.isWaiting) this.#made.push({ id, waiting, atMs: this.#nowMs });
+  }
+
+  #forget(agoMs: number): void {
+    const beforeMs = this.#nowMs - agoMs;
+    this.#queue.forgetMarks(beforeMs);
+    while ((this.#made[0]?.atMs ?? beforeMs) < beforeMs) {
+      const [forgotten] = this.#made.splice(0, 1);
+      const known = this.#waiting.get(forgotten?.id ?? "");
+      if (forgotten === undefined || known === undefined) continue;
+      known.mayMark = true;
+      this.#unmarked.add(forgotten.id);
+      this.#check(forgotten.waiting.mark === "none", "what is forgotten");
     }
   }
 

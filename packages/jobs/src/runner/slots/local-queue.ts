@@ -9,6 +9,8 @@ import type { TenantSlots } from "./tenant-slots.ts";
 export interface WaitingJob {
   readonly job: ClaimedJob;
   readonly handler: JobHandler;
+  /** Whether its start may be put on record before it has a slot. */
+  readonly mayMark: boolean;
   /** Whether its start is on record in the ledger, or is being put there. */
   mark: "none" | "asked" | "made";
   /** When it was put there, by the drain's clock. */
@@ -20,14 +22,17 @@ export interface WaitingJob {
 /** A tenant's turn among those that hold as many slots. */
 interface Turn {
   readonly tenant: TenantStock;
-  /** The tenant holds more or fewer by now, or has nothing waiting. */
+  /** Whether the tenant's next job is still to be marked. */
+  readonly isUnmarked: boolean;
+  /** The tenant holds more or fewer by now, has nothing waiting, or another job next. */
   isOver: boolean;
 }
 
+/** The turns of tenants that have something waiting, by how many slots they hold. */
+type Turns = Map<number, Fifo<Turn>>;
+
 interface TenantStock {
   readonly jobs: Fifo<WaitingJob>;
-  /** Those whose starts may be marked before they have slots. */
-  readonly unmarked: Fifo<WaitingJob>;
   size: number;
   turn: Turn | undefined;
 }
@@ -46,8 +51,12 @@ export class LocalQueue {
   readonly #ready = new Map<string, WaitingJob>();
   readonly #suspects = new Map<string, WaitingJob>();
   readonly #tenants = new Map<string, TenantStock>();
-  /** The turns of tenants that have something waiting, by how many slots they hold. */
-  readonly #turns = new Map<number, Fifo<Turn>>();
+  /** The turns of tenants whose next job is marked, or is not to be before it has a slot. */
+  readonly #turns: Turns = new Map();
+  /** The turns of those whose next job is still to be marked. */
+  readonly #unmarkedTurns: Turns = new Map();
+  /** Those that were marked before they had slots, in the order of their marks. */
+  readonly #marks = new Fifo<WaitingJob>();
   #ahead = 0;
 
   constructor(slots: TenantSlots, gate: SuspectGate, onFree: () => void) {
@@ -73,7 +82,7 @@ export class LocalQueue {
   /** @param mayMark Whether its start may be marked before it has a slot. */
   add(job: ClaimedJob, handler: JobHandler, mayMark: boolean): void {
     const isSuspect = job.crashes > 0 && job.crashes === handler.definition.maxCrashes - 1;
-    const waiting: WaitingJob = { job, handler, mark: "none", isWaiting: true };
+    const waiting: WaitingJob = { job, handler, mayMark, mark: "none", isWaiting: true };
     if (isSuspect) {
       this.#suspects.set(job.id, waiting);
       return;
@@ -81,13 +90,12 @@ export class LocalQueue {
     this.#ready.set(job.id, waiting);
     let tenant = this.#tenants.get(job.tenantId);
     if (tenant === undefined) {
-      tenant = { jobs: new Fifo(), unmarked: new Fifo(), size: 0, turn: undefined };
+      tenant = { jobs: new Fifo(), size: 0, turn: undefined };
       this.#tenants.set(job.tenantId, tenant);
-      this.#giveTurn(job.tenantId, tenant);
     }
     tenant.jobs.push(waiting);
     tenant.size += 1;
-    if (mayMark) tenant.unmarked.push(waiting);
+    if (tenant.size === 1) this.#giveTurn(job.tenantId, tenant);
   }
 
   /** Takes one out by its job's id. */
@@ -105,14 +113,40 @@ export class LocalQueue {
       if (tenant.size === 0) {
         if (tenant.turn !== undefined) tenant.turn.isOver = true;
         this.#tenants.delete(tenantId);
-      }
+      } else this.#checkTurn(tenantId, tenant);
     }
     return waiting;
   }
 
-  /** Takes the next one out that may start. To be followed by {@link moveTenant}, as its tenant holds a slot more. */
-  take(nowMs: number): WaitingJob | undefined {
-    return this.#takeSuspect(nowMs) ?? this.#takeReady(nowMs);
+  /**
+   * Takes the next one out that may start. To be followed by {@link moveTenant}, as its tenant holds a slot more.
+   *
+   * @param awaitsMarks Whether those that are still to be marked wait until they are, and take no slot before; by default not.
+   */
+  take(nowMs: number, awaitsMarks = false): WaitingJob | undefined {
+    return this.#takeSuspect(nowMs) ?? this.#takeReady(nowMs, awaitsMarks);
+  }
+
+  /** The start of one that waits is on record. */
+  noteMark(waiting: WaitingJob, nowMs: number): void {
+    waiting.mark = "made";
+    waiting.markedAtMs = nowMs;
+    if (!waiting.isWaiting) return;
+    this.#marks.push(waiting);
+    this.#noteChange(waiting);
+  }
+
+  /** Those that wait and were marked before a time count as unmarked again. */
+  forgetMarks(beforeMs: number): void {
+    for (;;) {
+      const waiting = this.#marks.peek();
+      if (waiting === undefined || (waiting.markedAtMs ?? 0) >= beforeMs) return;
+      this.#marks.shift();
+      if (!waiting.isWaiting) continue;
+      waiting.mark = "none";
+      this.#ahead -= 1;
+      this.#noteChange(waiting);
+    }
   }
 
   /** The tenant holds more or fewer slots than before. */
@@ -128,21 +162,27 @@ export class LocalQueue {
    */
   markAhead(count: number, except: ReadonlySet<string>): WaitingJob[] {
     const marked: WaitingJob[] = [];
-    const ranks = [...this.#turns.keys()].toSorted((a, b) => a - b);
-    let turns = ranks.flatMap((held) => [...(this.#turns.get(held) ?? [])]);
-    while (turns.length > 0) {
-      const left: Turn[] = [];
-      for (const turn of turns) {
-        const next = turn.isOver ? undefined : nextUnmarked(turn.tenant);
-        if (next === undefined || except.has(next.job.tenantId)) continue;
+    const ranks = new Set([...this.#turns.keys(), ...this.#unmarkedTurns.keys()]);
+    let tenants = [...ranks]
+      .toSorted((a, b) => a - b)
+      .flatMap((held) => [
+        ...(this.#unmarkedTurns.get(held) ?? []),
+        ...(this.#turns.get(held) ?? []),
+      ])
+      .filter(({ isOver }) => !isOver)
+      .map(({ tenant }) => findUnmarked(tenant, except));
+    while (tenants.length > 0) {
+      const left: typeof tenants = [];
+      for (const unmarked of tenants) {
         if (marked.length === count) return marked;
-        turn.tenant.unmarked.shift();
-        next.mark = "asked";
+        const next = unmarked.next();
+        if (next.done === true) continue;
+        next.value.mark = "asked";
         this.#ahead += 1;
-        marked.push(next);
-        left.push(turn);
+        marked.push(next.value);
+        left.push(unmarked);
       }
-      turns = left;
+      tenants = left;
     }
     return marked;
   }
@@ -175,36 +215,67 @@ export class LocalQueue {
     return undefined;
   }
 
-  #takeReady(nowMs: number): WaitingJob | undefined {
-    let fewest = Number.POSITIVE_INFINITY;
-    for (const [held, turns] of this.#turns) {
-      while (turns.peek()?.isOver === true) turns.shift();
-      if (turns.peek() === undefined) this.#turns.delete(held);
-      else if (held < fewest) fewest = held;
-    }
-    const tenant = this.#turns.get(fewest)?.peek()?.tenant;
-    if (tenant === undefined || !this.#slots.mayStart(fewest, nowMs)) return undefined;
-    for (;;) {
-      const next = tenant.jobs.shift();
-      if (next === undefined) return undefined;
-      if (next.isWaiting) return this.delete(next.job.id);
-    }
+  #takeReady(nowMs: number, awaitsMarks: boolean): WaitingJob | undefined {
+    const marked = firstOf(this.#turns);
+    const unmarked = awaitsMarks ? undefined : firstOf(this.#unmarkedTurns);
+    const first =
+      marked === undefined || (unmarked !== undefined && unmarked.held < marked.held)
+        ? unmarked
+        : marked;
+    if (first === undefined || !this.#slots.mayStart(first.held, nowMs)) return undefined;
+    const next = nextWaiting(first.tenant);
+    return next === undefined ? undefined : this.delete(next.job.id);
+  }
+
+  /** A job was marked, or is no longer. */
+  #noteChange({ job: { tenantId } }: WaitingJob): void {
+    const tenant = this.#tenants.get(tenantId);
+    if (tenant !== undefined) this.#checkTurn(tenantId, tenant);
+  }
+
+  /** Gives a tenant another turn if its next job is another one, or is marked by now. */
+  #checkTurn(tenantId: string, tenant: TenantStock): void {
+    if (tenant.turn?.isUnmarked !== isUnmarked(tenant)) this.#giveTurn(tenantId, tenant);
   }
 
   #giveTurn(tenantId: string, tenant: TenantStock): void {
     if (tenant.turn !== undefined) tenant.turn.isOver = true;
-    tenant.turn = { tenant, isOver: false };
+    tenant.turn = { tenant, isUnmarked: isUnmarked(tenant), isOver: false };
+    const all = tenant.turn.isUnmarked ? this.#unmarkedTurns : this.#turns;
     const held = this.#slots.heldBy(tenantId);
-    const turns = this.#turns.get(held) ?? new Fifo();
-    this.#turns.set(held, turns);
+    const turns = all.get(held) ?? new Fifo();
+    all.set(held, turns);
     turns.push(tenant.turn);
   }
 }
 
-function nextUnmarked({ unmarked }: TenantStock): WaitingJob | undefined {
-  for (;;) {
-    const next = unmarked.peek();
-    if (next === undefined || (next.isWaiting && next.mark === "none")) return next;
-    unmarked.shift();
+/** The tenant that holds the fewest slots, and of these the one whose turn is the longest ago. */
+function firstOf(all: Turns): { readonly held: number; readonly tenant: TenantStock } | undefined {
+  let fewest = Number.POSITIVE_INFINITY;
+  for (const [held, turns] of all) {
+    while (turns.peek()?.isOver === true) turns.shift();
+    if (turns.peek() === undefined) all.delete(held);
+    else if (held < fewest) fewest = held;
+  }
+  const tenant = all.get(fewest)?.peek()?.tenant;
+  return tenant === undefined ? undefined : { held: fewest, tenant };
+}
+
+/** A tenant's next job. */
+function nextWaiting({ jobs }: TenantStock): WaitingJob | undefined {
+  while (jobs.peek()?.isWaiting === false) jobs.shift();
+  return jobs.peek();
+}
+
+function isUnmarked(tenant: TenantStock): boolean {
+  const next = nextWaiting(tenant);
+  return next !== undefined && next.mayMark && next.mark !== "made";
+}
+
+/** A tenant's jobs that may be marked and are not yet, in their order. */
+function* findUnmarked({ jobs }: TenantStock, except: ReadonlySet<string>): Generator<WaitingJob> {
+  for (const waiting of jobs) {
+    if (except.has(waiting.job.tenantId)) return;
+    if (waiting.isWaiting && waiting.mayMark && waiting.mark === "none") yield waiting;
   }
 }

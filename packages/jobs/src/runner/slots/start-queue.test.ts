@@ -15,7 +15,7 @@ function waitingOf(id: number): WaitingJob {
   const fields = { type: "count", version: 1, payload: { n: id }, priority: 0, attempt: 1 };
   const rest = { maxAttempts: 3, crashes: 0, fence: `${id}0`, runAt: new Date(0), errors: [] };
   const job = { id: `${id}`, tenantId: "t", ...fields, ...rest, correlationId: null };
-  return { job, handler, mark: "none", isWaiting: false };
+  return { job, handler, mayMark: true, mark: "none", isWaiting: false };
 }
 
 /** A queue on a clock of its own, whose statements are answered by hand. */
