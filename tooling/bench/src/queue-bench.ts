@@ -73,14 +73,17 @@ export async function benchQueue(options: {
   const rounds = options.rounds ?? amount.rounds;
   const arena = await openArena();
   try {
+    report("rates");
     const queues = await openAll(arena);
     const rates = await measureRates(arena, queues, { ...amount.rates, rounds });
     const statements = await measureStatements(arena, queues, amount.statements);
     for (const queue of queues) await queue.close();
 
+    report("worker processes");
     const processes = await measureProcesses(arena, { count: amount.processes, rounds });
     const handlerCost = await measureHandlerCost(arena, { count: amount.handlers, rounds });
 
+    report("pickup, and drains beside an idle transaction");
     const pickups = new Map<string, Pickup>();
     const idleDrains = new Map<string, number>();
     for (const name of contenderNames) {
@@ -89,8 +92,10 @@ export async function benchQueue(options: {
     }
     const idlePickup = await pickUp(arena, contenderNames[0], amount.pickupSeconds, true);
     const idleClaims = await measureIdleClaims(arena, amount.idleClaims);
+    report("claims");
     const claims = await measureClaims(arena, amount.claims);
     const wait = await measureSmallTenantsWait(arena, amount.claims.short);
+    report("sizes of tables");
     const sizes = await measureSizes(arena, amount.size);
     const figures: QueueFigures = {
       rates,
@@ -109,6 +114,11 @@ export async function benchQueue(options: {
   } finally {
     await arena.stop();
   }
+}
+
+/** A full run takes the better part of an hour. */
+function report(part: string): void {
+  console.error(`${new Date().toISOString()} ${part}`);
 }
 
 async function pickUp(
