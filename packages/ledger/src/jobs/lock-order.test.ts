@@ -1,0 +1,137 @@
+import { randomUUID } from "node:crypto";
+
+import type { PoolClient } from "pg";
+import { expect, test } from "vitest";
+
+import { toSqlClient, type SqlClient } from "../database/database.ts";
+import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { changeJobs } from "./changes/job-changes.ts";
+import type { NewJob } from "./job.ts";
+
+const replace = { uniqueness: { onConflict: "replace" } } as const;
+
+async function begin({ database }: JobQueue): Promise<PoolClient> {
+  const client = await database.pool.connect();
+  await client.query("BEGIN");
+  return client;
+}
+
+async function commit(client: PoolClient): Promise<void> {
+  await client.query("COMMIT");
+  client.release();
+}
+
+/** Commits when the last statement has ended. */
+async function andCommit<Result>(client: PoolClient, last: Promise<Result>): Promise<Result> {
+  try {
+    return await last;
+  } finally {
+    await commit(client);
+  }
+}
+
+/** Waits until so many sessions wait for a lock, or until that has ended which might be one of them. */
+async function untilBlocked(
+  { database }: JobQueue,
+  sessions: number,
+  last?: Promise<unknown>,
+): Promise<void> {
+  let hasEnded = false;
+  const end = (): void => void (hasEnded = true);
+  last?.then(end, end);
+  for (;;) {
+    const { rows } = await database.pool.query(
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    if (rows.length >= sessions || hasEnded) return;
+  }
+}
+
+/*
+ * A lock and the update under it are two steps, and the second finds the row by the statement's snapshot. Where the row
+ * changed in between, that is an earlier version, and there another may be queueing.
+ */
+test("whoever reschedules a job and has locked it waits for no queue at an earlier version of it", async () => {
+  const queue = await openJobQueue();
+  const keyed: NewJob = newJob(randomUUID(), { uniqueKey: "k" });
+  const [job] = await queue.ledger.jobs.insert(undefined, [keyed]);
+  const id = job?.id ?? "";
+  const { jobs } = queue.ledger.asOperator("ada");
+  // It met the job, which stays until it ends.
+  const enqueuing = await begin(queue);
+  await queue.ledger.jobs.insert(toSqlClient(enqueuing), [keyed]);
+  const changing = await begin(queue);
+  await changeJobs(changing, "t", "product").reschedule(id, { delayMs: 1_000 });
+  // First in the queue at the job's first version, for the lock of `changing`.
+  const rescheduled = jobs.reschedule(id, { delayMs: 2_000 });
+  await untilBlocked(queue, 1);
+  // Behind it, for the lock of `enqueuing`.
+  const cancelled = jobs.cancel(id);
+  await untilBlocked(queue, 2);
+  // The rescheduling locks the second version, and the cancellation is first in the queue at the first.
+  await commit(changing);
+  // For the lock of the rescheduling.
+  const last = queue.ledger.jobs.insert(toSqlClient(enqueuing), [{ ...keyed, ...replace }]);
+  const replaced = andCommit(enqueuing, last);
+  const outcomes = await Promise.allSettled([rescheduled, cancelled, replaced]);
+  await queue.close();
+  expect(outcomes).toMatchObject([
+    { status: "fulfilled" },
+    { status: "fulfilled", value: { cancelled: true, id } },
+    { status: "fulfilled", value: [{ id, created: false, replaced: true }] },
+  ]);
+});
+
+test("an enqueue that asks again in its transaction waits for nobody who waits for its key", async () => {
+  const queue = await openJobQueue();
+  const { jobs } = queue.ledger;
+  const type = randomUUID();
+  const [k, l] = ["k", "l"].map((uniqueKey) => newJob(type, { uniqueKey })) as [NewJob, NewJob];
+  await jobs.insert(undefined, [k]);
+  const ended = await queue.claimFirst(type);
+  await jobs.settle([{ ...ended, kind: "succeeded" }]);
+  const first = await begin(queue);
+  const [heir] = await jobs.insert(toSqlClient(first), [k]);
+  const [other] = await jobs.insert(undefined, [l]);
+  // It waits for the key, finds that another job has it by now, and asks again when it is told to.
+  const second = await begin(queue);
+  const [asksAgain, mayAsk] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let asked = 0;
+  const sql: SqlClient = {
+    query: async (text, values) => {
+      asked += 1;
+      if (asked === 2) {
+        asksAgain.resolve();
+        await mayAsk.promise;
+      }
+      return toSqlClient(second).query(text, values);
+    },
+  };
+  const replaced = andCommit(second, jobs.insert(sql, [{ ...k, ...replace }]));
+  await untilBlocked(queue, 1);
+  // Both keys: the first it sees free, and waits for; the job of the other it replaces.
+  const taking = jobs.insert(undefined, [k, { ...l, ...replace }]);
+  await untilBlocked(queue, 2);
+  await commit(first);
+  await asksAgain.promise;
+  // The first key's job is another's by now. The other key's job may be locked.
+  const replacing = jobs.insert(undefined, [
+    { ...k, ...replace },
+    { ...l, ...replace },
+  ]);
+  await untilBlocked(queue, 2, replacing);
+  mayAsk.resolve();
+  const outcomes = await Promise.allSettled([replaced, taking, replacing]);
+  await queue.close();
+  const [heirReplaced, otherReplaced] = [heir, other].map((job) => ({
+    id: job?.id,
+    created: false,
+    replaced: true,
+  }));
+  expect(outcomes).toEqual([
+    { status: "fulfilled", value: [heirReplaced] },
+    { status: "fulfilled", value: [{ id: heir?.id, created: false }, otherReplaced] },
+    { status: "fulfilled", value: [heirReplaced, otherReplaced] },
+  ]);
+  expect(asked).toBe(2);
+});
