@@ -135,3 +135,25 @@ test("an enqueue that asks again in its transaction waits for nobody who waits f
   ]);
   expect(asked).toBe(2);
 });
+
+test("a statement that Postgres ends to resolve a deadlock is repeated, but for one in a caller's transaction", async () => {
+  const queue = await openJobQueue();
+  const job = newJob(randomUUID());
+  await queue.database.pool.query(`
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION resolve_deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF nextval('tries') % 2 = 1 THEN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+      RETURN NULL;
+    END $$;
+    CREATE TRIGGER resolve_deadlock BEFORE INSERT ON evenkeel.background_job
+      FOR EACH STATEMENT EXECUTE FUNCTION resolve_deadlock()`);
+  const [stored] = await queue.ledger.jobs.insert(undefined, [job]);
+  expect(stored?.created).toBe(true);
+  const tx = await begin(queue);
+  const refused = queue.ledger.jobs.insert(toSqlClient(tx), [job]);
+  await expect(refused).rejects.toMatchObject({ code: "40P01" });
+  await tx.query("ROLLBACK");
+  tx.release();
+  expect(await queue.rowsOf("background_job", job.type)).toHaveLength(1);
+  await queue.close();
+});
