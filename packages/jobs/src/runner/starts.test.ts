@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 
+import { SnoozeError } from "../definition/attempt-error.ts";
 import { defineJob } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
 import { fixed } from "../definition/retry-policy.ts";
@@ -208,4 +209,58 @@ test("what is not to be started at all is not put on record as started", async (
   const runner = createRunner({ ledger: { jobs: storeWith(start) }, ...options });
   expect(await runner.drain(budget)).toMatchObject({ dead: 2 });
   expect(starts).toBe(0);
+});
+
+const onceOnly = defineJob({
+  type: "once",
+  version: 1,
+  payload: countJob.payload,
+  retry: fixed({ maxAttempts: 1, delayMs: 0 }),
+});
+
+test("a job of one attempt whose handler stops as its drain is aborted is dead, and starts no second time", async () => {
+  await enqueueMany(queue.database.pool, onceOnly, [{ tenantId: "t", payload: { n: 0 } }]);
+  const end = new AbortController();
+  let ran = 0;
+  const handler = handleJob(onceOnly, async ({ signal }) => {
+    ran += 1;
+    end.abort();
+    signal.throwIfAborted();
+  });
+  const options = { handlers: [handler], owner: "r", leaseMs };
+  const runner = createRunner({ ledger: queue.ledger, ...options });
+  expect(await runner.drain({ ...budget, signal: end.signal })).toMatchObject({
+    claimed: 1,
+    released: 0,
+    dead: 1,
+  });
+  expect(await queue.deadLetters()).toEqual([
+    { reason: "exhausted", error: expect.stringMatching(/aborted.*requeue/u) },
+  ]);
+  expect(await queue.history()).toMatchObject([
+    { outcome: "DEAD", attempt: 1, errors: [{ code: "drain_aborted", attempt: 1 }] },
+  ]);
+  expect(await runner.drain(budget)).toMatchObject({ claimed: 0 });
+  expect(ran).toBe(1);
+});
+
+test("a job of one attempt starts again where its handler says so, be it because of an abort", async () => {
+  await enqueueMany(queue.database.pool, onceOnly, [{ tenantId: "t", payload: { n: 0 } }]);
+  const end = new AbortController();
+  const attempts: number[] = [];
+  const handler = handleJob(onceOnly, async ({ attempt, signal }) => {
+    attempts.push(attempt);
+    if (attempts.length === 1) throw new SnoozeError("too early", { delayMs: 3_600_000 });
+    if (attempts.length > 2) return;
+    end.abort();
+    throw new SnoozeError("nothing was done", { delayMs: 3_600_000, cause: signal.reason });
+  });
+  const options = { handlers: [handler], owner: "r", leaseMs };
+  const runner = createRunner({ ledger: queue.ledger, ...options });
+  expect(await runner.drain(budget)).toMatchObject({ snoozed: 1 });
+  await queue.makeDue();
+  expect(await runner.drain({ ...budget, signal: end.signal })).toMatchObject({ snoozed: 1 });
+  await queue.makeDue();
+  expect(await runner.drain(budget)).toMatchObject({ succeeded: 1 });
+  expect(attempts).toEqual([1, 1, 1]);
 });
