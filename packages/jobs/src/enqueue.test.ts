@@ -8,16 +8,16 @@ import { enqueue, enqueueMany } from "./enqueue.ts";
 // A product generates a client of its own; any generated client serves as one.
 import { PrismaClient } from "./generated/prisma/client.ts";
 import { countJob } from "./testing/count-job.ts";
-import { openQueue, type Queue } from "./testing/queue.ts";
+import { setup, type Setup } from "./testing/setup.ts";
 
-let queue: Queue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 async function countPending(tenantId: string): Promise<number> {
-  const { rows } = await queue.database.pool.query<{ count: number }>(
+  const { rows } = await t.database.pool.query<{ count: number }>(
     `SELECT count(*)::int AS "count" FROM "evenkeel"."background_job" WHERE "tenant_id" = $1`,
     [tenantId],
   );
@@ -25,7 +25,7 @@ async function countPending(tenantId: string): Promise<number> {
 }
 
 test("jobs of a transaction exist when it commits, and not before", async () => {
-  const client = await queue.database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
   await enqueueMany(
     client,
@@ -39,7 +39,7 @@ test("jobs of a transaction exist when it commits, and not before", async () => 
 });
 
 test("a transaction that rolls back leaves no job", async () => {
-  const client = await queue.database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
   await enqueue(client, countJob, { tenantId: "rollback", payload: { n: 1 } });
   await enqueueMany(
@@ -53,7 +53,7 @@ test("a transaction that rolls back leaves no job", async () => {
 });
 
 test("in a Prisma transaction: jobs exist when it commits, and none is left when it fails", async () => {
-  const prisma = new PrismaClient({ adapter: new PrismaPg(queue.database.pool) });
+  const prisma = new PrismaClient({ adapter: new PrismaPg(t.database.pool) });
   const inputs = Array.from({ length: 200 }, (_, n) => ({ tenantId: "prisma", payload: { n } }));
   const failed = prisma.$transaction(async (tx) => {
     await enqueueMany(tx, countJob, inputs);
@@ -73,7 +73,7 @@ test("in a Prisma transaction: jobs exist when it commits, and none is left when
 });
 
 test("what was enqueued inside a transaction that rolls back is gone, however much it was", async () => {
-  const client = await queue.database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
   for (let call = 0; call < 5; call += 1) {
     const emails = Array.from({ length: 2_000 }, (_, n) => {
@@ -83,21 +83,21 @@ test("what was enqueued inside a transaction that rolls back is gone, however mu
   }
   await client.query("ROLLBACK");
   client.release();
-  const { rows } = await queue.database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT FROM "evenkeel"."background_job" WHERE "tenant_id" LIKE 'rolled-%'`,
   );
   expect(rows).toEqual([]);
   // Their keys are free.
   const again = { tenantId: "rolled-0", payload: { n: 0 }, unique: "0-0" };
-  expect(await enqueue(queue.database.pool, countJob, again)).toMatchObject({ created: true });
+  expect(await enqueue(t.database.pool, countJob, again)).toMatchObject({ created: true });
 });
 
 test("an enqueue waits for the open transaction that holds its key, and takes it on a rollback", async () => {
   const input = { tenantId: "contended", payload: { n: 1 }, unique: "k" };
-  const client = await queue.database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
   const first = await enqueue(client, countJob, input);
-  const second = enqueue(queue.database.pool, countJob, input);
+  const second = enqueue(t.database.pool, countJob, input);
   await client.query("ROLLBACK");
   client.release();
   expect(await second).toMatchObject({ created: true });
@@ -108,16 +108,16 @@ test("an enqueue waits for the open transaction that holds its key, and takes it
 test("a job that would be due beyond the year 9999, or an empty batch, is no trouble", async () => {
   const runAt = new Date("+010000-01-01T00:00:00Z");
   const input = { tenantId: "far", payload: { n: 1 }, runAt };
-  await expect(enqueue(queue.database.pool, countJob, input)).rejects.toMatchObject({
+  await expect(enqueue(t.database.pool, countJob, input)).rejects.toMatchObject({
     code: "invalid_options",
   });
-  expect(await enqueueMany(queue.database.pool, countJob, [])).toEqual([]);
+  expect(await enqueueMany(t.database.pool, countJob, [])).toEqual([]);
 });
 
 test("one bad input among many: nothing is written", async () => {
   const inputs = Array.from({ length: 50 }, (_, n) => ({ tenantId: "batch", payload: { n } }));
   inputs[30] = { tenantId: "", payload: { n: 30 } };
-  await expect(enqueueMany(queue.database.pool, countJob, inputs)).rejects.toMatchObject({
+  await expect(enqueueMany(t.database.pool, countJob, inputs)).rejects.toMatchObject({
     code: "invalid_tenant",
   });
   expect(await countPending("batch")).toBe(0);
@@ -150,7 +150,7 @@ test.each([
 ])("%s is refused with a typed error and nothing is written", async (_case, change, code) => {
   const input = { tenantId: "bad", payload: { text: "free" }, ...change };
   await expect(
-    enqueue(queue.database.pool, textJob, input as { tenantId: string; payload: { text: string } }),
+    enqueue(t.database.pool, textJob, input as { tenantId: string; payload: { text: string } }),
   ).rejects.toMatchObject({ name: code === "invalid_options" ? "JobError" : "InputError", code });
   expect(await countPending("bad")).toBe(0);
 });
@@ -158,18 +158,18 @@ test.each([
 test("a unique key admits one waiting job per tenant, also under concurrency", async () => {
   const inserted = await Promise.all(
     Array.from({ length: 20 }, () =>
-      enqueue(queue.database.pool, textJob, { tenantId: "u1", payload: { text: "once" } }),
+      enqueue(t.database.pool, textJob, { tenantId: "u1", payload: { text: "once" } }),
     ),
   );
   expect(inserted.filter(({ created }) => created)).toHaveLength(1);
   expect(new Set(inserted.map(({ id }) => id)).size).toBe(1);
-  const other = await enqueue(queue.database.pool, textJob, {
+  const other = await enqueue(t.database.pool, textJob, {
     tenantId: "u2",
     payload: { text: "once" },
   });
   expect(other.created).toBe(true);
   const many = await enqueueMany(
-    queue.database.pool,
+    t.database.pool,
     textJob,
     ["a", "once", "a", "free", "free"].map((text) => ({ tenantId: "u1", payload: { text } })),
   );
@@ -219,8 +219,8 @@ test("what is stored, and what makes the key, is what the schema lets through", 
     },
   });
   const row = { draftId: "d-1", words: "four", passwordHash: "hunter2" };
-  const { id } = await enqueue(queue.database.pool, job, { tenantId: "rows", payload: row });
-  const { rows } = await queue.database.pool.query(
+  const { id } = await enqueue(t.database.pool, job, { tenantId: "rows", payload: row });
+  const { rows } = await t.database.pool.query(
     `select payload, unique_key from evenkeel.background_job where id = $1`,
     [id],
   );
@@ -231,9 +231,7 @@ test("what is stored, and what makes the key, is what the schema lets through", 
 test("a payload that its schema would change again is refused by name", async () => {
   const payload = z.preprocess((n) => Number(n) * 2, z.number());
   const job = defineJob({ type: "twice", version: 1, payload });
-  await expect(
-    enqueue(queue.database.pool, job, { tenantId: "t", payload: 1 }),
-  ).rejects.toMatchObject({
+  await expect(enqueue(t.database.pool, job, { tenantId: "t", payload: 1 })).rejects.toMatchObject({
     code: "invalid_payload",
     message: expect.stringContaining("z.preprocess()"),
   });
@@ -249,7 +247,7 @@ test("unique takes a key, a function or options, and enqueue's go before the def
   });
   const registry: readonly AnyJobDefinition[] = [one, many];
   expect(registry.map(({ unique }) => unique?.states)).toEqual([undefined, ["PENDING"]]);
-  const { pool } = queue.database;
+  const { pool } = t.database;
   const add = async (job: AnyJobDefinition, n: number, unique?: string | { periodMs: number }) =>
     (await enqueue(pool, job, { tenantId: "unique", payload: { n }, ...(unique && { unique }) }))
       .created;
@@ -264,7 +262,7 @@ test("unique takes a key, a function or options, and enqueue's go before the def
 });
 
 test("enqueue replaces, debounces or keeps what waits, whatever the definition would do", async () => {
-  const { pool } = queue.database;
+  const { pool } = t.database;
   const index = defineJob({
     type: "index",
     version: 1,
@@ -299,10 +297,10 @@ test("enqueue replaces, debounces or keeps what waits, whatever the definition w
 });
 
 test.each([
-  ["a ledger", () => queue.ledger],
+  ["a ledger", () => t.ledger],
   ["a text", () => "postgres://localhost"],
   ["nothing", () => undefined],
-  ["a promise of a client", () => Promise.resolve(queue.database.pool)],
+  ["a promise of a client", () => Promise.resolve(t.database.pool)],
 ])("%s in place of a client is told what enqueue takes", async (_case, client) => {
   const input = { tenantId: "client", payload: { n: 1 } };
   await expect(enqueue(client() as never, countJob, input)).rejects.toMatchObject({

@@ -1,17 +1,17 @@
 import { createLedger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { handleJob } from "./definition/job-handler.ts";
 import { enqueue } from "./enqueue.ts";
 import { createRunner } from "./runner/runner.ts";
 import { countJob } from "./testing/count-job.ts";
+import { setup, type Setup } from "./testing/setup.ts";
 
-let database: TestDatabase;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
+  t = await setup();
 });
-afterAll(() => database.drop());
+afterAll(() => t.close());
 
 const handler = handleJob(countJob, async () => {});
 const input = { tenantId: "t", payload: { n: 1 } };
@@ -26,7 +26,7 @@ function untyped<Wanted>(given: unknown): Wanted {
 const steps: readonly (readonly [string, () => unknown, RegExp])[] = [
   [
     "enqueue with a handler",
-    () => enqueue(database.pool, untyped<typeof countJob>(handler), input),
+    () => enqueue(t.database.pool, untyped<typeof countJob>(handler), input),
     /pass the definition that it was made of/u,
   ],
   [
@@ -41,13 +41,13 @@ const steps: readonly (readonly [string, () => unknown, RegExp])[] = [
   ],
   [
     "a runner with a pool",
-    () => createRunner({ ledger: untyped(database.pool), handlers: [handler], owner: "o" }),
+    () => createRunner({ ledger: untyped(t.database.pool), handlers: [handler], owner: "o" }),
     /pass createLedger\(\{ pool \}\)/u,
   ],
   [
     "a runner with a definition",
     () =>
-      createRunner({ ledger: createLedger(database), handlers: untyped([countJob]), owner: "o" }),
+      createRunner({ ledger: createLedger(t.database), handlers: untyped([countJob]), owner: "o" }),
     /pass handleJob\(definition, run\)/u,
   ],
   ["a ledger of nothing", () => createLedger(untyped({})), /got neither/u],
@@ -66,7 +66,7 @@ test.each(steps)("%s is refused with what to do", async (_, step, message) => {
 });
 
 test("what comes after a close says so, from a ledger of its own and of a pool that ended", async () => {
-  const pool = database.connect(1);
+  const pool = t.database.connect(1);
   const ledger = createLedger({ pool });
   await pool.end();
   const refused = { code: "closed", message: expect.stringContaining("after its last call") };

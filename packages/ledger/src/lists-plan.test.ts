@@ -1,5 +1,4 @@
 import { defined } from "@evenkeel/core";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { listAudit } from "./audit/audit.ts";
@@ -8,12 +7,13 @@ import type { Scope } from "./database/tenant-scope.ts";
 import { createScopedDeadLetters } from "./dead-letters/dead-letter-records.ts";
 import { createScopedRuns } from "./runs/run-records.ts";
 import { explainStatement, rowsRead } from "./testing/plan.ts";
+import { setup, type Setup } from "./testing/setup.ts";
 
-let database: TestDatabase;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
+  t = await setup();
   // A big tenant, function, type, reason, actor and action each, and small ones.
-  await database.pool.query(`
+  await t.database.pool.query(`
     INSERT INTO evenkeel.background_dead_letter
       (kind, source_id, tenant_id, name, reason, error, status, created_at, resolved_at)
     SELECT 'JOB', n::text, CASE WHEN n % 4 = 0 THEN 't' || n % 200 ELSE 'big' END, CASE WHEN n % 999 = 0 THEN 'rare' ELSE 'y' || n % 5 END,
@@ -34,7 +34,7 @@ beforeAll(async () => {
     FROM generate_series(1, 40000) AS n;
     ANALYZE`);
 }, 120_000);
-afterAll(() => database.drop());
+afterAll(() => t.close());
 
 interface Asked {
   readonly text: string;
@@ -49,7 +49,7 @@ function noteStatements(tenantId?: string): {
   readonly asked: Asked[];
 } {
   const asked: Asked[] = [];
-  const sql = toSqlClient(database.pool);
+  const sql = toSqlClient(t.database.pool);
   const ask =
     (behind: string | undefined) =>
     async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
@@ -80,7 +80,7 @@ async function readsFromIndexes(
   // A tenant's page is found first, and then read.
   expect(asked).toHaveLength(tenantId === undefined ? 2 : 4);
   for (const { text, values, tenantId: behind } of asked) {
-    const nodes = await explainStatement(database, text, values, behind);
+    const nodes = await explainStatement(t.database, text, values, behind);
     const reads = nodes.filter((node) => node["Relation Name"] !== undefined);
     // What a row's details are looked up in is empty here.
     const listed = reads.filter((node) => !/history|attempt/u.test(node["Relation Name"] ?? ""));
@@ -153,7 +153,7 @@ test("a window's runs are read from an index", async () => {
   const { scope, asked } = noteStatements();
   expect(await createScopedRuns(scope).list({ dispatchKey: "k7" })).toHaveLength(2);
   for (const { text, values } of asked) {
-    const nodes = await explainStatement(database, text, values);
+    const nodes = await explainStatement(t.database, text, values);
     expect(nodes.filter((node) => rowsRead(node) > 50)).toEqual([]);
   }
 });

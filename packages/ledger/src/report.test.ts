@@ -1,19 +1,11 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "./ledger.ts";
 import { insertGuard, insertLetter, insertRun, insertWindow } from "./testing/old-rows.ts";
-
-let database: TestDatabase;
-let ledger: Ledger;
-beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
-});
-afterEach(() => database.drop());
+import { setup } from "./testing/setup.ts";
 
 test("an empty ledger reports zeros", async () => {
-  expect(await ledger.report()).toEqual({
+  await using t = await setup();
+  expect(await t.ledger.report()).toEqual({
     windows: {
       total: 0,
       byStatus: {},
@@ -28,7 +20,8 @@ test("an empty ledger reports zeros", async () => {
 });
 
 test("windows, runs and open letters are counted by status, reason and anomaly", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   const started = await insertWindow(pool, "ENQUEUED", 1);
   await insertWindow(pool, "ENQUEUED", 1);
   await insertWindow(pool, "MISSED", 1);
@@ -46,7 +39,7 @@ test("windows, runs and open letters are counted by status, reason and anomaly",
   await insertLetter(pool, "OPEN", 1);
   await insertLetter(pool, "OPEN", 1);
   await insertLetter(pool, "DISCARDED", 1);
-  expect(await ledger.report()).toEqual({
+  expect(await t.ledger.report()).toEqual({
     windows: {
       total: 3,
       byStatus: { ENQUEUED: 2, MISSED: 1 },

@@ -1,24 +1,18 @@
 import { randomUUID } from "node:crypto";
 
 import { defined } from "@evenkeel/core";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "./ledger.ts";
 import type { TenantLedger } from "./tenant-ledger.ts";
+import { setup, type Setup } from "./testing/setup.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
   for (const tenant of tenants) await fill(tenant);
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 const tenants = ["acme", "bolt", "a'; DROP SCHEMA evenkeel; --", "%", "acme|x"];
 
@@ -33,13 +27,13 @@ const belongings = new Map<string, Belongings>();
 
 /** One row of every kind. */
 async function fill(tenantId: string): Promise<void> {
-  const { pool } = database;
+  const { pool } = t.database;
   const id = async (text: string, values: unknown[]): Promise<string> => {
     const { rows } = await pool.query<{ id: string }>(text, values);
     return rows[0]?.id ?? "";
   };
   const job = { type: "t", version: 1, payloadText: `{"of":1}` };
-  const [waiting] = await ledger.jobs.insert(undefined, [{ ...job, tenantId, maxAttempts: 3 }]);
+  const [waiting] = await t.ledger.jobs.insert(undefined, [{ ...job, tenantId, maxAttempts: 3 }]);
   const ended = await id(
     `INSERT INTO evenkeel.background_job_history
        (id, tenant_id, type, version, payload, lane, outcome, run_at, attempt, errors, created_at)
@@ -48,7 +42,7 @@ async function fill(tenantId: string): Promise<void> {
     [tenantId],
   );
   const dispatchKey = `s|v1|tenant:${encodeURIComponent(tenantId)}|60|2026-01-01T00:00:00.000Z`;
-  await ledger.windows.claim({
+  await t.ledger.windows.claim({
     dispatchKey,
     schedule: "s",
     scope: `tenant:${tenantId}`,
@@ -62,7 +56,7 @@ async function fill(tenantId: string): Promise<void> {
   });
   const runId = randomUUID();
   const eventName = "background/process.requested";
-  await ledger.runs.begin({
+  await t.ledger.runs.begin({
     runId,
     functionId: "f",
     eventName,
@@ -71,7 +65,7 @@ async function fill(tenantId: string): Promise<void> {
     owner: "w",
     attempt: 0,
   });
-  const letter = await ledger.deadLetters.file({
+  const letter = await t.ledger.deadLetters.file({
     kind: "JOB",
     sourceId: ended,
     name: "t",
@@ -85,13 +79,13 @@ async function fill(tenantId: string): Promise<void> {
      VALUES ($1, now(), 'charge', $2, 1)`,
     [ended, tenantId],
   );
-  await ledger.outbox.add(pool, { name: "a", data: {}, tenantId });
+  await t.ledger.outbox.add(pool, { name: "a", data: {}, tenantId });
   await pool.query(
     `INSERT INTO evenkeel.background_job_unique_key (tenant_id, type, unique_key, job_id, replaced_job_id)
      VALUES ($1, 't', 'k', 1, 0)`,
     [tenantId],
   );
-  await ledger.asOperator("ops").queue.limit({ tenantId }, { maxRunning: 5 });
+  await t.ledger.asOperator("ops").queue.limit({ tenantId }, { maxRunning: 5 });
   const belonging = { waiting: waiting?.id ?? "", ended, runId, letter: letter.id, dispatchKey };
   belongings.set(tenantId, belonging);
 }
@@ -140,8 +134,8 @@ test("no method finds, lists or changes what is another tenant's", async () => {
       fc.pre(mine !== other);
       const foreign = belongings.get(other);
       if (foreign === undefined) throw new Error("Every tenant has belongings.");
-      const asked = askForForeign(ledger.forTenant(mine), foreign);
-      expect(Object.keys(asked).toSorted()).toEqual(methodsOf(ledger.forTenant(mine)).toSorted());
+      const asked = askForForeign(t.ledger.forTenant(mine), foreign);
+      expect(Object.keys(asked).toSorted()).toEqual(methodsOf(t.ledger.forTenant(mine)).toSorted());
       for (const [method, ask] of Object.entries(asked)) {
         const answer = await ask();
         const found = Array.isArray(answer)
@@ -152,7 +146,7 @@ test("no method finds, lists or changes what is another tenant's", async () => {
           found: "[]",
         });
       }
-      expect(await ledger.forTenant(other).jobs.find(foreign.waiting)).toMatchObject({
+      expect(await t.ledger.forTenant(other).jobs.find(foreign.waiting)).toMatchObject({
         status: "PENDING",
       });
     }),
@@ -164,7 +158,7 @@ test("each method finds what is the tenant's own", async () => {
   for (const tenant of tenants) {
     const own = belongings.get(tenant);
     if (own === undefined) throw new Error("Every tenant has belongings.");
-    const mine = ledger.forTenant(tenant);
+    const mine = t.ledger.forTenant(tenant);
     expect(await mine.jobs.find(own.waiting)).toMatchObject({ tenantId: tenant });
     expect((await mine.jobs.list()).map(({ id }) => id)).toEqual([own.waiting, own.ended]);
     expect(await mine.effects.list(own.ended)).toMatchObject([{ tenantId: tenant }]);
@@ -184,7 +178,7 @@ test("the second rowSecurity: a statement that forgets the tenant sees and write
     "background_outbox_event",
     "background_effect",
   ];
-  const client = await database.pool.connect();
+  const client = await t.database.pool.connect();
   try {
     for (const table of tables) {
       await client.query("BEGIN");
@@ -216,7 +210,7 @@ test("the second rowSecurity: a statement that forgets the tenant sees and write
 });
 
 test("the second rowSecurity: of the limits a tenant sees its own and those of types, and changes none", async () => {
-  const client = await database.pool.connect();
+  const client = await t.database.pool.connect();
   try {
     await client.query("BEGIN");
     await client.query(
@@ -236,7 +230,7 @@ test("the second rowSecurity: of the limits a tenant sees its own and those of t
 });
 
 test("a session that names no tenant sees nothing under the tenants' role", async () => {
-  const client = await database.pool.connect();
+  const client = await t.database.pool.connect();
   try {
     await client.query("BEGIN");
     await client.query(`SET LOCAL ROLE "evenkeel_tenant"`);
@@ -249,14 +243,14 @@ test("a session that names no tenant sees nothing under the tenants' role", asyn
 });
 
 test("a tenant's statement that fails leaves its connection clean", async () => {
-  const mine = ledger.forTenant("acme");
+  const mine = t.ledger.forTenant("acme");
   await expect(mine.runs.find({ runId: "a\u0000b", functionId: "f" })).rejects.toThrow(/0x00/u);
-  expect(await ledger.asOperator("ops").jobs.list()).toHaveLength(2 * tenants.length);
+  expect(await t.ledger.asOperator("ops").jobs.list()).toHaveLength(2 * tenants.length);
 });
 
 test("a tenant must have a name", () => {
-  expect(() => ledger.forTenant("")).toThrow(/tenant/u);
-  expect(() => ledger.asOperator(" ")).toThrow(/name/u);
+  expect(() => t.ledger.forTenant("")).toThrow(/tenant/u);
+  expect(() => t.ledger.asOperator(" ")).toThrow(/name/u);
 });
 
 function ownerOf(row: unknown): unknown {

@@ -1,19 +1,8 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "./ledger.ts";
+import { type Ledger } from "./ledger.ts";
 import { claimRequest, newJob } from "./testing/job-queue.ts";
-
-let database: TestDatabase;
-let ledger: Ledger;
-beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
-});
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
+import { setup, type Setup } from "./testing/setup.ts";
 
 /** What no tenant is told: a worker, a host, an operator, an operator's reason, a place in the code, a machine. */
 const secrets = [
@@ -36,26 +25,26 @@ interface Made {
 }
 
 /** Makes one thing of every kind, with everything in it that a tenant must not see. */
-async function make(): Promise<Made> {
-  const operator = ledger.asOperator("ada@example.com");
+async function make(t: Setup): Promise<Made> {
+  const operator = t.ledger.asOperator("ada@example.com");
   const job = newJob("mail", { tenantId: "acme" });
   const owner = "worker-7";
-  const [ended] = await ledger.jobs.insert(undefined, [job]);
-  await ledger.jobs.start((await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs);
-  await database.pool.query(
+  const [ended] = await t.ledger.jobs.insert(undefined, [job]);
+  await t.ledger.jobs.start((await t.ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs);
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
-  const [again] = (await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs;
-  await ledger.jobs.start(again === undefined ? [] : [again]);
+  const [again] = (await t.ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs;
+  await t.ledger.jobs.start(again === undefined ? [] : [again]);
   if (again === undefined || ended === undefined) throw new Error("Nothing was claimed.");
   const error = { code: "refused", message: "The mailbox is full.", stack: "at secret.ts:1" };
-  await ledger.jobs.settle([{ ...again, kind: "dead", reason: "terminal", error }]);
-  const [running] = await ledger.jobs.insert(undefined, [job]);
-  await ledger.jobs.start((await ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs);
-  const [waiting] = await ledger.jobs.insert(undefined, [job]);
+  await t.ledger.jobs.settle([{ ...again, kind: "dead", reason: "terminal", error }]);
+  const [running] = await t.ledger.jobs.insert(undefined, [job]);
+  await t.ledger.jobs.start((await t.ledger.jobs.claim(claimRequest(["mail"], 1, { owner }))).jobs);
+  const [waiting] = await t.ledger.jobs.insert(undefined, [job]);
   await operator.queue.pause({ tenantId: "acme" }, { reason: "a quarrel" });
 
-  await ledger.windows.claim({
+  await t.ledger.windows.claim({
     dispatchKey,
     schedule: "s",
     scope: "tenant:acme",
@@ -67,14 +56,14 @@ async function make(): Promise<Made> {
     correlationId: "c",
     leaseMs: 60_000,
   });
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE evenkeel.background_dispatch_window SET last_error = 'connect ECONNREFUSED 10.0.0.1'`,
   );
   const eventName = "background/process.requested";
   const begun = { ...run, eventName, dispatchKey, tenantId: "acme", owner, attempt: 0 };
-  await ledger.runs.begin(begun);
-  await ledger.runs.finishAttempt({ ...run, attempt: 0, error: "The provider is down." });
-  const letter = await ledger.deadLetters.file({
+  await t.ledger.runs.begin(begun);
+  await t.ledger.runs.finishAttempt({ ...run, attempt: 0, error: "The provider is down." });
+  const letter = await t.ledger.deadLetters.file({
     kind: "RUN",
     sourceId: "r",
     name: "f",
@@ -115,16 +104,17 @@ async function readAll(
 test.each([true, false])(
   "no read of a tenant names workers, operators or places in the code (row-level security: %s)",
   async (isEnforced) => {
-    if (!isEnforced) await dropPolicies();
-    const made = await make();
+    await using t = await setup();
+    if (!isEnforced) await dropPolicies(t);
+    const made = await make(t);
     // An operator sees them all: the test would notice if there were nothing to hide.
     const operators = JSON.stringify([
-      await readAll(ledger.asOperator("ada@example.com"), made),
-      await ledger.receipt(dispatchKey),
+      await readAll(t.ledger.asOperator("ada@example.com"), made),
+      await t.ledger.receipt(dispatchKey),
     ]);
     expect(secrets.filter((secret) => !operators.includes(secret))).toEqual([]);
 
-    const mine = ledger.forTenant("acme");
+    const mine = t.ledger.forTenant("acme");
     const answers = await Promise.all([
       ...[made.waiting, made.running, made.ended].flatMap((id) => [
         mine.jobs.find(id),
@@ -145,8 +135,9 @@ test.each([true, false])(
 );
 
 test("a tenant is told what keeps its job waiting, that it runs, and why it failed", async () => {
-  const { waiting, running, ended, letters } = await make();
-  const mine = ledger.forTenant("acme");
+  await using t = await setup();
+  const { waiting, running, ended, letters } = await make(t);
+  const mine = t.ledger.forTenant("acme");
   const { jobs, deadLetters, runs } = mine;
   const explained = await jobs.explain(waiting);
   expect(explained).toMatchObject({ cause: "paused", heldBy: { kind: "TENANT", subject: "acme" } });
@@ -178,8 +169,8 @@ test("a tenant is told what keeps its job waiting, that it runs, and why it fail
   expect((await mine.receipt(dispatchKey))?.window).toMatchObject({ status: "DISPATCHING" });
 });
 
-async function dropPolicies(): Promise<void> {
-  await database.pool.query(`
+async function dropPolicies(t: Setup): Promise<void> {
+  await t.database.pool.query(`
     DO $$
     DECLARE name text;
     BEGIN

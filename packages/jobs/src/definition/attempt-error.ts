@@ -40,7 +40,8 @@ export class RetryAfterError extends EvenkeelError<"job_retry_after"> {
 }
 
 /**
- * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt does not count.
+ * Thrown by a handler: it is too early, without a failure. Due again after `delayMs`; the attempt does not count. So a job
+ * with `maxAttempts: 1` starts again.
  *
  * @example throw new SnoozeError("The import has not ended.", { delayMs: 60_000 });
  */

@@ -1,19 +1,13 @@
-import { afterEach, beforeEach, expect, expectTypeOf, test } from "vitest";
+import { expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
 
 import { enqueue } from "../enqueue.ts";
 import { createRunner } from "../runner/runner.ts";
-import { openQueue, type Queue } from "../testing/queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import { TerminalError } from "./attempt-error.ts";
 import { defineJob } from "./job-definition.ts";
 import { handleJob } from "./job-handler.ts";
 import { parseResult } from "./job-result.ts";
-
-let queue: Queue;
-beforeEach(async () => {
-  queue = await openQueue();
-});
-afterEach(() => queue.close());
 
 const countWords = defineJob({
   type: "words.count",
@@ -24,9 +18,10 @@ const countWords = defineJob({
 const at = "2026-11-01T08:00:00.000Z";
 
 async function record(
+  t: Setup,
   text: string,
-): ReturnType<ReturnType<Queue["ledger"]["forTenant"]>["jobs"]["find"]> {
-  const { id } = await enqueue(queue.database.pool, countWords, {
+): ReturnType<ReturnType<Setup["ledger"]["forTenant"]>["jobs"]["find"]> {
+  const { id } = await enqueue(t.database.pool, countWords, {
     tenantId: "t",
     payload: { text },
   });
@@ -34,13 +29,14 @@ async function record(
     if (payload.text === "") throw new TerminalError("There is no text.");
     return { words: payload.text.split(" ").length, at };
   });
-  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  const runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: "o" });
   await runner.drain({ budgetMs: 60_000 });
-  return queue.ledger.forTenant("t").jobs.find(id);
+  return t.ledger.forTenant("t").jobs.find(id);
 }
 
 test("a result comes back in its schema's type", async () => {
-  const found = await record("a b c");
+  await using t = await setup();
+  const found = await record(t, "a b c");
   if (found === undefined) throw new Error("The job is on record.");
   const result = parseResult(countWords, found);
   expectTypeOf(result).toEqualTypeOf<{ words: number; at: Date } | undefined>();
@@ -49,7 +45,8 @@ test("a result comes back in its schema's type", async () => {
 });
 
 test("a job that did not succeed, is of another type or returned something else has no such result", async () => {
-  const dead = await record("");
+  await using t = await setup();
+  const dead = await record(t, "");
   if (dead === undefined) throw new Error("The job is on record.");
   expect(() => parseResult(countWords, dead)).toThrow(/has not succeeded: it is DEAD/u);
   const done = {
@@ -64,11 +61,12 @@ test("a job that did not succeed, is of another type or returned something else 
   expect(() => parseResult(countWords, { ...done, type: "other" })).toThrow(/is of type other/u);
 });
 
-test("a handler must return what its definition says; without a schema it may return anything", () => {
+test("a handler must return what its definition says; without a schema it may return anything", async () => {
+  await using t = await setup();
   // @ts-expect-error -- words is missing
   handleJob(countWords, async () => ({ at }));
   // @ts-expect-error -- in the handler's own transaction too
-  handleJob(countWords, async (job) => job.completeIn(queue.database.pool, { words: 1 }));
+  handleJob(countWords, async (job) => job.completeIn(t.database.pool, { words: 1 }));
   const free = defineJob({ type: "free", version: 1, payload: z.object({}) });
   handleJob(free, async () => {});
   const job = { id: "1", type: "free", status: "SUCCEEDED", result: [1] } as const;
@@ -78,6 +76,7 @@ test("a handler must return what its definition says; without a schema it may re
 });
 
 test("only what the result's schema lets through is kept, and what it refuses is dropped and logged", async () => {
+  await using t = await setup();
   const events: unknown[] = [];
   const log = (event: string, fields: unknown) => events.push([event, fields]);
   const logger = { debug: log, info: log, warn: log, error: log };
@@ -89,12 +88,12 @@ test("only what the result's schema lets through is kept, and what it refuses is
     countWords,
     async () => results.shift() as { words: number; at: string },
   );
-  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o", logger });
+  const runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: "o", logger });
   for (const text of ["a", "b"]) {
-    await enqueue(queue.database.pool, countWords, { tenantId: "t", payload: { text } });
+    await enqueue(t.database.pool, countWords, { tenantId: "t", payload: { text } });
     await runner.drain({ budgetMs: 60_000 });
   }
-  const history = await queue.history();
+  const history = await t.history();
   expect(history.map(({ outcome }) => outcome)).toEqual(["SUCCEEDED", "SUCCEEDED"]);
   expect(history.map(({ result }) => result)).toEqual([{ words: 1, at }, null]);
   const dropped = events.filter(
@@ -106,7 +105,8 @@ test("only what the result's schema lets through is kept, and what it refuses is
 });
 
 test("completeIn keeps of its result what the schema lets through", async () => {
-  const { pool } = queue.database;
+  await using t = await setup();
+  const { pool } = t.database;
   const handler = handleJob(countWords, async ({ completeIn }) => {
     const result = { words: 1, at, passwordHash: "hunter2" };
     const client = await pool.connect();
@@ -116,9 +116,9 @@ test("completeIn keeps of its result what the schema lets through", async () => 
     client.release();
     return result;
   });
-  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  const runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: "o" });
   await enqueue(pool, countWords, { tenantId: "t", payload: { text: "a" } });
   await runner.drain({ budgetMs: 60_000 });
-  expect(await queue.history()).toMatchObject([{ result: { words: 1, at } }]);
-  expect((await queue.history())[0]?.result).not.toHaveProperty("passwordHash");
+  expect(await t.history()).toMatchObject([{ result: { words: 1, at } }]);
+  expect((await t.history())[0]?.result).not.toHaveProperty("passwordHash");
 });

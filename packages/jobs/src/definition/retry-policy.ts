@@ -3,7 +3,10 @@ import { maxDelayMs } from "./attempt-error.ts";
 
 /** How often a job is tried and how long it waits in between. Pure: chance comes in as an argument. */
 export interface RetryPolicy {
-  /** Attempts in all, the first included. Stored with the job when it is enqueued. */
+  /**
+   * Attempts in all, the first included. Stored with the job when it is enqueued. An attempt that a drain's abort ends does
+   * not count, unless it is 1: such a job is then dead, as it starts at most once.
+   */
   readonly maxAttempts: number;
   /**
    * Milliseconds until the next attempt.

@@ -1,6 +1,7 @@
 import type { Logger, Clock } from "@evenkeel/core";
 import type { ClaimedJob, JobEffectStore, TransactionClient } from "@evenkeel/ledger";
 
+import { readVerdict } from "../definition/attempt-error.ts";
 import type { JobHandler } from "../definition/job-handler.ts";
 import type { JobError } from "../job-error.ts";
 import { abortReasons, isAbort, type Loss } from "./abort-reasons.ts";
@@ -140,9 +141,10 @@ export class Attempt {
       this.#end({ kind: "returned", result });
     } catch (error) {
       const { aborted, reason } = this.#controller.signal;
-      this.#end(
-        aborted && isAbort(error, reason) ? { kind: "interrupted" } : { kind: "threw", error },
-      );
+      // A snooze is the handler's own word, whatever led to it.
+      const isInterrupted =
+        aborted && isAbort(error, reason) && readVerdict(error)?.code !== "job_snooze";
+      this.#end(isInterrupted ? { kind: "interrupted" } : { kind: "threw", error });
     }
   }
 

@@ -4,19 +4,13 @@ import { fileURLToPath } from "node:url";
 
 import { systemClock } from "@evenkeel/core";
 import type { ClaimedJob } from "@evenkeel/ledger";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { handleJob, type JobContext } from "../definition/job-handler.ts";
 import { cancelJob } from "../job-changes.ts";
 import { countJob } from "../testing/count-job.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup, type Setup } from "../testing/setup.ts";
 import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
-
-let queue: Queue;
-beforeEach(async () => {
-  queue = await openQueue();
-});
-afterEach(() => queue.close());
 
 type Context = JobContext<{ n: number }>;
 
@@ -25,13 +19,14 @@ const cancelled = expect.objectContaining({ code: "cancelled" });
 
 /** A runner whose lease no pause of a slow machine outlasts, so that no heartbeat comes in time to tell. */
 function createHost(
+  t: Setup,
   run: (job: Context) => Promise<unknown>,
   options: Partial<RunnerOptions> & { readonly isolated?: boolean } = {},
 ): Runner {
   const { isolated = false, ...others } = options;
   const definition = { ...countJob, isolated, timeoutMs: 3_600_000 };
   return createRunner({
-    ledger: queue.ledger,
+    ledger: t.ledger,
     handlers: [handleJob(definition, run)],
     owner: "host",
     leaseMs: 3_600_000,
@@ -40,8 +35,8 @@ function createHost(
 }
 
 /** Opens a caller's transaction. */
-async function begin() {
-  const tx = await queue.database.pool.connect();
+async function begin(t: Setup) {
+  const tx = await t.database.pool.connect();
   await tx.query("BEGIN");
   const end = async (how: "COMMIT" | "ROLLBACK"): Promise<void> => {
     await tx.query(how);
@@ -50,20 +45,22 @@ async function begin() {
   return { tx, end };
 }
 
-async function ids(): Promise<string[]> {
-  const { rows } = await queue.database.pool.query<{ id: string }>(
+async function ids(t: Setup): Promise<string[]> {
+  const { rows } = await t.database.pool.query<{ id: string }>(
     `SELECT id::text FROM evenkeel.background_job ORDER BY id`,
   );
   return rows.map(({ id }) => id);
 }
 
-const cancel = (id: string) => cancelJob(queue.database.pool, { tenantId: "t", id });
+const cancel = (t: Setup, id: string) => cancelJob(t.database.pool, { tenantId: "t", id });
 
 test("the signal of a cancelled job fires within a lease, and a handler that ignores it takes no slot", async () => {
-  await enqueueCounts(queue, 2);
+  await using t = await setup();
+  await enqueueCounts(t, 2);
   const begun = Promise.withResolvers<Context>();
   const fired = Promise.withResolvers<unknown>();
   const host = createHost(
+    t,
     async (job) => {
       if (job.payload.n > 0) return;
       job.signal.addEventListener("abort", () => fired.resolve(job.signal.reason));
@@ -74,52 +71,56 @@ test("the signal of a cancelled job fires within a lease, and a handler that ign
   );
   const draining = host.drain(budget);
   const { id } = await begun.promise;
-  expect(await cancel(id)).toEqual({ cancelled: true, id, status: "RUNNING" });
+  expect(await cancel(t, id)).toEqual({ cancelled: true, id, status: "RUNNING" });
   expect(await fired.promise).toEqual(cancelled);
   expect(await draining).toMatchObject({ claimed: 2, succeeded: 1, cancelled: 1, lost: 0 });
-  const history = await queue.history();
+  const history = await t.history();
   expect(history.map(({ outcome }) => outcome)).toEqual(["CANCELLED", "SUCCEEDED"]);
 });
 
 test("what a cancelled job returns is dropped, and no other host runs it again", async () => {
-  await enqueueCounts(queue, 1);
+  await using t = await setup();
+  await enqueueCounts(t, 1);
   const begun = Promise.withResolvers<Context>();
   const end = Promise.withResolvers<string>();
-  const draining = createHost((job) => {
+  const draining = createHost(t, (job) => {
     begun.resolve(job);
     return end.promise;
   }).drain(budget);
   const { id } = await begun.promise;
-  await cancel(id);
+  await cancel(t, id);
   end.resolve("too late");
   expect(await draining).toMatchObject({ claimed: 1, succeeded: 0, cancelled: 1 });
-  expect(await createHost(async () => {}).drain(budget)).toMatchObject({ claimed: 0 });
-  expect(await queue.history()).toMatchObject([{ outcome: "CANCELLED", result: null }]);
+  expect(await createHost(t, async () => {}).drain(budget)).toMatchObject({ claimed: 0 });
+  expect(await t.history()).toMatchObject([{ outcome: "CANCELLED", result: null }]);
 });
 
 test("a job of a worker that was killed is cancelled at once, and never runs again", async () => {
-  await enqueueCounts(queue, 1);
+  await using t = await setup();
+  await enqueueCounts(t, 1);
   const script = fileURLToPath(new URL("../testing/worker-process.ts", import.meta.url));
-  const options = ["--conditions=@evenkeel/source", script, queue.database.databaseUrl, "hold"];
+  const options = ["--conditions=@evenkeel/source", script, t.database.databaseUrl, "hold"];
   const worker = spawn(process.execPath, options, { stdio: ["ignore", "pipe", "inherit"] });
   await once(worker.stdout, "data");
-  const [id = ""] = await ids();
+  const [id = ""] = await ids(t);
   worker.kill("SIGKILL");
   await once(worker, "exit");
-  expect(await cancel(id)).toMatchObject({ cancelled: true, status: "RUNNING" });
-  expect(await queue.history()).toMatchObject([{ id, outcome: "CANCELLED", attempt: 1 }]);
-  await queue.expireLeases();
-  expect(await createHost(async () => {}).drain(budget)).toMatchObject({ claimed: 0 });
+  expect(await cancel(t, id)).toMatchObject({ cancelled: true, status: "RUNNING" });
+  expect(await t.history()).toMatchObject([{ id, outcome: "CANCELLED", attempt: 1 }]);
+  await t.expireLeases();
+  expect(await createHost(t, async () => {}).drain(budget)).toMatchObject({ claimed: 0 });
 });
 
 test("jobs that a host only holds never start once they are cancelled", async () => {
-  await enqueueCounts(queue, 400);
+  await using t = await setup();
+  await enqueueCounts(t, 400);
   const begun = Promise.withResolvers<undefined>();
   const open = Promise.withResolvers<undefined>();
   const ran: number[] = [];
   let leadMs = 0;
   const clock = { ...systemClock, now: () => systemClock.now() + leadMs };
   const host = createHost(
+    t,
     async ({ payload: { n } }) => {
       ran.push(n);
       if (n !== 200) return;
@@ -131,9 +132,9 @@ test("jobs that a host only holds never start once they are cancelled", async ()
   const draining = host.drain(budget);
   await begun.promise;
   const selection = { type: "count", statuses: ["RUNNING", "PENDING"] } as const;
-  const operator = queue.ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   // It holds some whose starts are on record already.
-  await vi.waitFor(async () => expect(await ids()).toHaveLength(200), { timeout: 60_000 });
+  await vi.waitFor(async () => expect(await ids(t)).toHaveLength(200), { timeout: 60_000 });
   const change = await operator.jobs.cancelMany(selection, { limit: 10_000 });
   const before = ran.length;
   // Longer than a record is good for.
@@ -147,12 +148,14 @@ test("jobs that a host only holds never start once they are cancelled", async ()
 });
 
 test("a transaction that cancels one job and stays open costs its host no other job", async () => {
-  await enqueueCounts(queue, 6);
+  await using t = await setup();
+  await enqueueCounts(t, 6);
   const begun = Promise.withResolvers<Context>();
   const fired = Promise.withResolvers<unknown>();
   const open = Promise.withResolvers<undefined>();
   const others: number[] = [];
   const draining = createHost(
+    t,
     async (job) => {
       const { payload, signal } = job;
       if (payload.n > 0) {
@@ -167,14 +170,14 @@ test("a transaction that cancels one job and stays open costs its host no other 
     { leaseMs: 1_500 },
   ).drain(budget);
   const { id } = await begun.promise;
-  const { tx, end } = await begin();
+  const { tx, end } = await begin(t);
   expect(await cancelJob(tx, { tenantId: "t", id })).toMatchObject({ cancelled: true });
   // Its own lease ends, as nobody can renew it, and those of the others do not.
   const leases = `SELECT lease_expires_at < now() - interval '1 second' AS "hasEnded"
     FROM evenkeel.background_job WHERE state = 'RUNNING' ORDER BY id`;
   await vi.waitFor(
     async () => {
-      const { rows } = await queue.database.pool.query<{ hasEnded: boolean }>(leases);
+      const { rows } = await t.database.pool.query<{ hasEnded: boolean }>(leases);
       expect(rows.map(({ hasEnded }) => hasEnded)).toEqual([
         true,
         ...rows.slice(1).map(() => false),
@@ -185,7 +188,7 @@ test("a transaction that cancels one job and stays open costs its host no other 
   );
   open.resolve(undefined);
   await vi.waitFor(() => expect(others).toHaveLength(5), { timeout: 60_000 });
-  await vi.waitFor(async () => expect(await queue.history()).toHaveLength(5), { timeout: 60_000 });
+  await vi.waitFor(async () => expect(await t.history()).toHaveLength(5), { timeout: 60_000 });
   await end("COMMIT");
   expect(await fired.promise).toMatchObject({
     code: expect.stringMatching(/lease_lost|cancelled/u),
@@ -196,21 +199,22 @@ test("a transaction that cancels one job and stays open costs its host no other 
 });
 
 test("a job that ends while a transaction cancels it ends as that transaction does", async () => {
+  await using t = await setup();
   for (const how of ["ROLLBACK", "COMMIT"] as const) {
-    await enqueueCounts(queue, 2);
+    await enqueueCounts(t, 2);
     const begun = Promise.withResolvers<Context>();
     const release = Promise.withResolvers<undefined>();
-    const draining = createHost(async (job) => {
+    const draining = createHost(t, async (job) => {
       if (job.payload.n === 0) begun.resolve(job);
       await release.promise;
     }).drain(budget);
     const { id } = await begun.promise;
-    const { tx, end } = await begin();
+    const { tx, end } = await begin(t);
     await cancelJob(tx, { tenantId: "t", id }, { by: "checkout", reason: "the order is void" });
-    const before = (await queue.history()).length;
+    const before = (await t.history()).length;
     release.resolve(undefined);
     // The other one is settled beside it.
-    await vi.waitFor(async () => expect(await queue.history()).toHaveLength(before + 1), {
+    await vi.waitFor(async () => expect(await t.history()).toHaveLength(before + 1), {
       timeout: 60_000,
     });
     await end(how);
@@ -220,19 +224,20 @@ test("a job that ends while a transaction cancels it ends as that transaction do
       cancelled: isCancelled ? 1 : 0,
       lost: 0,
     });
-    const ended = (await queue.history()).find((job) => job.id === id);
+    const ended = (await t.history()).find((job) => job.id === id);
     expect(ended?.outcome).toBe(isCancelled ? "CANCELLED" : "SUCCEEDED");
   }
 });
 
 test("completeIn of a cancelled job is refused, and what it wrote is rolled back", async () => {
-  await queue.database.pool.query(`CREATE TABLE effect (job text PRIMARY KEY)`);
-  await enqueueCounts(queue, 1);
+  await using t = await setup();
+  await t.database.pool.query(`CREATE TABLE effect (job text PRIMARY KEY)`);
+  await enqueueCounts(t, 1);
   const refused = Promise.withResolvers<unknown>();
-  const draining = createHost(async (job) => {
-    const { tx, end } = await begin();
+  const draining = createHost(t, async (job) => {
+    const { tx, end } = await begin(t);
     await tx.query(`INSERT INTO effect VALUES ($1)`, [job.id]);
-    await cancel(job.id);
+    await cancel(t, job.id);
     try {
       await job.completeIn(tx);
       await end("COMMIT");
@@ -244,17 +249,18 @@ test("completeIn of a cancelled job is refused, and what it wrote is rolled back
   }).drain(budget);
   expect(await refused.promise).toEqual(cancelled);
   expect(await draining).toMatchObject({ claimed: 1, succeeded: 0, cancelled: 1 });
-  const { rows } = await queue.database.pool.query(`SELECT FROM effect`);
+  const { rows } = await t.database.pool.query(`SELECT FROM effect`);
   expect(rows).toEqual([]);
 });
 
 test("an effect under way is recorded when its job is cancelled, and none is begun after that", async () => {
-  await enqueueCounts(queue, 1);
+  await using t = await setup();
+  await enqueueCounts(t, 1);
   const made: string[] = [];
   const refused = Promise.withResolvers<unknown>();
-  const draining = createHost(async ({ effects, id }) => {
+  const draining = createHost(t, async ({ effects, id }) => {
     await effects.once("charge", async () => {
-      await cancel(id);
+      await cancel(t, id);
       made.push("charge");
       return "receipt";
     });
@@ -264,17 +270,19 @@ test("an effect under way is recorded when its job is cancelled, and none is beg
   expect(await refused.promise).toEqual(cancelled);
   expect(await draining).toMatchObject({ cancelled: 1 });
   expect(made).toEqual(["charge"]);
-  const [job] = await queue.history();
-  expect(await queue.ledger.asOperator("ada").effects.list(job?.id ?? "")).toMatchObject([
+  const [job] = await t.history();
+  expect(await t.ledger.asOperator("ada").effects.list(job?.id ?? "")).toMatchObject([
     { name: "charge", state: "DONE", result: "receipt" },
   ]);
 });
 
 test("an isolated job is cancelled before its run starts and while it runs", async () => {
-  await enqueueCounts(queue, 2);
+  await using t = await setup();
+  await enqueueCounts(t, 2);
   const begun = Promise.withResolvers<Context>();
   const fired = Promise.withResolvers<unknown>();
   const host = createHost(
+    t,
     async (job) => {
       job.signal.addEventListener("abort", () => fired.resolve(job.signal.reason));
       begun.resolve(job);
@@ -289,11 +297,11 @@ test("an isolated job is cancelled before its run starts and while it runs", asy
   expect(await host.drain({ ...budget, requestRuns })).toMatchObject({ delegated: 2 });
   const [first, second] = asked;
   if (first === undefined || second === undefined) throw new Error("Two runs were asked for.");
-  expect(await cancel(first.id)).toMatchObject({ cancelled: true, status: "SCHEDULED" });
+  expect(await cancel(t, first.id)).toMatchObject({ cancelled: true, status: "SCHEDULED" });
   expect(await host.runOne(first)).toMatchObject({ claimed: 0 });
   const running = host.runOne(second);
   await begun.promise;
-  expect(await cancel(second.id)).toMatchObject({ cancelled: true, status: "RUNNING" });
+  expect(await cancel(t, second.id)).toMatchObject({ cancelled: true, status: "RUNNING" });
   expect(await fired.promise).toEqual(cancelled);
   expect(await running).toMatchObject({ claimed: 1, cancelled: 1 });
 });

@@ -4,23 +4,23 @@ import type { EffectOptions, EffectResult } from "../definition/job-effects.ts";
 import { handleJob, type JobContext } from "../definition/job-handler.ts";
 import { enqueue } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup, type Setup } from "../testing/setup.ts";
 import type { DrainReport } from "./drain-report.ts";
 import { createRunner } from "./runner.ts";
 
-let queue: Queue;
+let t: Setup;
 let calls: string[];
 beforeEach(async () => {
-  queue = await openQueue();
+  t = await setup();
   calls = [];
 });
-afterEach(() => queue.close());
+afterEach(() => t.close());
 
 type Context = JobContext<{ n: number }>;
 
 function drain(run: (job: Context) => Promise<unknown>): Promise<DrainReport> {
   const handlers = [handleJob(countJob, run)];
-  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o", random: () => 0.5 });
+  const runner = createRunner({ ledger: t.ledger, handlers, owner: "o", random: () => 0.5 });
   return runner.drain({ budgetMs: 60_000, maxJobs: 1 });
 }
 
@@ -45,21 +45,21 @@ const fail = (): never => {
 };
 
 async function effects(): Promise<unknown[]> {
-  const { rows } = await queue.database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT "state", "tries", "result" FROM "evenkeel"."background_effect" ORDER BY "started_at"`,
   );
   return rows;
 }
 
 test("an attempt after the call returns what is on record, with the same value", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const seen: unknown[] = [];
   await drain(async (job) => {
     seen.push(await charge(job, () => ({ b: 0.5, a: [null, "é"] })));
     seen.push(await charge(job));
     throw new Error("after the call");
   });
-  await queue.makeDue();
+  await t.makeDue();
   await drain(async (job) => seen.push(await charge(job)));
   expect(calls).toHaveLength(1);
   expect(seen).toEqual(Array.from({ length: 3 }, () => ({ a: [null, "é"], b: 0.5 })));
@@ -67,12 +67,12 @@ test("an attempt after the call returns what is on record, with the same value",
 });
 
 test("retry: what is in doubt is called again under the same key, in the same attempt and the next", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   await drain(async (job) => {
     await charge(job, fail).catch(() => {});
     await charge(job, fail);
   });
-  await queue.makeDue();
+  await t.makeDue();
   expect(await drain((job) => charge(job))).toMatchObject({ succeeded: 1 });
   expect(calls).toHaveLength(3);
   expect(new Set(calls).size).toBe(1);
@@ -80,18 +80,18 @@ test("retry: what is in doubt is called again under the same key, in the same at
 });
 
 test("park: what is in doubt is not called again, and its job is a dead letter, whatever the handler does", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const park = { inDoubt: "park" } as const;
   await drain((job) => charge(job, fail, park));
-  await queue.makeDue();
+  await t.makeDue();
   const report = await drain(async (job) => {
     await charge(job, undefined, park).catch((error: unknown) => calls.push(codeOf(error)));
     expect(job.signal.aborted).toBe(true);
-    await job.completeIn(queue.database.pool).catch((error: unknown) => calls.push(codeOf(error)));
+    await job.completeIn(t.database.pool).catch((error: unknown) => calls.push(codeOf(error)));
   });
   expect(report).toMatchObject({ dead: 1, succeeded: 0 });
   expect(calls.slice(1)).toEqual(["effect_in_doubt", "effect_in_doubt"]);
-  expect(await queue.deadLetters()).toEqual([
+  expect(await t.deadLetters()).toEqual([
     { reason: "in_doubt", error: expect.stringContaining("Effect charge of job") },
   ]);
 });
@@ -102,12 +102,12 @@ test.each([
 ] as const)(
   "an operator who finds out that %s lets the job go on",
   async (_, decision, expected) => {
-    await enqueueCounts(queue, 1);
+    await enqueueCounts(t, 1);
     const park = { inDoubt: "park" } as const;
     await drain((job) => charge(job, fail, park));
-    await queue.makeDue();
+    await t.makeDue();
     await drain((job) => charge(job, undefined, park));
-    const operator = queue.ledger.asOperator("ada");
+    const operator = t.ledger.asOperator("ada");
     const [letter] = await operator.deadLetters.list();
     await operator.effects.resolve(letter?.sourceId ?? "", "charge", decision);
     const job = { payload: `{"n":0}`, version: 1, maxAttempts: 3 };
@@ -122,12 +122,12 @@ test.each([
 );
 
 test("a redriven job calls under the dead one's key", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   for (let attempt = 0; attempt < 3; attempt += 1) {
     await drain((job) => charge(job, fail));
-    await queue.makeDue();
+    await t.makeDue();
   }
-  const operator = queue.ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   const [letter] = await operator.deadLetters.list();
   expect(letter).toMatchObject({ reason: "exhausted" });
   const job = { payload: `{"n":0}`, version: 1, maxAttempts: 3 };
@@ -138,11 +138,11 @@ test("a redriven job calls under the dead one's key", async () => {
 });
 
 test("didNotHappen: the next try is a first one, but never where an earlier one is in doubt", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const refused = { inDoubt: "park", didNotHappen: () => true } as const;
   await drain((job) => charge(job, fail, refused));
   expect(await effects()).toEqual([]);
-  await queue.makeDue();
+  await t.makeDue();
   await drain(async (job) => {
     await charge(job, fail, { inDoubt: "park", didNotHappen: fail }).catch(() => {});
     // The second try did not happen, the first may have.
@@ -153,7 +153,7 @@ test("didNotHappen: the next try is a first one, but never where an earlier one 
 });
 
 test("two of one name at once: the second is refused; of two names, both are made", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const report = await drain(async (job) => {
     const answers = await Promise.allSettled([
       charge(job),
@@ -170,11 +170,11 @@ test("two of one name at once: the second is refused; of two names, both are mad
 });
 
 test("a worker that was taken for dead records nothing, and begins nothing", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const codes: string[] = [];
   const report = await drain(async (job) => {
     await charge(job, async () => {
-      await queue.expireLeases();
+      await t.expireLeases();
       await drain((other) => charge(other, () => ({ receipt: 8 })));
       return { receipt: 7 };
     }).catch((error: unknown) => codes.push(codeOf(error)));
@@ -189,7 +189,7 @@ test("a worker that was taken for dead records nothing, and begins nothing", asy
 });
 
 test("a call that outlasts its attempt is in doubt", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const abort = new AbortController();
   const handlers = [
     handleJob(countJob, (job) =>
@@ -199,15 +199,15 @@ test("a call that outlasts its attempt is in doubt", async () => {
       }),
     ),
   ];
-  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o" });
+  const runner = createRunner({ ledger: t.ledger, handlers, owner: "o" });
   const options = { budgetMs: 60_000, maxJobs: 1, signal: abort.signal };
   expect(await runner.drain(options)).toMatchObject({ released: 1 });
   expect(await effects()).toMatchObject([{ state: "STARTED" }]);
 });
 
 test("an end is recorded even if the database is unavailable when the call returns", async () => {
-  await enqueueCounts(queue, 1);
-  const { jobs } = queue.ledger;
+  await enqueueCounts(t, 1);
+  const { jobs } = t.ledger;
   let outages = 2;
   const ledger = {
     jobs: {
@@ -230,7 +230,7 @@ test("an end is recorded even if the database is unavailable when the call retur
 });
 
 test("a result that cannot be kept is dropped from the first, so that every attempt sees the same", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const warnings: string[] = [];
   const quiet = (): void => {};
   const logger = {
@@ -245,13 +245,13 @@ test("a result that cannot be kept is dropped from the first, so that every atte
       expect(await charge(job)).toBeUndefined();
     }),
   ];
-  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o", logger });
+  const runner = createRunner({ ledger: t.ledger, handlers, owner: "o", logger });
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1 });
   expect(warnings).toEqual(["job.effect_result_dropped"]);
 });
 
 test("names and options out of range are refused before anything is written", async () => {
-  await enqueue(queue.database.pool, countJob, { tenantId: "t", payload: { n: 0 } });
+  await enqueue(t.database.pool, countJob, { tenantId: "t", payload: { n: 0 } });
   const names = ["", "x".repeat(201), "a\u0000b", "\uD800"];
   await drain(async (job) => {
     for (const name of names) {

@@ -3,23 +3,23 @@ import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { openQueue, type Queue } from "../testing/queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 
-type JobStore = Queue["ledger"]["jobs"];
+type JobStore = Setup["ledger"]["jobs"];
 type Claimed = Awaited<ReturnType<JobStore["claim"]>>;
 
-let queue: Queue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 async function insert(type: string, tenantId: string, count: number): Promise<void> {
   const job = { version: 1, payloadText: "{}", maxAttempts: 3 } as const;
   const jobs = Array.from({ length: count }, (_, n) => {
     return { ...job, tenantId, type, priority: (n % 3) - 1 };
   });
-  await queue.ledger.jobs.insert(undefined, jobs);
+  await t.ledger.jobs.insert(undefined, jobs);
 }
 
 async function claim(
@@ -28,7 +28,7 @@ async function claim(
   change: { readonly afterTenant?: string } = {},
 ): Promise<Claimed> {
   const request = { lane: "stable", leaseMs: 30_000, owner: "o" } as const;
-  return queue.ledger.jobs.claim({ ...request, types, limit, ...change });
+  return t.ledger.jobs.claim({ ...request, types, limit, ...change });
 }
 
 test("any backlog: every claim is full, takes no job twice, and serves every tenant in turn", async () => {

@@ -3,27 +3,27 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { handleJob } from "../definition/job-handler.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup, type Setup } from "../testing/setup.ts";
 import { createRunner, type Runner, type RunnerOptions } from "./runner.ts";
 
 type JobStore = RunnerOptions["ledger"]["jobs"];
 
-let queue: Queue;
+let t: Setup;
 let clock: ManualClock;
 let ran: number;
 /** The ledger's store, with poller leases that no pause of a slow machine outlasts: only a test ends them. */
 let jobs: JobStore;
 beforeEach(async () => {
-  queue = await openQueue();
+  t = await setup();
   clock = createManualClock();
   ran = 0;
-  const store = queue.ledger.jobs;
+  const store = t.ledger.jobs;
   jobs = {
     ...store,
     acquirePoller: (request) => store.acquirePoller({ ...request, forMs: 3_600_000 }),
   };
 });
-afterEach(() => queue.close());
+afterEach(() => t.close());
 
 /** A runner on the test's clock, with a lease that no claim of a slow machine outlasts. */
 function open(change: Partial<RunnerOptions> = {}): Runner {
@@ -36,7 +36,7 @@ function open(change: Partial<RunnerOptions> = {}): Runner {
 
 const limits = { budgetMs: 3_600_000, idleTimeoutMs: 60_000 };
 
-const hasPoller = (): Promise<boolean> => queue.ledger.jobs.hasPoller("stable");
+const hasPoller = (): Promise<boolean> => t.ledger.jobs.hasPoller("stable");
 
 /** Lets the drains' time pass, a poll's pause for every question to the database, until something is so. */
 async function advanceUntil(
@@ -64,7 +64,7 @@ test("a drain with an idle timeout runs what is enqueued after its queue was emp
     });
   await until(hasPoller);
   for (const n of [1, 2, 3]) {
-    await enqueueCounts(queue, 1);
+    await enqueueCounts(t, 1);
     await advanceUntil(() => ran === n);
   }
   const seenAtMs = clock.now();
@@ -81,7 +81,7 @@ test("one drain of a lane polls; others that do not stand by end when nothing is
   const second = await open().drain({ ...limits, standby: false });
   expect(second).toMatchObject({ claimed: 0, remaining: false, stopped: false });
   const canary = open({ lane: "canary" }).drain({ ...limits, stopSignal: stop.signal });
-  await until(() => queue.ledger.jobs.hasPoller("canary"));
+  await until(() => t.ledger.jobs.hasPoller("canary"));
   stop.abort();
   expect(await canary).toMatchObject({ claimed: 0 });
   expect(await first).toMatchObject({ stopped: true, remaining: false });
@@ -93,7 +93,7 @@ test("the poller lease of a dead host expires", async () => {
   await jobs.acquirePoller({ lane: "stable", pollerId, forMs: 1 });
   expect(await open().drain({ ...limits, standby: false })).toMatchObject({ claimed: 0 });
   expect(await hasPoller()).toBe(true);
-  await queue.database.pool.query(
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job_poller SET lease_expires_at = now() - interval '1 second'`,
   );
   expect(await hasPoller()).toBe(false);
@@ -148,7 +148,7 @@ test("whoever enqueues and finds a poller on the lane has its job run by that dr
     const { store, isAtRest } = stopAtPoints(async (point) => {
       if (isReached || !(await isChosen(point)) || isReached) return;
       isReached = true;
-      await enqueueCounts(queue, 1);
+      await enqueueCounts(t, 1);
       hasRelied = await hasPoller();
       if (hasRelied) relied.add(point);
     });
@@ -182,7 +182,7 @@ test("whoever enqueues and finds a poller on the lane has its job run by that dr
 test("trouble with the poller lease costs no job and ends no drain", async () => {
   const acquirePoller = (): Promise<boolean> => Promise.reject(new Error("no table"));
   const runner = open({ ledger: { jobs: { ...jobs, acquirePoller } } });
-  await enqueueCounts(queue, 3);
+  await enqueueCounts(t, 3);
   const draining = runner.drain({ ...limits, standby: false });
   expect(await draining).toMatchObject({ succeeded: 3, remaining: false });
 });
@@ -224,17 +224,17 @@ test("a drain that stands by takes the lane over when the poller ends, and runs 
   stopFirst.abort();
   expect(await first).toMatchObject({ claimed: 0, stopped: true });
   await advanceUntil(hasPoller);
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   await advanceUntil(() => ran === 1);
   stopSecond.abort();
   expect(await second).toMatchObject({ succeeded: 1 });
 });
 
 test("while a rate holds due work back, the poller waits for it", async () => {
-  await queue.ledger
+  await t.ledger
     .asOperator("night")
     .queue.limit({ tenantId: "t" }, { rate: { jobs: 4, periodMs: 1_000 } });
-  await enqueueCounts(queue, 5);
+  await enqueueCounts(t, 5);
   let hasEnded = false;
   const draining = open()
     .drain({ ...limits, idleTimeoutMs: 1 })
@@ -260,7 +260,7 @@ test("a drain whose first claim fails holds no poller lease afterwards, and clai
   const draining = open({ ledger: { jobs: { ...jobs, claim, acquirePoller } } }).drain(limits);
   await expect(draining).rejects.toThrow("unavailable for a moment");
   expect(await hasPoller()).toBe(false);
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   clock.advance(60_000);
   expect(await hasPoller()).toBe(false);
   expect({ claims, acquired, ran }).toEqual({ claims: 1, acquired: 1, ran: 0 });
@@ -284,12 +284,12 @@ test("a drain that starts nothing any more polls no more, while its last jobs ru
   const { runner, letEnd } = openHeld();
   const stop = new AbortController();
   const draining = runner.drain({ ...limits, stopSignal: stop.signal });
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   await advanceUntil(() => ran === 1);
   await advanceUntil(hasPoller);
   stop.abort();
   await until(async () => !(await hasPoller()));
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   letEnd();
   expect(await draining).toMatchObject({ succeeded: 1, stopped: true, remaining: true });
 });
@@ -299,10 +299,10 @@ test("a drain whose slots are all taken leaves the lane to others, and waits for
   const stop = new AbortController();
   const draining = runner.drain({ ...limits, stopSignal: stop.signal });
   await until(hasPoller);
-  await enqueueCounts(queue, 2);
+  await enqueueCounts(t, 2);
   await advanceUntil(() => ran === 2);
   await advanceUntil(async () => !(await hasPoller()));
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   expect(await open().drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1 });
   letEnd();
   await advanceUntil(hasPoller);
@@ -315,7 +315,7 @@ test("a drain in which a tenant has all the slots that it may leaves the lane to
   const stop = new AbortController();
   const draining = runner.drain({ ...limits, stopSignal: stop.signal });
   await until(hasPoller);
-  await enqueueCounts(queue, 2);
+  await enqueueCounts(t, 2);
   await advanceUntil(() => ran === 1);
   await advanceUntil(async () => !(await hasPoller()));
   stop.abort();

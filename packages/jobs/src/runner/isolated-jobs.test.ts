@@ -6,7 +6,7 @@ import { handleJob } from "../definition/job-handler.ts";
 import { fixed } from "../definition/retry-policy.ts";
 import { enqueue } from "../enqueue.ts";
 import { rescheduleJob } from "../job-changes.ts";
-import { openQueue, type Queue } from "../testing/queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import type { RequestRuns, IsolatedJob } from "./isolated-jobs.ts";
 import { createRunner, type Runner } from "./runner.ts";
 
@@ -19,13 +19,13 @@ const exportJob: JobDefinition<typeof payload> = defineJob({
   retry: fixed({ maxAttempts: 3, delayMs: 0 }),
 });
 
-let queue: Queue;
+let t: Setup;
 let ran: number;
 let failures: number;
 let runner: Runner;
 let asked: IsolatedJob[];
 beforeEach(async () => {
-  queue = await openQueue();
+  t = await setup();
   ran = 0;
   failures = 0;
   asked = [];
@@ -33,18 +33,18 @@ beforeEach(async () => {
     ran += 1;
     if (ran <= failures) throw new Error("not yet");
   });
-  runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: "o" });
 });
-afterEach(() => queue.close());
+afterEach(() => t.close());
 
 const requestRuns: RequestRuns = async (jobs) => void asked.push(...jobs);
 
 async function add(): Promise<string> {
-  return (await enqueue(queue.database.pool, exportJob, { tenantId: "t", payload: { n: 1 } })).id;
+  return (await enqueue(t.database.pool, exportJob, { tenantId: "t", payload: { n: 1 } })).id;
 }
 
 async function dueInMinutes(id: string): Promise<number> {
-  const explained = await queue.ledger.forTenant("t").jobs.explain(id);
+  const explained = await t.ledger.forTenant("t").jobs.explain(id);
   return Math.round((explained?.dueInMs ?? 0) / 60_000);
 }
 
@@ -60,7 +60,7 @@ test("a drain delegates an isolated job; its run claims it by its fence, once", 
   expect(await runner.runOne({ id, fence })).toMatchObject({ claimed: 1, succeeded: 1 });
   expect(await runner.runOne({ id, fence })).toMatchObject({ claimed: 0 });
   expect(ran).toBe(1);
-  expect(await queue.history()).toMatchObject([{ id, outcome: "SUCCEEDED", attempt: 1 }]);
+  expect(await t.history()).toMatchObject([{ id, outcome: "SUCCEEDED", attempt: 1 }]);
 });
 
 test("a run that begins before its delegation is written has the job, in the same attempt", async () => {
@@ -72,7 +72,7 @@ test("a run that begins before its delegation is written has the job, in the sam
     },
   });
   expect(report).toMatchObject({ claimed: 1, delegated: 1, lost: 0 });
-  expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 1 }]);
+  expect(await t.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 1 }]);
 });
 
 test("what cannot be delegated waits a moment; what never starts is delegated again, later each time", async () => {
@@ -85,14 +85,14 @@ test("what cannot be delegated waits a moment; what never starts is delegated ag
   });
   expect(await dueInMinutes(id)).toBe(0);
   for (const minutes of [10, 20]) {
-    await queue.makeDue();
+    await t.makeDue();
     await runner.drain({ budgetMs: 60_000, requestRuns });
     expect(await dueInMinutes(id)).toBe(minutes);
   }
   const [first, second] = asked;
   expect(await runner.runOne(first ?? { id: "0", fence: "0" })).toMatchObject({ claimed: 0 });
   expect(await runner.runOne(second ?? { id: "0", fence: "0" })).toMatchObject({ succeeded: 1 });
-  expect(await queue.history()).toMatchObject([{ attempt: 1, errors: [] }]);
+  expect(await t.history()).toMatchObject([{ attempt: 1, errors: [] }]);
 });
 
 test("a failed attempt and a dead worker of a run are followed by another delegation", async () => {
@@ -105,32 +105,32 @@ test("a failed attempt and a dead worker of a run are followed by another delega
   const { fence = "" } = asked.at(-1) ?? {};
   // A worker that claimed it and died.
   const request = { lane: "stable", types: ["export"], leaseMs: 60_000, owner: "dead" } as const;
-  const held = await queue.ledger.jobs.claimById({ id, fence, ...request });
+  const held = await t.ledger.jobs.claimById({ id, fence, ...request });
   expect(held).toMatchObject({ attempt: 2 });
-  await queue.ledger.jobs.start(held === undefined ? [] : [held]);
-  await queue.expireLeases();
+  await t.ledger.jobs.start(held === undefined ? [] : [held]);
+  await t.expireLeases();
   await runner.drain({ budgetMs: 60_000, requestRuns });
   expect(await runner.runOne(asked.at(-1) ?? { id, fence: "" })).toMatchObject({ succeeded: 1 });
   expect(asked).toHaveLength(3);
-  expect(await queue.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 3 }]);
+  expect(await t.history()).toMatchObject([{ outcome: "SUCCEEDED", attempt: 3 }]);
 });
 
 test("without anyone to delegate to, a drain runs an isolated job itself; what is paused is not claimed", async () => {
   const id = await add();
   await runner.drain({ budgetMs: 60_000, requestRuns });
   const [{ fence } = { fence: "" }] = asked;
-  const operator = queue.ledger.asOperator("night").queue;
+  const operator = t.ledger.asOperator("night").queue;
   for (const subject of ["queue", { type: "export" }, { tenantId: "t" }] as const) {
     await operator.pause(subject);
     expect(await runner.runOne({ id, fence })).toMatchObject({ claimed: 0 });
     await operator.resume(subject);
   }
-  await queue.makeDue();
+  await t.makeDue();
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1, delegated: 0 });
 });
 
 test("a delegated job that is put to another time, or replaced, is left alone by the run that was asked for", async () => {
-  const { pool } = queue.database;
+  const { pool } = t.database;
   const unique = { key: "k", debounce: { delayMs: 3_600_000, maxMs: 7_200_000 } };
   const input = { tenantId: "t", payload: { n: 1 }, unique };
   const changes = [
@@ -139,13 +139,13 @@ test("a delegated job that is put to another time, or replaced, is left alone by
   ];
   for (const [n, change] of changes.entries()) {
     const { id } = await enqueue(pool, exportJob, input);
-    await queue.makeDue();
+    await t.makeDue();
     await runner.drain({ budgetMs: 60_000, requestRuns });
     const { fence = "" } = asked.at(-1) ?? {};
     expect(await change(id)).toMatchObject({ id });
     expect(await runner.runOne({ id, fence })).toMatchObject({ claimed: 0 });
     expect(await dueInMinutes(id)).toBe(60);
-    await queue.makeDue();
+    await t.makeDue();
     expect(await runner.drain({ budgetMs: 60_000, requestRuns })).toMatchObject({ delegated: 1 });
     expect(await dueInMinutes(id)).toBe(5);
     expect(await runner.runOne(asked.at(-1) ?? { id, fence })).toMatchObject({ succeeded: 1 });

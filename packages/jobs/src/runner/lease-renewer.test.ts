@@ -5,17 +5,17 @@ import { handleJob, type JobHandler } from "../definition/job-handler.ts";
 import { enqueue } from "../enqueue.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock, type ManualClock } from "../testing/manual-clock.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup, type Setup } from "../testing/setup.ts";
 import { LeaseRenewer } from "./lease-renewer.ts";
 import { createRunner, type Runner } from "./runner.ts";
 
-let queue: Queue;
+let t: Setup;
 let clock: ManualClock;
 beforeEach(async () => {
-  queue = await openQueue();
+  t = await setup();
   clock = createManualClock();
 });
-afterEach(() => queue.close());
+afterEach(() => t.close());
 
 const budget = { budgetMs: 3_600_000 };
 
@@ -46,7 +46,7 @@ function createBeatingRunner(handler: JobHandler): {
   readonly beaten: Promise<Set<string>>;
 } {
   const beat = Promise.withResolvers<Set<string>>();
-  const { jobs } = queue.ledger;
+  const { jobs } = t.ledger;
   const heartbeat: typeof jobs.heartbeat = async (...request) => {
     const held = await jobs.heartbeat(...request);
     beat.resolve(held);
@@ -58,7 +58,7 @@ function createBeatingRunner(handler: JobHandler): {
 }
 
 async function readLeaseSeconds(): Promise<number> {
-  const { rows } = await queue.database.pool.query<{ seconds: number }>(
+  const { rows } = await t.database.pool.query<{ seconds: number }>(
     `SELECT extract(epoch FROM "lease_expires_at" - now())::float8 AS "seconds"
      FROM "evenkeel"."background_job"`,
   );
@@ -66,12 +66,12 @@ async function readLeaseSeconds(): Promise<number> {
 }
 
 test("a job that takes longer than a lease is kept by heartbeats, every third of a lease", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const gate = openGate();
   const { runner, beaten } = createBeatingRunner(gate.handler);
   const drain = runner.drain(budget);
   await gate.begun;
-  await queue.expireLeases();
+  await t.expireLeases();
   expect(await readLeaseSeconds()).toBeLessThan(0);
   clock.advance(leaseMs / 3);
   expect((await beaten).size).toBe(1);
@@ -81,27 +81,27 @@ test("a job that takes longer than a lease is kept by heartbeats, every third of
 });
 
 test("a job that another took over is told to stop, and its result is dropped", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const gate = openGate();
   const { runner } = createBeatingRunner(gate.handler);
   const drain = runner.drain({ ...budget, maxJobs: 1 });
   const signal = await gate.begun;
-  await queue.expireLeases();
+  await t.expireLeases();
   const request = { types: [countJob.type], limit: 1, leaseMs, owner: "other" };
-  const { jobs } = await queue.ledger.jobs.claim({ lane: "stable", ...request });
+  const { jobs } = await t.ledger.jobs.claim({ lane: "stable", ...request });
   expect(jobs).toHaveLength(1);
   clock.advance(leaseMs / 3);
   expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, lost: 1 });
   expect(signal.reason).toMatchObject({ code: "lease_lost" });
   gate.release();
-  expect(await queue.history()).toEqual([]);
+  expect(await t.history()).toEqual([]);
 });
 
 test("a lease that runs out while the database does not answer tells the job to stop", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const gate = openGate();
   const runner = createRunner({
-    ledger: queue.ledger,
+    ledger: t.ledger,
     handlers: [gate.handler],
     owner: "r",
     leaseMs,
@@ -110,7 +110,7 @@ test("a lease that runs out while the database does not answer tells the job to 
   const drain = runner.drain({ ...budget, maxJobs: 1 });
   const signal = await gate.begun;
   // Heartbeats wait for this lock.
-  const blocker = await queue.database.connect(1).connect();
+  const blocker = await t.database.connect(1).connect();
   await blocker.query(`BEGIN; SELECT FROM "evenkeel"."background_job" FOR UPDATE`);
   let passedMs = 0;
   for (; !signal.aborted; passedMs += 10_000) {
@@ -126,7 +126,7 @@ test("a lease that runs out while the database does not answer tells the job to 
 });
 
 test("a job that takes too long is told to stop, tried again, and dead after its last attempt", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   for (const expected of [{ retried: 1 }, { retried: 1 }, { dead: 1 }]) {
     const gate = openGate(5_000);
     const { runner } = createBeatingRunner(gate.handler);
@@ -139,14 +139,14 @@ test("a job that takes too long is told to stop, tried again, and dead after its
     expect(await drain).toMatchObject({ claimed: 1, succeeded: 0, ...expected });
     // What it does afterwards changes nothing.
     gate.release();
-    await queue.makeDue();
+    await t.makeDue();
   }
-  expect(await queue.deadLetters()).toMatchObject([{ reason: "timeout" }]);
-  expect(await queue.history()).toMatchObject([{ outcome: "DEAD", attempt: 3 }]);
+  expect(await t.deadLetters()).toMatchObject([{ reason: "timeout" }]);
+  expect(await t.history()).toMatchObject([{ outcome: "DEAD", attempt: 3 }]);
 });
 
 test("when the budget ends nothing starts any more, what runs may end, and the rest is released", async () => {
-  await enqueueCounts(queue, 5);
+  await enqueueCounts(t, 5);
   const gate = openGate();
   const { runner } = createBeatingRunner(gate.handler);
   const drain = runner.drain({ budgetMs: 1_000 });
@@ -157,11 +157,11 @@ test("when the budget ends nothing starts any more, what runs may end, and the r
   const report = await drain;
   expect(report).toMatchObject({ succeeded: 1, remaining: true, stopped: false });
   expect(report.released).toBe(report.claimed - 1);
-  expect(await queue.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, retried: 0 });
+  expect(await t.ledger.jobs.counts()).toMatchObject({ due: 4, running: 0, retried: 0 });
 });
 
 test("a job that does not stop in time after an abort is a failed attempt", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const gate = openGate();
   const { runner } = createBeatingRunner(gate.handler);
   const abort = new AbortController();
@@ -172,14 +172,14 @@ test("a job that does not stop in time after an abort is a failed attempt", asyn
   clock.advance(2_000);
   expect(await drain).toMatchObject({ claimed: 1, retried: 1, released: 0, stopped: true });
   gate.release();
-  const { rows } = await queue.database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT "state", "errors" FROM "evenkeel"."background_job"`,
   );
   expect(rows).toMatchObject([{ state: "SCHEDULED", errors: [{ code: "drain_aborted" }] }]);
 });
 
 test("a drain without a budget claims nothing and says whether work is due", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const { runner } = createBeatingRunner(openGate().handler);
   expect(await runner.drain({ budgetMs: 0 })).toMatchObject({ claimed: 0, remaining: true });
   expect(await runner.drain({ ...budget, maxJobs: 0 })).toMatchObject({ remaining: true });
@@ -190,11 +190,11 @@ test("a drain without a budget claims nothing and says whether work is due", asy
 });
 
 test("jobs of a claim that the ledger answered too late are released", async () => {
-  await enqueueCounts(queue, 3);
+  await enqueueCounts(t, 3);
   const asked = Promise.withResolvers<undefined>();
   const response = Promise.withResolvers<undefined>();
   const settled = Promise.withResolvers<Set<string>>();
-  const { jobs } = queue.ledger;
+  const { jobs } = t.ledger;
   const late: typeof jobs = {
     ...jobs,
     claim: async (request) => {
@@ -221,8 +221,8 @@ test("jobs of a claim that the ledger answered too late are released", async () 
 });
 
 test("while the database takes no settlements, no more jobs are run that would have to be run again", async () => {
-  await enqueueCounts(queue, 60);
-  const { jobs } = queue.ledger;
+  await enqueueCounts(t, 60);
+  const { jobs } = t.ledger;
   let ran = 0;
   const ranAtSettlement: number[] = [];
   const settle: typeof jobs.settle = async (...request) => {
@@ -275,7 +275,7 @@ test("a lease that ran out while the event loop was blocked is kept, if no other
 });
 
 test("what still runs at the host's limit has timed out, and says so", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const gate = openGate();
   const { runner } = createBeatingRunner(gate.handler);
   const drain = runner.drain({ ...budget, deadlineMs: 10_000 });
@@ -286,7 +286,7 @@ test("what still runs at the host's limit has timed out, and says so", async () 
   expect(signal.reason).toMatchObject({ code: "timed_out" });
   expect(await drain).toMatchObject({ claimed: 1, retried: 1, remaining: false });
   gate.release();
-  const { rows } = await queue.database.pool.query<{ message: string }>(
+  const { rows } = await t.database.pool.query<{ message: string }>(
     `SELECT "errors" -> 0 ->> 'message' AS "message" FROM "evenkeel"."background_job"`,
   );
   expect(rows[0]?.message).toMatch(/within 10000 ms, .* its host's limit left of its 3600000 ms/u);
@@ -303,9 +303,9 @@ test("a job whose time-out does not fit into what the limit has left waits for a
     }),
   );
   const options = { handlers, owner: "r", concurrency: 1, batchSize: 1, leaseMs, clock };
-  const runner = createRunner({ ledger: queue.ledger, ...options });
+  const runner = createRunner({ ledger: t.ledger, ...options });
   for (const definition of [quickJob, longJob, quickJob]) {
-    await enqueue(queue.database.pool, definition, { tenantId: "t", payload: { n: 1 } });
+    await enqueue(t.database.pool, definition, { tenantId: "t", payload: { n: 1 } });
     clock.advance(10);
   }
   const limited = { ...budget, deadlineMs: 9_400 };
@@ -340,11 +340,11 @@ test("a lease that ended while the machine was suspended is asked for soon after
 });
 
 test("a job whose handler rolled back the transaction that completes it, and goes on, is kept by heartbeats", async () => {
-  await enqueueCounts(queue, 1);
+  await enqueueCounts(t, 1);
   const begun = Promise.withResolvers<undefined>();
   const release = Promise.withResolvers<undefined>();
   const handler = handleJob({ ...countJob, timeoutMs: 3_600_000 }, async ({ completeIn }) => {
-    const tx = await queue.database.pool.connect();
+    const tx = await t.database.pool.connect();
     await tx.query("BEGIN");
     await completeIn(tx);
     await tx.query("ROLLBACK");
@@ -356,7 +356,7 @@ test("a job whose handler rolled back the transaction that completes it, and goe
   const { runner, beaten } = createBeatingRunner(handler);
   const drain = runner.drain(budget);
   await begun.promise;
-  await queue.expireLeases();
+  await t.expireLeases();
   clock.advance(leaseMs / 3);
   expect((await beaten).size).toBe(1);
   expect(await readLeaseSeconds()).toBeGreaterThan(0);

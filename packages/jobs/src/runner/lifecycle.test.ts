@@ -11,13 +11,13 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { cancelJob, rescheduleJob } from "../job-changes.ts";
-import { openQueue, type Queue } from "../testing/queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 
-let queue: Queue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 /** What a job should be by now. */
 interface ExpectedJob {
@@ -102,7 +102,7 @@ class Scenario {
 
   /** Where each job is, by the tables and by the model, and how many letters there are. */
   async compare(): Promise<Record<"actual" | "expected", { places: string[]; letters: number }>> {
-    const { pool } = queue.database;
+    const { pool } = t.database;
     const { rows } = await pool.query<{ id: string; status: string }>(
       `SELECT "id"::text, "state"::text AS "status" FROM "evenkeel"."background_job" WHERE "type" = $1
        UNION ALL
@@ -127,7 +127,7 @@ class Scenario {
 
   async #enqueue(): Promise<void> {
     const job = { tenantId: "t", version: 1, payloadText: "{}" } as const;
-    const stored = await queue.ledger.jobs.insert(undefined, [
+    const stored = await t.ledger.jobs.insert(undefined, [
       { ...job, type: this.type, maxAttempts: 3 },
     ]);
     for (const { id } of stored) {
@@ -144,7 +144,7 @@ class Scenario {
     const available = [...this.jobs.values()].filter(({ status }) => status === "PENDING").length;
     const request = { types: [this.type], limit, leaseMs: 3_600_000, owner: "o" };
     // Of a host that claimed nothing before: what it remembers of an earlier claim makes no difference then.
-    const { jobs: store } = createLedger({ pool: queue.database.pool });
+    const { jobs: store } = createLedger({ pool: t.database.pool });
     const { jobs } = await store.claim({ lane: "stable", ...request });
     expect(jobs).toHaveLength(Math.min(available, limit));
     for (const claimed of jobs) {
@@ -158,7 +158,7 @@ class Scenario {
   async #heartbeat(pick: number): Promise<void> {
     const claim = this.claims[pick % Math.max(1, this.claims.length)];
     if (claim === undefined) return;
-    const held = await queue.ledger.jobs.heartbeat([claim], 3_600_000);
+    const held = await t.ledger.jobs.heartbeat([claim], 3_600_000);
     expect(held.has(claim.id)).toBe(this.#isHeld(claim));
     const job = this.jobs.get(claim.id);
     if (job !== undefined && held.has(claim.id)) job.isExpired = false;
@@ -170,7 +170,7 @@ class Scenario {
     );
     const held = [...claims].filter((claim) => this.#isHeld(claim));
     const settlements = [...claims].map((claim) => settlementOf(claim, end));
-    const accepted = await queue.ledger.jobs.settle(settlements);
+    const accepted = await t.ledger.jobs.settle(settlements);
     expect([...accepted].toSorted()).toEqual(held.map(({ id }) => id).toSorted());
     for (const { id } of held) {
       const isPutOff = end === "retry" || end === "snooze";
@@ -183,7 +183,7 @@ class Scenario {
     const [id, job] = [...this.jobs][pick % Math.max(1, this.jobs.size)] ?? [];
     if (id === undefined || job === undefined) return;
     const { status } = job;
-    const { pool } = queue.database;
+    const { pool } = t.database;
     const isOver = jobTransitions[status].length === 0;
     expect(await cancelJob(pool, { tenantId: "t", id })).toEqual({
       cancelled: !isOver,
@@ -198,7 +198,7 @@ class Scenario {
     if (id === undefined || job === undefined) return;
     const { status } = job;
     const waits = status === "SCHEDULED" || status === "PENDING";
-    const { pool } = queue.database;
+    const { pool } = t.database;
     const reference = { tenantId: "t", id };
     const change = await rescheduleJob(pool, reference, { delayMs });
     expect(change).toEqual({ rescheduled: waits, id, status });
@@ -221,7 +221,7 @@ class Scenario {
   }
 
   async #update(column: string, state: string): Promise<void> {
-    await queue.database.pool.query(
+    await t.database.pool.query(
       `UPDATE "evenkeel"."background_job" SET "${column}" = now() - interval '1 second'
        WHERE "type" = $1 AND "state" = '${state}'`,
       [this.type],

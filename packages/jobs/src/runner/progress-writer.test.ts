@@ -1,21 +1,16 @@
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
 import { handleJob } from "../definition/job-handler.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock } from "../testing/manual-clock.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup } from "../testing/setup.ts";
 import { createRunner } from "./runner.ts";
 
-let queue: Queue;
-beforeEach(async () => {
-  queue = await openQueue();
-});
-afterEach(() => queue.close());
-
 test("the latest of all jobs is written in one statement, at most once a second", async () => {
-  await enqueueCounts(queue, 3);
+  await using t = await setup();
+  await enqueueCounts(t, 3);
   const clock = createManualClock();
-  const { jobs } = queue.ledger;
+  const { jobs } = t.ledger;
   const written: { readonly done: number; readonly total: number }[][] = [];
   let onWritten = (): void => {};
   const ledger = {
@@ -59,7 +54,7 @@ test("the latest of all jobs is written in one statement, at most once a second"
     clock.advance(0);
   });
   expect(written).toEqual([[2, 3, 4].map((done) => ({ done, total: 10 }))]);
-  const before = await queue.ledger.forTenant("t").jobs.list();
+  const before = await t.ledger.forTenant("t").jobs.list();
   expect(before.map(({ progress }) => progress?.done)).toEqual([4, 3, 2]);
   for (const done of [5, 6, 7]) {
     says[0]?.(done);
@@ -73,8 +68,9 @@ test("the latest of all jobs is written in one statement, at most once a second"
 });
 
 test("progress that cannot be written fails nothing; one that is no progress is refused", async () => {
-  await enqueueCounts(queue, 1);
-  const { jobs } = queue.ledger;
+  await using t = await setup();
+  await enqueueCounts(t, 1);
+  const { jobs } = t.ledger;
   const recordProgress = (): Promise<never> => Promise.reject(new Error("no database"));
   const handler = handleJob(countJob, async ({ progress }) => {
     progress(0, 0);

@@ -37,6 +37,19 @@ test("a failure is tried again while attempts are left, and is then dead", () =>
   });
 });
 
+test("an abort gives the attempt back, but for a job that has one: that is dead", () => {
+  const interrupted = { kind: "interrupted" } as const;
+  for (const attempt of [1, 2, 3])
+    expect(decide(interrupted, attempt)).toEqual({ kind: "released" });
+  const chance = { retry, isRetryable: () => true, random: () => 0.5 };
+  const once = decideSettlement({ outcome: interrupted, attempt: 1, maxAttempts: 1, ...chance });
+  expect(once).toMatchObject({
+    kind: "dead",
+    reason: "exhausted",
+    error: { code: "drain_aborted" },
+  });
+});
+
 test("the errors of this package decide, also when they come from another copy of it", () => {
   expect(decide(threw(new TerminalError("no")))).toMatchObject({
     kind: "dead",

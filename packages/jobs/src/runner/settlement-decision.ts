@@ -59,8 +59,12 @@ export function decideSettlement({
   switch (outcome.kind) {
     case "returned":
       return { kind: "succeeded", result: outcome.result };
-    case "interrupted":
-      return { kind: "released" };
+    case "interrupted": {
+      if (maxAttempts > 1) return { kind: "released" };
+      const message =
+        "The drain was aborted and the handler stopped. A job of one attempt is not started again by itself: find out what it did, and requeue it.";
+      return { kind: "dead", reason: "exhausted", error: { code: "drain_aborted", message } };
+    }
     case "unsupported_version":
       return { kind: "snooze", delayMs: newerVersionDelayMs };
     case "invalid_payload": {

@@ -1,19 +1,14 @@
 import { silentLogger } from "@evenkeel/core";
 import type { Settlement } from "@evenkeel/ledger";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { createManualClock } from "../testing/manual-clock.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup } from "../testing/setup.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
 
-let queue: Queue;
-beforeEach(async () => {
-  queue = await openQueue();
-});
-afterEach(() => queue.close());
-
 test("a finished job waits for others as long as it was told, and they are written in the order of their ends", async () => {
-  await enqueueCounts(queue, 5);
+  await using t = await setup();
+  await enqueueCounts(t, 5);
   const timers: { readonly delayMs: number; readonly fire: () => void }[] = [];
   const batches: string[][] = [];
   const settled: string[] = [];
@@ -23,9 +18,9 @@ test("a finished job waits for others as long as it was told, and they are writt
       settle: async (batch: readonly Settlement[]) => {
         batches.push(batch.map(({ id }) => id));
         if (batches.length === 1) await gate.promise;
-        return queue.ledger.jobs.settle(batch);
+        return t.ledger.jobs.settle(batch);
       },
-      standingOf: (claims) => queue.ledger.jobs.standingOf(claims),
+      standingOf: (claims) => t.ledger.jobs.standingOf(claims),
     },
     settleDelayMs: 15,
     clock: {
@@ -38,7 +33,7 @@ test("a finished job waits for others as long as it was told, and they are writt
     logger: silentLogger,
     onWritten: () => undefined,
   });
-  const { jobs } = await queue.ledger.jobs.claim({
+  const { jobs } = await t.ledger.jobs.claim({
     lane: "stable",
     types: ["count"],
     limit: 5,

@@ -4,20 +4,20 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 
 import { handleJob } from "../definition/job-handler.ts";
 import { countJob } from "../testing/count-job.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup, type Setup } from "../testing/setup.ts";
 import { createRunner } from "./runner.ts";
 
-let queue: Queue;
+let t: Setup;
 let proxy: SilentProxy;
 let hostPool: ReturnType<SilentProxy["connect"]>;
 beforeEach(async () => {
-  queue = await openQueue();
-  proxy = await startSilentProxy(queue.database.databaseUrl);
+  t = await setup();
+  proxy = await startSilentProxy(t.database.databaseUrl);
   hostPool = proxy.connect();
 });
 afterEach(async () => {
   await proxy.close();
-  await queue.close();
+  await t.close();
 });
 
 const leaseMs = 3_000;
@@ -69,7 +69,7 @@ test.each(hosts)(
         });
       });
     });
-    await enqueueCounts(queue, 3);
+    await enqueueCounts(t, 3);
     const drained = createRunner({ ledger, handlers: [slow], owner: "cut-off", leaseMs }).drain({
       budgetMs: 600_000,
       idleTimeoutMs: 600_000,
@@ -81,11 +81,11 @@ test.each(hosts)(
     // Another host, which the network does not fail.
     const ran: number[] = [];
     const quick = handleJob(countJob, async ({ payload }) => void ran.push(payload.n));
-    const other = createRunner({ ledger: queue.ledger, handlers: [quick], owner: "other" });
+    const other = createRunner({ ledger: t.ledger, handlers: [quick], owner: "other" });
     while (ran.length < 3) await other.drain({ budgetMs: 1_000, idleTimeoutMs: 1_000 });
     expect(ran.toSorted((a, b) => a - b)).toEqual([0, 1, 2]);
 
-    await queue.ledger.jobs.insert(
+    await t.ledger.jobs.insert(
       undefined,
       [10, 11, 12].map((n) => {
         const { type, version } = countJob;

@@ -1,27 +1,21 @@
 import type { ClaimedJob } from "@evenkeel/ledger";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
 import { handleJob, type JobHandler } from "../definition/job-handler.ts";
 import { countJob } from "../testing/count-job.ts";
 import { createManualClock } from "../testing/manual-clock.ts";
-import { enqueueCounts, openQueue, type Queue } from "../testing/queue.ts";
+import { enqueueCounts, setup, type Setup } from "../testing/setup.ts";
 import { createRunner, type RunnerOptions } from "./runner.ts";
 
 type JobStore = RunnerOptions["ledger"]["jobs"];
-
-let queue: Queue;
-beforeEach(async () => {
-  queue = await openQueue();
-});
-afterEach(() => queue.close());
 
 /** Longer than any pause of a slow machine. */
 const leaseMs = 3_600_000;
 const budgetMs = 3_600_000;
 
 /** The ledger's store, and whom its claims leave out. */
-function passingStore(passed: (readonly string[])[] = []): JobStore {
-  const { jobs } = queue.ledger;
+function passingStore(t: Setup, passed: (readonly string[])[] = []): JobStore {
+  const { jobs } = t.ledger;
   return {
     ...jobs,
     claim: async (request) => {
@@ -58,15 +52,20 @@ function hangingHandler(isQuick: (tenantId: string, n: number) => boolean): Hang
 }
 
 /** Waits until something is so, a question to the database after the other. */
-async function until(isSo: () => boolean | Promise<boolean>, mean = (): void => {}): Promise<void> {
+async function until(
+  t: Setup,
+  isSo: () => boolean | Promise<boolean>,
+  mean = (): void => {},
+): Promise<void> {
   while (!(await isSo())) {
-    await queue.ledger.jobs.hasPoller("stable");
+    await t.ledger.jobs.hasPoller("stable");
     mean();
   }
 }
 
 test("beside a tenant whose jobs hang, another's job starts at once, with ten slots", async () => {
-  await enqueueCounts(queue, 30, "slow");
+  await using t = await setup();
+  await enqueueCounts(t, 30, "slow");
   const started = Promise.withResolvers<undefined>();
   const hanging = hangingHandler((tenantId) => {
     if (tenantId === "small") started.resolve(undefined);
@@ -75,14 +74,14 @@ test("beside a tenant whose jobs hang, another's job starts at once, with ten sl
   const passed: (readonly string[])[] = [];
   const abort = new AbortController();
   const draining = createRunner({
-    ledger: { jobs: passingStore(passed) },
+    ledger: { jobs: passingStore(t, passed) },
     handlers: [hanging.handler],
     owner: "r",
     concurrency: 10,
     leaseMs,
   }).drain({ budgetMs, signal: abort.signal });
-  await until(() => hanging.running.length === 7);
-  await enqueueCounts(queue, 1, "small");
+  await until(t, () => hanging.running.length === 7);
+  await enqueueCounts(t, 1, "small");
   await started.promise;
   // None of the others had to end for it, and no more of them were started.
   expect(hanging.running.filter((tenant) => tenant === "slow")).toHaveLength(7);
@@ -92,25 +91,27 @@ test("beside a tenant whose jobs hang, another's job starts at once, with ten sl
 });
 
 test("with fewer hanging tenants than slots every other tenant's job starts, though no slot be free", async () => {
+  await using t = await setup();
   const clock = createManualClock();
   const hanging = hangingHandler((tenantId) => tenantId === "small");
   const abort = new AbortController();
   const options = { handlers: [hanging.handler], owner: "r", concurrency: 4, leaseMs, clock };
-  const runner = createRunner({ ledger: { jobs: passingStore() }, ...options });
+  const runner = createRunner({ ledger: { jobs: passingStore(t) }, ...options });
   const draining = runner.drain({ budgetMs, idleTimeoutMs: 3_600_000, signal: abort.signal });
   for (const tenant of ["a", "b", "c"]) {
-    await enqueueCounts(queue, 9, tenant);
+    await enqueueCounts(t, 9, tenant);
     await until(
+      t,
       () => hanging.running.includes(tenant),
       () => clock.advance(20),
     );
   }
   // Two tenants more than the slots that one tenant had left; each of them had waited for no other's end.
   expect(hanging.running.toSorted()).toEqual(["a", "a", "a", "b", "c"]);
-  const countSucceeded = async (): Promise<number> =>
-    (await queue.ledger.jobs.counts()).succeeded ?? 0;
-  await enqueueCounts(queue, 3, "small");
+  const countSucceeded = async (): Promise<number> => (await t.ledger.jobs.counts()).succeeded ?? 0;
+  await enqueueCounts(t, 3, "small");
   await until(
+    t,
     async () => (await countSucceeded()) === 3,
     () => clock.advance(20),
   );
@@ -121,19 +122,20 @@ test("with fewer hanging tenants than slots every other tenant's job starts, tho
 });
 
 test("what is held when jobs turn out slow is released, for other hosts to run", async () => {
-  await enqueueCounts(queue, 900, "t");
+  await using t = await setup();
+  await enqueueCounts(t, 900, "t");
   const hanging = hangingHandler((_tenantId, n) => n < 100);
   const abort = new AbortController();
   const options = { handlers: [hanging.handler], owner: "r", leaseMs };
-  const { ledger } = queue;
+  const { ledger } = t;
   const draining = createRunner({ ledger, ...options }).drain({ budgetMs, signal: abort.signal });
-  await until(async () => {
-    const { running } = await queue.ledger.jobs.counts();
+  await until(t, async () => {
+    const { running } = await t.ledger.jobs.counts();
     return hanging.running.length === 7 && running === 7;
   });
   const handler = handleJob(countJob, async () => {});
   const other = createRunner({
-    ledger: queue.ledger,
+    ledger: t.ledger,
     handlers: [handler],
     owner: "other",
     leaseMs,
@@ -144,22 +146,23 @@ test("what is held when jobs turn out slow is released, for other hosts to run",
 });
 
 test("where as many tenants hang as there are slots, what others have waiting is released", async () => {
-  for (const tenant of ["a", "b", "c"]) await enqueueCounts(queue, 300, tenant);
+  await using t = await setup();
+  for (const tenant of ["a", "b", "c"]) await enqueueCounts(t, 300, tenant);
   const hanging = hangingHandler((tenantId, n) => tenantId === "c" || n < 50);
   const abort = new AbortController();
   const options = { handlers: [hanging.handler], owner: "r", concurrency: 2, leaseMs };
-  const draining = createRunner({ ledger: { jobs: passingStore() }, ...options }).drain({
+  const draining = createRunner({ ledger: { jobs: passingStore(t) }, ...options }).drain({
     budgetMs,
     signal: abort.signal,
   });
-  await until(async () => {
-    const { running } = await queue.ledger.jobs.counts();
+  await until(t, async () => {
+    const { running } = await t.ledger.jobs.counts();
     return hanging.running.length === 2 && running === 2;
   });
   expect(hanging.running.toSorted()).toEqual(["a", "b"]);
   const handler = handleJob(countJob, async () => {});
   const other = createRunner({
-    ledger: queue.ledger,
+    ledger: t.ledger,
     handlers: [handler],
     owner: "other",
     leaseMs,
@@ -171,6 +174,7 @@ test("where as many tenants hang as there are slots, what others have waiting is
 });
 
 test("large payloads are held in smaller numbers", async () => {
+  await using t = await setup();
   // One text for all, so that only the estimate grows.
   const text = "x".repeat(400 * 1024);
   let lastId = 0;
@@ -180,7 +184,7 @@ test("large payloads are held in smaller numbers", async () => {
   const toIds = (claims: readonly { readonly id: string }[]): Set<string> =>
     new Set(claims.map(({ id }) => id));
   const jobs: JobStore = {
-    ...queue.ledger.jobs,
+    ...t.ledger.jobs,
     claim: async ({ limit }) => {
       limits.push(limit);
       const count = lastId > 2_000 ? 0 : limit;

@@ -1,18 +1,12 @@
-import { afterEach, beforeEach, expect, expectTypeOf, test } from "vitest";
+import { expect, expectTypeOf, test } from "vitest";
 import { z } from "zod";
 
 import { defineJob, type JobOptions } from "../definition/job-definition.ts";
 import { handleJob } from "../definition/job-handler.ts";
 import { upcaster } from "../definition/upcast.ts";
 import { enqueue } from "../enqueue.ts";
-import { openQueue, type Queue } from "../testing/queue.ts";
+import { setup } from "../testing/setup.ts";
 import { createRunner } from "./runner.ts";
-
-let queue: Queue;
-beforeEach(async () => {
-  queue = await openQueue();
-});
-afterEach(() => queue.close());
 
 const type = "invoice.book";
 const first = defineJob({ type, version: 1, payload: z.object({ cents: z.number() }) });
@@ -28,7 +22,8 @@ const options: JobOptions<typeof schema> = {
 };
 
 test("payloads of older versions are taken to today's, step by step, before they are parsed", async () => {
-  const { pool } = queue.database;
+  await using t = await setup();
+  const { pool } = t.database;
   const second = defineJob({ type, version: 2, payload: z.object({ amount: z.number() }) });
   const third = defineJob(options);
   await enqueue(pool, first, { tenantId: "t", payload: { cents: 1 } });
@@ -37,7 +32,7 @@ test("payloads of older versions are taken to today's, step by step, before they
   await enqueue(pool, third, { tenantId: "t", payload: today });
   const seen: unknown[] = [];
   const handler = handleJob(third, async ({ payload }) => seen.push(payload));
-  const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: "o" });
+  const runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: "o" });
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 3, dead: 0 });
   expect(seen).toEqual([
     { amount: { cents: 1, currency: "EUR" } },
@@ -47,12 +42,13 @@ test("payloads of older versions are taken to today's, step by step, before they
 });
 
 test("an upcast that fails ends the job as one that the schema refuses, without a word of its payload", async () => {
+  await using t = await setup();
   const broken = defineJob({ ...options, upcast: { 1: () => JSON.parse("secret") as unknown } });
-  await enqueue(queue.database.pool, first, { tenantId: "t", payload: { cents: 1 } });
+  await enqueue(t.database.pool, first, { tenantId: "t", payload: { cents: 1 } });
   const handlers = [handleJob(broken, async () => {})];
-  const runner = createRunner({ ledger: queue.ledger, handlers, owner: "o" });
+  const runner = createRunner({ ledger: t.ledger, handlers, owner: "o" });
   expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ dead: 1 });
-  const [letter] = await queue.deadLetters();
+  const [letter] = await t.deadLetters();
   expect(letter).toMatchObject({
     reason: "schema",
     error: expect.stringContaining("the upcast from version 1 failed with SyntaxError"),

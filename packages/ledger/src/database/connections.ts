@@ -18,6 +18,9 @@ export interface Patience {
  * The connections of a pool, none of which is waited for without a bound. One that does not answer in time is closed.
  * So is each that has not answered since that statement was sent, when its turn comes: after a network went silent
  * they would cost a time-out each.
+ *
+ * `query` repeats a statement that Postgres ended to resolve a deadlock, within its bound. The ledger's own statements
+ * lock rows in one order, but a caller's transaction may hold some of them in its own.
  */
 export interface Connections extends SqlClient {
   /**
@@ -87,12 +90,23 @@ export function createConnections(pool: Pool, patience: Patience): Connections {
     hold,
     query: async (text, values, timeoutMs = patience.statementTimeoutMs) => {
       const deadlineMs = performance.now() + timeoutMs;
-      return hold(
-        (sql) => sql.query(text, values, Math.max(1, deadlineMs - performance.now())),
-        timeoutMs,
-      );
+      const leftMs = (): number => Math.max(1, deadlineMs - performance.now());
+      return hold(async (sql) => {
+        for (;;) {
+          try {
+            return await sql.query(text, values, leftMs());
+          } catch (error) {
+            if (!isDeadlock(error) || leftMs() === 1) throw error;
+          }
+        }
+      }, timeoutMs);
     },
   };
+}
+
+/** Whether Postgres ended a statement that waited for others in a circle. What it had done is undone: it may be repeated. */
+function isDeadlock(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "40P01";
 }
 
 function unanswered(target: string, timeoutMs: number): LedgerError {

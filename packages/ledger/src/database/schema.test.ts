@@ -1,8 +1,9 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { setup, type Setup } from "../testing/setup.ts";
 
 const schemaFolder = join(import.meta.dirname, "..", "..", "..", "..", "prisma", "schema");
 
@@ -22,11 +23,11 @@ const scalarTypes: Readonly<Record<string, string>> = {
   Json: "jsonb",
 };
 
-let database: TestDatabase;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
+  t = await setup();
 });
-afterAll(() => database.drop());
+afterAll(() => t.close());
 
 /** Reads the schema's files as one text. */
 async function readSource(): Promise<string> {
@@ -79,7 +80,7 @@ async function readSchema(): Promise<{
 }
 
 test("every model and field of the Prisma schema is a table and a column, and no other exists", async () => {
-  const { rows } = await database.pool.query<Column & { table: string }>(
+  const { rows } = await t.database.pool.query<Column & { table: string }>(
     `SELECT table_name AS "table", column_name AS name, udt_name AS type, is_nullable = 'YES' AS nullable,
        column_default IS NOT NULL OR is_identity = 'YES' AS "hasDefault"
      FROM information_schema.columns
@@ -101,7 +102,7 @@ test("every model and field of the Prisma schema is a table and a column, and no
 });
 
 test("every enum of the Prisma schema has the same values in the database", async () => {
-  const { rows } = await database.pool.query<{ name: string; values: string[] }>(
+  const { rows } = await t.database.pool.query<{ name: string; values: string[] }>(
     `SELECT type.typname AS name, array_agg(label.enumlabel::text ORDER BY label.enumsortorder) AS values
      FROM pg_type AS type
      JOIN pg_enum AS label ON label.enumtypid = type.oid
@@ -119,7 +120,7 @@ test("every index that the schema names exists, and every other is a primary key
   const named = [...source.matchAll(/@@(?:index|unique)\(.*?map: "(\w+)"/gu)].map(
     ([, name]) => name,
   );
-  const { rows } = await database.pool.query<{ name: string }>(
+  const { rows } = await t.database.pool.query<{ name: string }>(
     `SELECT class.relname AS name
      FROM pg_index AS index
      JOIN pg_class AS class ON class.oid = index.indexrelid
@@ -132,7 +133,7 @@ test("every index that the schema names exists, and every other is a primary key
 });
 
 test("what a unique index holds is compared by its bytes, but for the keys of jobs", async () => {
-  const { rows } = await database.pool.query<{ column: string }>(
+  const { rows } = await t.database.pool.query<{ column: string }>(
     `SELECT class.relname || '.' || attribute.attname AS column
      FROM pg_index AS index
      JOIN pg_class AS class ON class.oid = index.indrelid

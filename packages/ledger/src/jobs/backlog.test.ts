@@ -1,18 +1,17 @@
 import { randomUUID } from "node:crypto";
 
 import { bucketOf } from "@evenkeel/core";
-import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createLedger } from "../ledger.ts";
-import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { newJob } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import type { Settlement } from "./job.ts";
 
-let queue: JobQueue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openJobQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 test("a lane's tenants are claimed, and counted as due, in that lane only", async () => {
   const type = randomUUID();
@@ -22,61 +21,61 @@ test("a lane's tenants are claimed, and counted as due, in that lane only", asyn
     { from: bucket, to: bucket + 1 },
     { from: 0, to: bucket },
   ];
-  await queue.insert(type, tenant, 1);
-  expect((await queue.claim([type], 10, { buckets: stable })).jobs).toEqual([]);
-  expect(await queue.ledger.jobs.hasDue({ types: [type], buckets: stable })).toBe(false);
-  expect(await queue.ledger.jobs.hasDue({ types: [type], buckets: canary })).toBe(true);
+  await t.insert(type, tenant, 1);
+  expect((await t.claim([type], 10, { buckets: stable })).jobs).toEqual([]);
+  expect(await t.ledger.jobs.hasDue({ types: [type], buckets: stable })).toBe(false);
+  expect(await t.ledger.jobs.hasDue({ types: [type], buckets: canary })).toBe(true);
   const request = { lane: "canary", buckets: canary } as const;
-  expect((await queue.claim([type], 10, request)).jobs).toHaveLength(1);
-  await queue.moveTime(type, "lease_expires_at");
+  expect((await t.claim([type], 10, request)).jobs).toHaveLength(1);
+  await t.moveTime(type, "lease_expires_at");
   // A rollback is a claim of another range: no row changes for it.
-  expect((await queue.claim([type], 10)).jobs).toHaveLength(1);
+  expect((await t.claim([type], 10)).jobs).toHaveLength(1);
 });
 
 test("work is due when its time has come or its lease has expired, and not before", async () => {
   const type = randomUUID();
   const scope = { types: [type] };
-  expect(await queue.ledger.jobs.hasDue({ types: [] })).toBe(false);
-  expect(await queue.ledger.jobs.hasDue(scope)).toBe(false);
-  await queue.ledger.jobs.insert(undefined, [newJob(type, { delayMs: 3_600_000 })]);
-  expect(await queue.ledger.jobs.hasDue(scope)).toBe(false);
-  await queue.moveTime(type, "run_at");
-  expect(await queue.ledger.jobs.hasDue(scope)).toBe(true);
-  await queue.claimFirst(type);
-  expect(await queue.ledger.jobs.hasDue(scope)).toBe(false);
-  await queue.moveTime(type, "lease_expires_at");
-  expect(await queue.ledger.jobs.hasDue(scope)).toBe(true);
+  expect(await t.ledger.jobs.hasDue({ types: [] })).toBe(false);
+  expect(await t.ledger.jobs.hasDue(scope)).toBe(false);
+  await t.ledger.jobs.insert(undefined, [newJob(type, { delayMs: 3_600_000 })]);
+  expect(await t.ledger.jobs.hasDue(scope)).toBe(false);
+  await t.moveTime(type, "run_at");
+  expect(await t.ledger.jobs.hasDue(scope)).toBe(true);
+  await t.claimFirst(type);
+  expect(await t.ledger.jobs.hasDue(scope)).toBe(false);
+  await t.moveTime(type, "lease_expires_at");
+  expect(await t.ledger.jobs.hasDue(scope)).toBe(true);
 });
 
 test("jobs of unknown types are counted, wherever they wait, unless another host serves them", async () => {
   const [known, strange, served] = [randomUUID(), randomUUID(), randomUUID()];
-  await queue.ledger.jobs.insert(
+  await t.ledger.jobs.insert(
     undefined,
     [known, strange, strange, strange, served, served].map((type) => newJob(type)),
   );
-  await queue.ledger.jobs.insert(undefined, [newJob(strange, { delayMs: 3_600_000 })]);
-  await queue.claimFirst(served);
+  await t.ledger.jobs.insert(undefined, [newJob(strange, { delayMs: 3_600_000 })]);
+  await t.claimFirst(served);
   const ours = new Set<string>([known, strange, served]);
   const countOf = async (types: readonly string[]): Promise<(string | number)[][]> => {
-    const counts = await queue.ledger.jobs.unknownTypes({ types });
+    const counts = await t.ledger.jobs.unknownTypes({ types });
     return counts.flatMap(({ type, count }) => (ours.has(type) ? [[type, count]] : []));
   };
   expect(await countOf([known])).toEqual([[strange, 3]]);
   expect(await countOf([known, strange])).toEqual([]);
-  expect((await queue.claim([known], 10)).jobs).toHaveLength(1);
-  expect(await queue.rowsOf("background_job", strange)).toMatchObject(
+  expect((await t.claim([known], 10)).jobs).toHaveLength(1);
+  expect(await t.rowsOf("background_job", strange)).toMatchObject(
     Array.from({ length: 4 }, () => ({
       attempt: 0,
       fence: expect.stringMatching(/000$/u),
       crashes: 0,
     })),
   );
-  expect((await queue.claim([strange], 10)).jobs).toHaveLength(3);
+  expect((await t.claim([strange], 10)).jobs).toHaveLength(3);
 });
 
 test("the counts say how many jobs are in which state", async () => {
-  const own = await createTestDatabase();
-  const { jobs } = createLedger({ pool: own.pool });
+  await using own = await setup();
+  const { jobs } = own.ledger;
   const zero = {
     due: 0,
     scheduled: 0,
@@ -117,5 +116,4 @@ test("the counts say how many jobs are in which state", async () => {
     cancelled: 1,
     retried: 1,
   });
-  await own.drop();
 });

@@ -1,21 +1,15 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "../ledger.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import { effectTransitions, type EffectState } from "./effects.ts";
 import type { ClaimedJob } from "./job.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 /** What is asked, by the claim that is so many claims old. */
 const step = fc.record({
@@ -58,7 +52,7 @@ function foresee(model: Model, ask: Ask, place: number, isHeld: boolean, at: num
 test("whatever claims do in whatever order, the record is what the last holder made of it", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), async (steps) => {
-      const [job] = await ledger.jobs.insert(undefined, [
+      const [job] = await t.ledger.jobs.insert(undefined, [
         {
           tenantId: "t",
           type: "j",
@@ -72,7 +66,7 @@ test("whatever claims do in whatever order, the record is what the last holder m
       const model: Model = { state: undefined, by: -1, result: undefined };
       let lastKey = "";
       const ask = async (asked: Ask, claim: ClaimedJob, at: number): Promise<unknown> => {
-        const { effects } = ledger.jobs;
+        const { effects } = t.ledger.jobs;
         if (asked === "claim") {
           claims.push(await claimAgain(id));
           return "claimed";
@@ -93,25 +87,25 @@ test("whatever claims do in whatever order, the record is what the last holder m
         const expected = foresee(model, asked, place, place === newest, at);
         const claim = claims[place];
         expect(claim && (await ask(asked, claim, at))).toEqual(expected);
-        const [record] = await ledger.forTenant("t").effects.list(id);
+        const [record] = await t.ledger.forTenant("t").effects.list(id);
         expect(record?.state).toBe(model.state);
         const after = record?.state ?? before;
         expect(before && after !== before ? effectTransitions[before] : [after]).toContain(after);
       }
       const fence = claims.at(-1)?.fence ?? "";
-      await ledger.jobs.settle([{ id, fence, kind: "succeeded" }]);
+      await t.ledger.jobs.settle([{ id, fence, kind: "succeeded" }]);
     }),
     { numRuns: 60 },
   );
 });
 
 async function claimAgain(id: string): Promise<ClaimedJob> {
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   // What expired is made available.
-  await ledger.jobs.hasDue({ types: ["j"] });
-  const { jobs } = await ledger.jobs.claim({
+  await t.ledger.jobs.hasDue({ types: ["j"] });
+  const { jobs } = await t.ledger.jobs.claim({
     lane: "stable",
     types: ["j"],
     limit: 1,

@@ -1,19 +1,7 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "../ledger.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import type { ClaimedJob } from "./job.ts";
-
-let database: TestDatabase;
-let ledger: Ledger;
-beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
-});
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
 
 const job = {
   tenantId: "acme",
@@ -23,43 +11,45 @@ const job = {
   maxAttempts: 9,
 } as const;
 
-async function claim(): Promise<ClaimedJob> {
-  await database.pool.query(
+async function claim(t: Setup): Promise<ClaimedJob> {
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   const request = { lane: "stable", types: ["j"], limit: 1, leaseMs: 30_000, owner: "o" } as const;
   // What expired is made available.
-  await ledger.jobs.hasDue({ types: ["j"] });
-  const [claimed] = (await ledger.jobs.claim(request)).jobs;
+  await t.ledger.jobs.hasDue({ types: ["j"] });
+  const [claimed] = (await t.ledger.jobs.claim(request)).jobs;
   if (claimed === undefined) throw new Error("There is a job to claim.");
   return claimed;
 }
 
-async function claimNew(): Promise<ClaimedJob> {
-  await ledger.jobs.insert(undefined, [job]);
-  return claim();
+async function claimNew(t: Setup): Promise<ClaimedJob> {
+  await t.ledger.jobs.insert(undefined, [job]);
+  return claim(t);
 }
 
 test("an effect is begun once, and its result is there for the next fence", async () => {
-  const { effects } = ledger.jobs;
-  const first = await claimNew();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const first = await claimNew(t);
   const begun = await effects.begin(first, "charge", true);
   expect(begun).toMatchObject({ outcome: "begun", isRepeat: false });
   expect(await effects.finish(first, "charge", { b: 1, a: null })).toEqual({
     result: `{"a": null, "b": 1}`,
   });
-  const second = await claim();
+  const second = await claim(t);
   const recorded = { outcome: "done", result: `{"a": null, "b": 1}` };
   expect(await effects.begin(second, "charge", true)).toEqual(recorded);
   expect(await effects.begin(second, "charge", false)).toEqual(recorded);
-  expect(await ledger.forTenant("acme").effects.list(first.id)).toMatchObject([
+  expect(await t.ledger.forTenant("acme").effects.list(first.id)).toMatchObject([
     { name: "charge", state: "DONE", tries: 1, result: { a: null, b: 1 } },
   ]);
 });
 
 test("null, nothing and what cannot be kept are told apart only as far as a result can be", async () => {
-  const { effects } = ledger.jobs;
-  const claimed = await claimNew();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const claimed = await claimNew(t);
   const results: Record<string, unknown> = {
     nothing: undefined,
     null: null,
@@ -84,21 +74,23 @@ test("null, nothing and what cannot be kept are told apart only as far as a resu
 });
 
 test("an effect in doubt keeps its key over all its tries, or is left as it is", async () => {
-  const { effects } = ledger.jobs;
-  const first = await effects.begin(await claimNew(), "charge", true);
-  const second = await claim();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const first = await effects.begin(await claimNew(t), "charge", true);
+  const second = await claim(t);
   expect(await effects.begin(second, "charge", false)).toEqual({ outcome: "in_doubt" });
   expect(await effects.begin(second, "charge", true)).toEqual({ ...first, isRepeat: true });
-  expect(await ledger.asOperator("ada").effects.list(second.id)).toMatchObject([
+  expect(await t.ledger.asOperator("ada").effects.list(second.id)).toMatchObject([
     { state: "STARTED", tries: 2, finishedAt: null },
   ]);
 });
 
 test("whoever lost the job writes nothing, at whatever moment", async () => {
-  const { effects } = ledger.jobs;
-  const zombie = await claimNew();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const zombie = await claimNew(t);
   await effects.begin(zombie, "charge", true);
-  const owner = await claim();
+  const owner = await claim(t);
   expect(await effects.finish(zombie, "charge", "z")).toBeUndefined();
   expect(await effects.forget(zombie, "charge")).toBe(false);
   expect(await effects.begin(zombie, "other", true)).toEqual({ outcome: "refused" });
@@ -106,11 +98,11 @@ test("whoever lost the job writes nothing, at whatever moment", async () => {
   await effects.begin(owner, "charge", true);
   expect(await effects.finish(zombie, "charge", "z")).toBeUndefined();
   expect(await effects.finish(owner, "charge", "o")).toEqual({ result: `"o"` });
-  await ledger.jobs.settle([
+  await t.ledger.jobs.settle([
     { id: owner.id, fence: owner.fence, kind: "retry", delayMs: 0, error },
   ]);
   expect(await effects.begin(owner, "late", true)).toEqual({ outcome: "refused" });
-  expect(await ledger.asOperator("ada").effects.list(owner.id)).toMatchObject([
+  expect(await t.ledger.asOperator("ada").effects.list(owner.id)).toMatchObject([
     { name: "charge", result: "o" },
   ]);
 });
@@ -118,8 +110,9 @@ test("whoever lost the job writes nothing, at whatever moment", async () => {
 const error = { code: "e", message: "m" };
 
 test("recording an end twice under one fence keeps the last; what did not happen is forgotten", async () => {
-  const { effects } = ledger.jobs;
-  const claimed = await claimNew();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const claimed = await claimNew(t);
   const first = await effects.begin(claimed, "charge", true);
   expect(await effects.forget(claimed, "charge")).toBe(true);
   const second = await effects.begin(claimed, "charge", false);
@@ -131,13 +124,14 @@ test("recording an end twice under one fence keeps the last; what did not happen
 });
 
 test("an operator decides what is in doubt, on record, and never about a job that runs", async () => {
-  const { effects } = ledger.jobs;
-  const operator = ledger.asOperator("ada");
-  const claimed = await claimNew();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const operator = t.ledger.asOperator("ada");
+  const claimed = await claimNew(t);
   const { id, fence } = claimed;
   for (const name of ["sent", "unsent"]) await effects.begin(claimed, name, true);
   expect(await operator.effects.resolve(id, "sent", { happened: true })).toBe(false);
-  await ledger.jobs.settle([{ id, fence, kind: "dead", reason: "in_doubt", error }]);
+  await t.ledger.jobs.settle([{ id, fence, kind: "dead", reason: "in_doubt", error }]);
   expect(await operator.effects.resolve(id, "none", { happened: true })).toBe(false);
   expect(await operator.effects.resolve("no id", "sent", { happened: true })).toBe(false);
   const long = operator.effects.resolve(id, "sent", { happened: true, result: "x".repeat(70_000) });
@@ -156,18 +150,19 @@ test("an operator decides what is in doubt, on record, and never about a job tha
 });
 
 test("what a dead job did goes with the job that an operator requeues", async () => {
-  const { effects } = ledger.jobs;
-  const operator = ledger.asOperator("ada");
-  const claimed = await claimNew();
+  await using t = await setup();
+  const { effects } = t.ledger.jobs;
+  const operator = t.ledger.asOperator("ada");
+  const claimed = await claimNew(t);
   const { id, fence } = claimed;
   await effects.begin(claimed, "done", true);
   await effects.finish(claimed, "done", 1);
   const begun = await effects.begin(claimed, "begun", true);
-  await ledger.jobs.settle([{ id, fence, kind: "dead", reason: "exhausted", error }]);
+  await t.ledger.jobs.settle([{ id, fence, kind: "dead", reason: "exhausted", error }]);
   const [letter] = await operator.deadLetters.list();
   const again = { payload: "{}", version: 1, maxAttempts: 9 };
   await operator.deadLetters.requeue([{ id: letter?.id ?? "", job: again }]);
-  const successor = await claim();
+  const successor = await claim(t);
   expect(successor.id).not.toBe(id);
   expect(await effects.begin(successor, "done", true)).toEqual({ outcome: "done", result: "1" });
   expect(await effects.begin(successor, "begun", true)).toEqual({ ...begun, isRepeat: true });

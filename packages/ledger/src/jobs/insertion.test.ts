@@ -3,18 +3,19 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { createLedger } from "../ledger.ts";
-import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { newJob } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import type { NewJob } from "./job.ts";
 
-let queue: JobQueue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openJobQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 test("two batches that share keys in opposite order do not deadlock, and keep their own order", async () => {
   const type = randomUUID();
-  const store = createLedger({ pool: queue.database.connect(2) }).jobs;
+  const store = createLedger({ pool: t.database.connect(2) }).jobs;
   for (let round = 0; round < 10; round += 1) {
     const keys = Array.from({ length: 300 }, (_, n) => `${round}-${n}`);
     const toJob = (uniqueKey: string): NewJob => newJob(type, { uniqueKey });
@@ -33,25 +34,23 @@ test("two batches that share keys in opposite order do not deadlock, and keep th
     undefined,
     shuffled.map((uniqueKey) => newJob(order, { uniqueKey })),
   );
-  const claimed = (await queue.claim([order], 10)).jobs;
+  const claimed = (await t.claim([order], 10)).jobs;
   expect(claimed.map(({ id }) => id)).toEqual(stored.map(({ id }) => id));
 });
 
 test("a unique key is free again once its job runs, and once that has ended", async () => {
   const type = randomUUID();
   const keyed = newJob(type, { uniqueKey: "k" });
-  const [first] = await queue.ledger.jobs.insert(undefined, [keyed]);
-  expect(await queue.ledger.jobs.insert(undefined, [keyed])).toEqual([
+  const [first] = await t.ledger.jobs.insert(undefined, [keyed]);
+  expect(await t.ledger.jobs.insert(undefined, [keyed])).toEqual([
     { id: first?.id, created: false },
   ]);
-  const job = await queue.claimFirst(type);
-  const [second] = await queue.ledger.jobs.insert(undefined, [keyed]);
+  const job = await t.claimFirst(type);
+  const [second] = await t.ledger.jobs.insert(undefined, [keyed]);
   expect(second?.created).toBe(true);
-  await queue.ledger.jobs.settle([{ ...job, kind: "cancelled" }]);
-  expect(await queue.ledger.jobs.insert(undefined, [keyed])).toEqual([
+  await t.ledger.jobs.settle([{ ...job, kind: "cancelled" }]);
+  expect(await t.ledger.jobs.insert(undefined, [keyed])).toEqual([
     { id: second?.id, created: false },
   ]);
-  expect(await queue.rowsOf("background_job_history", type)).toMatchObject([
-    { outcome: "CANCELLED" },
-  ]);
+  expect(await t.rowsOf("background_job_history", type)).toMatchObject([{ outcome: "CANCELLED" }]);
 });

@@ -1,23 +1,17 @@
 import { randomUUID } from "node:crypto";
 
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "../ledger.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import { changesOf, watchStatuses, type StatusChange } from "../testing/status-changes.ts";
 import { effectTransitions } from "./effects.ts";
 import { jobTransitions, type JobClaim, type Settlement } from "./job.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 const error = { code: "x", message: "x" };
 const lease = { lane: "stable", leaseMs: 30_000, owner: "o" } as const;
@@ -43,25 +37,25 @@ interface Subject extends JobClaim {
 async function insert(type: string, delayMs = 0): Promise<string> {
   const job = { tenantId: "t", version: 1, payloadText: "{}", maxAttempts: 9 } as const;
   const jobs = [{ ...job, type, delayMs, uniqueKey: "k" }];
-  const [inserted] = await ledger.jobs.insert(undefined, jobs);
+  const [inserted] = await t.ledger.jobs.insert(undefined, jobs);
   return inserted?.id ?? "";
 }
 
 /** Claims a job whose handler is yet to start. */
 async function hold({ type, id }: { type: string; id: string }): Promise<Subject> {
-  const { jobs } = await ledger.jobs.claim({ ...lease, types: [type], limit: 1 });
+  const { jobs } = await t.ledger.jobs.claim({ ...lease, types: [type], limit: 1 });
   return { type, id, fence: jobs[0]?.fence ?? "0" };
 }
 
 async function claim(job: { type: string; id: string }): Promise<Subject> {
   const held = await hold(job);
-  await ledger.jobs.start([held]);
+  await t.ledger.jobs.start([held]);
   return held;
 }
 
 /** Moves a job's time into the past: when it is due, or its lease. */
 async function overdue(id: string, column: "run_at" | "lease_expires_at"): Promise<void> {
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET ${column} = now() - interval '1 second' WHERE id = $1`,
     [id],
   );
@@ -69,15 +63,15 @@ async function overdue(id: string, column: "run_at" | "lease_expires_at"): Promi
 
 /** What a claim of another type makes available: leases of all types, and what is due of its own. */
 async function claimOther(): Promise<void> {
-  await ledger.jobs.claim({ ...lease, types: ["other"], limit: 1 });
+  await t.ledger.jobs.claim({ ...lease, types: ["other"], limit: 1 });
 }
 
 /** Every way into a status, and an expired lease. */
 const starts: Readonly<Record<string, (subject: Subject) => Promise<unknown>>> = {
   pending: () => Promise.resolve(),
-  scheduled: ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
+  scheduled: ({ id }) => t.ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
   due: async ({ id }) => {
-    await ledger.asOperator("ada").jobs.reschedule(id, tomorrow());
+    await t.ledger.asOperator("ada").jobs.reschedule(id, tomorrow());
     await overdue(id, "run_at");
   },
   held: hold,
@@ -107,7 +101,7 @@ async function settle(
     ...(place === 0 ? { id, fence } : other),
     ...ending,
   }));
-  return ledger.jobs.settle(settlements);
+  return t.ledger.jobs.settle(settlements);
 }
 
 /** Everything that can be done to a job, by whoever may. */
@@ -116,18 +110,18 @@ const operations: readonly ((subject: Subject) => Promise<unknown>)[] = [
   hold,
   claim,
   claimOther,
-  ({ type, ...held }) => ledger.jobs.claimById({ ...held, ...lease, types: [type] }),
-  ({ id, fence }) => ledger.jobs.heartbeat([{ id, fence }], 30_000),
-  (held) => ledger.jobs.start([held]),
-  ({ id, fence }) => ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]),
-  ({ id }) => ledger.forTenant("t").jobs.cancel(id),
-  ({ id }) => ledger.asOperator("ada").jobs.cancel(id),
+  ({ type, ...held }) => t.ledger.jobs.claimById({ ...held, ...lease, types: [type] }),
+  ({ id, fence }) => t.ledger.jobs.heartbeat([{ id, fence }], 30_000),
+  (held) => t.ledger.jobs.start([held]),
+  ({ id, fence }) => t.ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]),
+  ({ id }) => t.ledger.forTenant("t").jobs.cancel(id),
+  ({ id }) => t.ledger.asOperator("ada").jobs.cancel(id),
   async (subject) => {
-    await ledger.asOperator("ada").jobs.reschedule(subject.id, new Date());
+    await t.ledger.asOperator("ada").jobs.reschedule(subject.id, new Date());
     return claim(subject);
   },
-  ({ id }) => ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
-  ({ type }) => ledger.asOperator("ada").queue.limit({ type }, { maxRunning: 1 }),
+  ({ id }) => t.ledger.asOperator("ada").jobs.reschedule(id, tomorrow()),
+  ({ type }) => t.ledger.asOperator("ada").queue.limit({ type }, { maxRunning: 1 }),
   ({ id }) => redrive(id),
   // The batch of nothing but successes is a statement of its own.
   (held) => settle(held, { kind: "succeeded" }, { kind: "released" }),
@@ -135,7 +129,7 @@ const operations: readonly ((subject: Subject) => Promise<unknown>)[] = [
 ];
 
 async function redrive(jobId: string): Promise<unknown> {
-  const operator = ledger.asOperator("ada");
+  const operator = t.ledger.asOperator("ada");
   const { deadLetter } = (await operator.jobs.explain(jobId)) ?? {};
   const job = { payload: "{}", version: 1, maxAttempts: 9 };
   return operator.deadLetters.requeue([{ id: deadLetter?.id ?? randomUUID(), job }]);
@@ -162,7 +156,7 @@ function join(noted: readonly StatusChange[]): { begun: string[]; changes: strin
 }
 
 test("whatever is done to a job in whatever status, its status changes as the table says, and in every such way", async () => {
-  const noted = await watchStatuses(database, [
+  const noted = await watchStatuses(t.database, [
     // A job that waits may get new fences, which void what was delegated before.
     { table: "background_job", id: "id", status: "state", repeat: "fence", repeated: "RUNNING" },
     { table: "background_job_history", id: "id", status: "outcome" },
@@ -172,7 +166,7 @@ test("whatever is done to a job in whatever status, its status changes as the ta
       const type = randomUUID();
       const id = await insert(type);
       await start({ type, id, fence: "0" });
-      const { rows } = await database.pool.query<{ fence: string }>(
+      const { rows } = await t.database.pool.query<{ fence: string }>(
         `SELECT fence::text FROM evenkeel.background_job WHERE id = $1`,
         [id],
       );
@@ -185,7 +179,7 @@ test("whatever is done to a job in whatever status, its status changes as the ta
 });
 
 test("the queue has the statuses that others follow, and the history those that none follows", async () => {
-  const { rows } = await database.pool.query<{ queue: string[]; history: string[] }>(
+  const { rows } = await t.database.pool.query<{ queue: string[]; history: string[] }>(
     `SELECT enum_range(NULL::evenkeel.job_state)::text[] AS queue,
        enum_range(NULL::evenkeel.job_outcome)::text[] AS history`,
   );
@@ -199,12 +193,11 @@ test("the queue has the statuses that others follow, and the history those that 
 });
 
 test("an effect's state changes as its table says, and in every such way", async () => {
-  const own = await createTestDatabase();
-  const noted = await watchStatuses(own, [
+  await using own = await setup();
+  const noted = await watchStatuses(own.database, [
     { table: "background_effect", id: "name", status: "state", repeat: "tries" },
   ]);
-  const ownLedger = createLedger({ pool: own.pool });
-  const { jobs } = ownLedger;
+  const { jobs } = own.ledger;
   const job = { tenantId: "t", type: "a", version: 1, payloadText: "{}", maxAttempts: 9 } as const;
   await jobs.insert(undefined, [job]);
   const [held] = (await jobs.claim({ ...lease, types: ["a"], limit: 1 })).jobs;
@@ -217,7 +210,7 @@ test("an effect's state changes as its table says, and in every such way", async
   await effects.begin(held, "finished", true);
   for (const name of ["finished", "forgotten"]) await effects.forget(held, name);
   await jobs.settle([{ id: held.id, fence: held.fence, kind: "dead", reason: "in_doubt", error }]);
-  const decide = ownLedger.asOperator("ada").effects;
+  const decide = own.ledger.asOperator("ada").effects;
   for (const happened of [true, false]) {
     for (const name of ["finished", "happened", "unhappened"]) {
       if (happened !== (name === "unhappened")) {
@@ -226,8 +219,6 @@ test("an effect's state changes as its table says, and in every such way", async
     }
   }
   const changes = await noted();
-  await ownLedger.close();
-  await own.drop();
   const kept = changes.filter(({ before, after }) => before !== null && after !== null);
   const seen = new Set(kept.map(({ before, after }) => `${before} --> ${after}`));
   expect([...seen].toSorted()).toEqual(changesOf(effectTransitions));

@@ -59,9 +59,12 @@ const replacement = `  replacing AS MATERIALIZED (
  * Inserts the jobs of its JSON ($1), of which no two have one key, and returns what became of each in their order:
  * `id` is null where another transaction got in between, and the job is to be asked for again.
  *
- * Rows are locked in one order: jobs that wait by their ids, then keys. KEY SHARE makes claims, which lock FOR UPDATE,
- * pass a job until the caller's transaction ends, and keeps off nobody else: others that meet it take the same lock, and
- * heartbeats go on where a claim was quicker. A claim since the statement began is seen under the lock.
+ * Rows are locked in one order: keys that it takes by their names, then jobs that wait by their ids. So it is where it is
+ * asked again within one transaction: a key that another took first is locked by then, and the job that has it is not.
+ *
+ * KEY SHARE makes claims, which lock FOR UPDATE, pass a job until the caller's transaction ends, and keeps off nobody else:
+ * others that meet it take the same lock, and heartbeats go on where a claim was quicker. A claim since the statement began
+ * is seen under the lock.
  */
 export function keyedStatement({ lasts, replaces }: KeyUse): string {
   return `
@@ -93,16 +96,7 @@ ${lasts ? ran : ""}        ELSE 'free' END AS standing
       ON job.id = held.job_id AND job.tenant_id = held.tenant_id AND job.type = held.type
         AND job.unique_key = held.unique_key
   ),
-  kept AS MATERIALIZED (
-    SELECT waiting.*
-    FROM (SELECT id, holder_id, replaces FROM met WHERE standing = 'waits' ORDER BY holder_id) AS waiting
-    CROSS JOIN LATERAL (
-      SELECT FROM evenkeel.background_job AS job
-      WHERE job.id = waiting.holder_id AND job.state <> 'RUNNING' AND job.attempt < job.max_attempts
-      FOR KEY SHARE
-    ) AS job
-  ),
-${replaces ? replacement : ""}  -- A key without a row, or whose job holds it no longer: taken from the job that was seen to have had it last, and from
+  -- A key without a row, or whose job holds it no longer: taken from the job that was seen to have had it last, and from
   -- no other. Whoever comes second waits for the first, takes nothing, and asks again.
   taken AS (
     INSERT INTO evenkeel.background_job_unique_key AS held
@@ -111,7 +105,6 @@ ${replaces ? replacement : ""}  -- A key without a row, or whose job holds it no
       GREATEST(input.due_at, now() + COALESCE(input.period_ms, 0) * interval '1 millisecond')
     FROM input LEFT JOIN met USING (id)
     WHERE input.unique_key IS NOT NULL AND COALESCE(met.standing, 'free') = 'free'
-      AND (SELECT count(*) FROM kept)${replaces ? " + (SELECT count(*) FROM replaced)" : ""} >= 0 -- After the locks on jobs.
     ORDER BY input.tenant_id, input.type, input.unique_key
     ON CONFLICT (tenant_id, type, unique_key) DO UPDATE
     SET job_id = EXCLUDED.job_id, replaced_job_id = EXCLUDED.replaced_job_id, enqueued_at = now(),
@@ -119,7 +112,20 @@ ${replaces ? replacement : ""}  -- A key without a row, or whose job holds it no
     WHERE held.job_id = EXCLUDED.replaced_job_id
     RETURNING job_id
   ),
-  inserted AS (
+  kept AS MATERIALIZED (
+    SELECT waiting.*
+    FROM (
+      SELECT id, holder_id, replaces FROM met
+      WHERE standing = 'waits' AND (SELECT count(*) FROM taken) >= 0 -- After the locks on keys.
+      ORDER BY holder_id
+    ) AS waiting
+    CROSS JOIN LATERAL (
+      SELECT FROM evenkeel.background_job AS job
+      WHERE job.id = waiting.holder_id AND job.state <> 'RUNNING' AND job.attempt < job.max_attempts
+      FOR KEY SHARE
+    ) AS job
+  ),
+${replaces ? replacement : ""}  inserted AS (
     INSERT INTO evenkeel.background_job (${jobColumns}, unique_key)
     SELECT ${jobValues}, input.unique_key FROM input
     WHERE input.unique_key IS NULL OR input.id IN (SELECT job_id FROM taken)

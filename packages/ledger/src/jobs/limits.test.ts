@@ -5,35 +5,36 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
 import { createLedger } from "../ledger.ts";
-import { claimRequest, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { claimRequest } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import { createJobStore } from "./job-store.ts";
 import type { ClaimedJob } from "./job.ts";
 import type { OperatorQueue } from "./queue-controls.ts";
 
-let queue: JobQueue;
+let t: Setup;
 let operator: OperatorQueue;
 beforeAll(async () => {
-  queue = await openJobQueue();
-  operator = queue.ledger.asOperator("night").queue;
+  t = await setup();
+  operator = t.ledger.asOperator("night").queue;
 });
 beforeEach(async () => {
-  await queue.database.pool.query(
+  await t.database.pool.query(
     `TRUNCATE evenkeel.background_job, evenkeel.background_job_limit, evenkeel.background_job_rotation`,
   );
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 async function settle(jobs: readonly ClaimedJob[]): Promise<void> {
-  await queue.ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "succeeded" })));
+  await t.ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "succeeded" })));
 }
 
 async function isDue(types: readonly string[]): Promise<boolean> {
-  return queue.ledger.jobs.hasDue({ types });
+  return t.ledger.jobs.hasDue({ types });
 }
 
 /** Milliseconds since 1970, by the database's clock. */
 async function databaseTime(): Promise<number> {
-  const { rows } = await queue.database.pool.query<{ at: number }>(
+  const { rows } = await t.database.pool.query<{ at: number }>(
     `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS at`,
   );
   return rows[0]?.at ?? 0;
@@ -48,10 +49,10 @@ test("caps of types and tenants hold under any mix of claims at once, and let ev
     oneTenant: cap,
     limit: fc.integer({ min: 1, max: 8 }),
   });
-  const others = [1, 2, 3].map(() => createLedger({ pool: queue.database.connect(1) }));
+  const others = [1, 2, 3].map(() => createLedger({ pool: t.database.connect(1) }));
   await fc.assert(
     fc.asyncProperty(world, async ({ counts, typeCap, everyTenant, oneTenant, limit }) => {
-      await queue.database.pool.query(
+      await t.database.pool.query(
         `TRUNCATE evenkeel.background_job, evenkeel.background_job_limit, evenkeel.background_job_rotation`,
       );
       await operator.limit({ type: "a" }, { maxRunning: typeCap });
@@ -59,8 +60,8 @@ test("caps of types and tenants hold under any mix of claims at once, and let ev
       await operator.limit({ tenantId: "t0" }, { maxRunning: oneTenant });
       let left = 0;
       for (const [tenant, count] of counts.entries()) {
-        await queue.insert(tenant % 2 === 0 ? "a" : "b", `t${tenant}`, count);
-        await queue.insert("a", `t${tenant}`, 1);
+        await t.insert(tenant % 2 === 0 ? "a" : "b", `t${tenant}`, count);
+        await t.insert("a", `t${tenant}`, 1);
         left += count + 1;
       }
       const running = new Map<string, ClaimedJob>();
@@ -97,13 +98,10 @@ test("caps of types and tenants hold under any mix of claims at once, and let ev
 test("a claim that does not get a type's row locks no tenant's, which would keep others from claiming", async () => {
   await operator.limit({ type: "a" }, { maxRunning: 1 });
   await operator.limit({ tenantId: "t" }, { maxRunning: 1 });
-  await queue.insert("a", "t", 1);
-  const [other, late] = [
-    await queue.database.pool.connect(),
-    await queue.database.pool.connect(),
-  ] as const;
+  await t.insert("a", "t", 1);
+  const [other, late] = [await t.database.pool.connect(), await t.database.pool.connect()] as const;
   const locked = async (): Promise<number> => {
-    const { rows } = await queue.database.pool.query(
+    const { rows } = await t.database.pool.query(
       `SELECT FROM evenkeel.background_job_limit WHERE kind = 'TENANT' FOR UPDATE SKIP LOCKED`,
     );
     return 1 - rows.length;
@@ -119,17 +117,17 @@ test("a claim that does not get a type's row locks no tenant's, which would keep
     other.release(true);
     late.release(true);
   }
-  expect((await queue.claim(["a"], 1)).jobs).toHaveLength(1);
+  expect((await t.claim(["a"], 1)).jobs).toHaveLength(1);
 });
 
 test("a type's cap leaves every tenant its turn", async () => {
-  await queue.insert("a", "big", 50);
-  for (const tenant of ["b", "c", "z"]) await queue.insert("a", tenant, 1);
+  await t.insert("a", "big", 50);
+  for (const tenant of ["b", "c", "z"]) await t.insert("a", tenant, 1);
   await operator.limit({ type: "a" }, { maxRunning: 1 });
-  await queue.insert("other", "big", 50);
+  await t.insert("other", "big", 50);
   const served: string[] = [];
   for (let turn = 0; turn < 8; turn += 1) {
-    const { jobs } = await queue.claim(["a", "other"], 4);
+    const { jobs } = await t.claim(["a", "other"], 4);
     served.push(...jobs.filter(({ type }) => type === "a").map(({ tenantId }) => tenantId));
     await settle(jobs);
   }
@@ -137,15 +135,15 @@ test("a type's cap leaves every tenant its turn", async () => {
 });
 
 test("a rate lets no more start in any period, and the rest later", async () => {
-  await queue.insert("a", "t", 30);
-  await queue.insert("a", "free", 5);
+  await t.insert("a", "t", 30);
+  await t.insert("a", "free", 5);
   await operator.limit({ tenantId: "t" }, { rate: { jobs: 4, periodMs: 1_000 } });
   // Each start fell between the time before its claim and the time after it.
   const starts: { before: number; after: number }[] = [];
   let free = 0;
   while (starts.length < 12) {
     const before = await databaseTime();
-    const claims = await Promise.all([queue.claim(["a"], 3), queue.claim(["a"], 3)]);
+    const claims = await Promise.all([t.claim(["a"], 3), t.claim(["a"], 3)]);
     const after = await databaseTime();
     const jobs = claims.flatMap((claim) => claim.jobs);
     free += jobs.filter(({ tenantId }) => tenantId === "free").length;
@@ -159,15 +157,15 @@ test("a rate lets no more start in any period, and the rest later", async () => 
 });
 
 test("a claim that was held up counts what others started meanwhile, and its own as of now", async () => {
-  await queue.insert("a", "t", 30);
+  await t.insert("a", "t", 30);
   await operator.limit({ tenantId: "t" }, { rate: { jobs: 4, periodMs: 10_000 } });
   // The clock of a transaction stands still from its first statement on, as that of a statement that waits does.
-  const client = await queue.database.pool.connect();
+  const client = await t.database.pool.connect();
   try {
     await client.query(`BEGIN`);
     const heldUp = createJobStore(toSqlClient(client));
     await sleep(1_100);
-    expect((await queue.claim(["a"], 3)).jobs).toHaveLength(3);
+    expect((await t.claim(["a"], 3)).jobs).toHaveLength(3);
     const request = { lane: "stable", leaseMs: 30_000, owner: "late", types: ["a"] } as const;
     expect((await heldUp.claim({ ...request, limit: 3 })).jobs).toHaveLength(1);
     expect((await heldUp.claim({ ...request, limit: 3 })).jobs).toHaveLength(0);
@@ -175,35 +173,35 @@ test("a claim that was held up counts what others started meanwhile, and its own
   } finally {
     client.release();
   }
-  expect((await queue.claim(["a"], 3)).jobs).toHaveLength(0);
+  expect((await t.claim(["a"], 3)).jobs).toHaveLength(0);
 });
 
 test("what runs when a cap is set counts, and a retry or an expired lease does not count twice", async () => {
-  await queue.insert("a", "t", 5);
-  const [first] = (await queue.claim(["a"], 2)).jobs;
+  await t.insert("a", "t", 5);
+  const [first] = (await t.claim(["a"], 2)).jobs;
   await operator.limit({ tenantId: "t" }, { maxRunning: 3 });
-  expect((await queue.claim(["a"], 5)).jobs).toHaveLength(1);
-  expect(await queue.claim(["a"], 5)).toMatchObject({ jobs: [], throttled: true });
-  await queue.database.pool.query(
+  expect((await t.claim(["a"], 5)).jobs).toHaveLength(1);
+  expect(await t.claim(["a"], 5)).toMatchObject({ jobs: [], throttled: true });
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second' WHERE id = $1`,
     [first?.id],
   );
-  const again = (await queue.claim(["a"], 5)).jobs;
+  const again = (await t.claim(["a"], 5)).jobs;
   expect(again.map(({ id }) => id)).toEqual([first?.id]);
   const error = { code: "x", message: "x" };
-  await queue.ledger.jobs.settle(
+  await t.ledger.jobs.settle(
     again.map(({ id, fence }) => ({ id, fence, kind: "retry", delayMs: 0, error })),
   );
-  expect((await queue.claim(["a"], 5)).jobs).toHaveLength(1);
-  expect((await queue.claim(["a"], 5)).jobs).toEqual([]);
+  expect((await t.claim(["a"], 5)).jobs).toHaveLength(1);
+  expect((await t.claim(["a"], 5)).jobs).toEqual([]);
   await operator.limit({ tenantId: "t" }, { maxRunning: null });
-  expect((await queue.claim(["a"], 5)).jobs).toHaveLength(2);
+  expect((await t.claim(["a"], 5)).jobs).toHaveLength(2);
 });
 
 test("a job that a new cap could not count, as it was being claimed or renewed, counts from its heartbeat on", async () => {
-  await queue.insert("a", "t", 4);
-  const [first] = (await queue.claim(["a"], 1)).jobs;
-  const client = await queue.database.pool.connect();
+  await t.insert("a", "t", 4);
+  const [first] = (await t.claim(["a"], 1)).jobs;
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
   const slow = createJobStore(toSqlClient(client));
   await slow.heartbeat([{ id: first?.id ?? "", fence: first?.fence ?? "" }], 30_000);
@@ -212,38 +210,38 @@ test("a job that a new cap could not count, as it was being claimed or renewed, 
   await operator.limit({ type: "a" }, { maxRunning: 2 });
   await client.query("COMMIT");
   client.release();
-  await queue.ledger.jobs.heartbeat(
+  await t.ledger.jobs.heartbeat(
     [first, second].flatMap((job) => job ?? []),
     30_000,
   );
-  expect(await queue.claim(["a"], 1)).toMatchObject({ jobs: [], throttled: true });
+  expect(await t.claim(["a"], 1)).toMatchObject({ jobs: [], throttled: true });
   await settle([first, second].flatMap((job) => job ?? []));
-  expect((await queue.claim(["a"], 4)).jobs).toHaveLength(2);
+  expect((await t.claim(["a"], 4)).jobs).toHaveLength(2);
 });
 
 test("what caps throttle is told, however many tenants a claim passes after them", async () => {
   const scheduled = { delayMs: 3_600_000 };
   const job = { type: "a", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
   const full = Array.from({ length: 2_000 }, (_, n) => ({ ...job, tenantId: `a${10_000 + n}` }));
-  await queue.ledger.jobs.insert(undefined, full);
-  await queue.claim(["a"], 2_000);
+  await t.ledger.jobs.insert(undefined, full);
+  await t.claim(["a"], 2_000);
   await operator.limit("every-tenant", { maxRunning: 1 });
-  await queue.ledger.jobs.insert(undefined, full);
-  await queue.insert("a", "z", 1, scheduled);
+  await t.ledger.jobs.insert(undefined, full);
+  await t.insert("a", "z", 1, scheduled);
   // Every tenant gets its row at the first claim under the limit.
-  await queue.database.pool.query(
+  await t.database.pool.query(
     `INSERT INTO evenkeel.background_job_limit (kind, subject)
      SELECT DISTINCT 'TENANT'::evenkeel.job_limit_kind, tenant_id FROM evenkeel.background_job`,
   );
   const request = { lane: "stable", leaseMs: 30_000, owner: "o", types: ["a"], limit: 10 } as const;
-  expect(await queue.ledger.jobs.claim({ ...request, afterTenant: "" })).toMatchObject({
+  expect(await t.ledger.jobs.claim({ ...request, afterTenant: "" })).toMatchObject({
     jobs: [],
     throttled: true,
   });
 });
 
 test("a limit for every tenant that is lifted while a claim meets a tenant leaves no row", async () => {
-  const { pool } = queue.database;
+  const { pool } = t.database;
   const sql = toSqlClient(pool);
   const store = createJobStore({
     query: async (text, values, timeoutMs) => {
@@ -254,7 +252,7 @@ test("a limit for every tenant that is lifted while a claim meets a tenant leave
     },
   });
   await operator.limit("every-tenant", { maxRunning: 1 });
-  await queue.insert("a", "t", 2);
+  await t.insert("a", "t", 2);
   const { jobs } = await store.claim(claimRequest(["a"], 5));
   expect(jobs).toHaveLength(2);
   const { rows } = await pool.query(`SELECT FROM evenkeel.background_job_limit`);

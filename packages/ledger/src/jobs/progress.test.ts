@@ -2,20 +2,21 @@ import { randomUUID } from "node:crypto";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { newJob } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 
-let queue: JobQueue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openJobQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 test("the progress of held jobs is written, shown, and gone with the next claim", async () => {
   const type = randomUUID();
-  await queue.ledger.jobs.insert(undefined, [newJob(type)]);
-  const { id, fence } = await queue.claimFirst(type);
-  const { jobs } = queue.ledger.forTenant("t");
-  await queue.ledger.jobs.recordProgress([
+  await t.ledger.jobs.insert(undefined, [newJob(type)]);
+  const { id, fence } = await t.claimFirst(type);
+  const { jobs } = t.ledger.forTenant("t");
+  await t.ledger.jobs.recordProgress([
     { id, fence, done: 2.5, total: 10 },
     { id: "999999", fence, done: 1, total: 2 },
   ]);
@@ -25,21 +26,21 @@ test("the progress of held jobs is written, shown, and gone with the next claim"
     progress,
     summary: expect.stringContaining("attempt 1, 2.5 of 10 done, under a lease"),
   });
-  await queue.moveTime(type, "lease_expires_at");
-  await queue.claimFirst(type);
-  await queue.ledger.jobs.recordProgress([{ id, fence, done: 9, total: 10 }]);
+  await t.moveTime(type, "lease_expires_at");
+  await t.claimFirst(type);
+  await t.ledger.jobs.recordProgress([{ id, fence, done: 9, total: 10 }]);
   expect(await jobs.find(id)).toMatchObject({ progress: null });
 });
 
 test("a note of progress does not wait for a row that a transaction holds", async () => {
   const type = randomUUID();
-  await queue.ledger.jobs.insert(undefined, [newJob(type)]);
-  const { id, fence } = await queue.claimFirst(type);
-  const client = await queue.database.connect(1).connect();
+  await t.ledger.jobs.insert(undefined, [newJob(type)]);
+  const { id, fence } = await t.claimFirst(type);
+  const client = await t.database.connect(1).connect();
   await client.query("BEGIN");
   await client.query(`SELECT FROM evenkeel.background_job FOR UPDATE`);
-  await queue.ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]);
+  await t.ledger.jobs.recordProgress([{ id, fence, done: 1, total: 2 }]);
   await client.query("ROLLBACK");
   client.release();
-  expect(await queue.ledger.forTenant("t").jobs.find(id)).toMatchObject({ progress: null });
+  expect(await t.ledger.forTenant("t").jobs.find(id)).toMatchObject({ progress: null });
 });

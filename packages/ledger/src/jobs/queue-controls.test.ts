@@ -2,34 +2,34 @@ import { randomUUID } from "node:crypto";
 
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
-import { openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import type { ClaimResult } from "./job.ts";
 import type { OperatorQueue } from "./queue-controls.ts";
 
-let queue: JobQueue;
+let t: Setup;
 let operator: OperatorQueue;
 beforeAll(async () => {
-  queue = await openJobQueue();
-  operator = queue.ledger.asOperator("night").queue;
+  t = await setup();
+  operator = t.ledger.asOperator("night").queue;
 });
 beforeEach(async () => {
-  await queue.database.pool.query(
+  await t.database.pool.query(
     `TRUNCATE evenkeel.background_job, evenkeel.background_job_limit, evenkeel.background_job_rotation`,
   );
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 async function isDue(types: readonly string[]): Promise<boolean> {
-  return queue.ledger.jobs.hasDue({ types });
+  return t.ledger.jobs.hasDue({ types });
 }
 
 const tenantsOf = ({ jobs }: ClaimResult): string[] =>
   jobs.map(({ tenantId }) => tenantId).toSorted();
 
 test("what is paused is not claimed, nor due: the queue, a type, a tenant; expired leases neither", async () => {
-  await queue.insert("a", "t", 1);
-  await queue.insert("b", "t", 1);
-  await queue.insert("a", "u", 1);
+  await t.insert("a", "t", 1);
+  await t.insert("b", "t", 1);
+  await t.insert("a", "u", 1);
   for (const [subject, claimable] of [
     ["queue", []],
     [{ type: "a" }, ["b t"]],
@@ -37,27 +37,27 @@ test("what is paused is not claimed, nor due: the queue, a type, a tenant; expir
   ] as const) {
     await operator.pause(subject, { reason: "an incident" });
     expect(await isDue(["a", "b"])).toBe(claimable.length > 0);
-    const { jobs } = await queue.claim(["a", "b"], 10);
+    const { jobs } = await t.claim(["a", "b"], 10);
     expect(jobs.map(({ type, tenantId }) => `${type} ${tenantId}`)).toEqual(claimable);
-    await queue.ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "released" })));
+    await t.ledger.jobs.settle(jobs.map(({ id, fence }) => ({ id, fence, kind: "released" })));
     await operator.resume(subject);
   }
-  const held = await queue.claim(["a", "b"], 10);
+  const held = await t.claim(["a", "b"], 10);
   expect(held.jobs).toHaveLength(3);
-  await queue.database.pool.query(
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET lease_expires_at = now() - interval '1 second'`,
   );
   await operator.pause({ tenantId: "t" });
-  expect(tenantsOf(await queue.claim(["a", "b"], 10))).toEqual(["u"]);
+  expect(tenantsOf(await t.claim(["a", "b"], 10))).toEqual(["u"]);
   expect(await isDue(["a", "b"])).toBe(false);
   await operator.resume({ tenantId: "t" });
   expect(await isDue(["a", "b"])).toBe(true);
-  expect(tenantsOf(await queue.claim(["a", "b"], 10))).toEqual(["t", "t"]);
+  expect(tenantsOf(await t.claim(["a", "b"], 10))).toEqual(["t", "t"]);
 });
 
 test("what says nothing is deleted: after a resume, after a limit is lifted, and what a limit for all has left", async () => {
   const count = async (): Promise<number> => {
-    const { rows } = await queue.database.pool.query<{ count: number }>(
+    const { rows } = await t.database.pool.query<{ count: number }>(
       `SELECT count(*)::int AS count FROM evenkeel.background_job_limit`,
     );
     return rows[0]?.count ?? -1;
@@ -73,9 +73,9 @@ test("what says nothing is deleted: after a resume, after a limit is lifted, and
   expect(await count()).toBe(1);
   await operator.limit({ type: "a" }, { maxRunning: null });
   expect(await count()).toBe(0);
-  for (const tenant of ["t", "u", "v"]) await queue.insert("a", tenant, 2);
+  for (const tenant of ["t", "u", "v"]) await t.insert("a", tenant, 2);
   await operator.limit("every-tenant", { maxRunning: 1 });
-  expect((await queue.claim(["a"], 10)).jobs).toHaveLength(3);
+  expect((await t.claim(["a"], 10)).jobs).toHaveLength(3);
   await operator.pause({ tenantId: "u" });
   expect(await count()).toBe(4);
   await operator.limit("every-tenant", { maxRunning: null });
@@ -95,7 +95,7 @@ test("decisions are listed, audited and checked", async () => {
     { kind: "EVERY_TENANT", subject: "", rate: { jobs: 10, periodMs: 60_000 } },
     { kind: "TYPE", subject: type, paused: true, pausedBy: "night", maxRunning: 2, rate: null },
   ]);
-  const audit = await queue.ledger.asOperator("night").audit({ subjectId: type });
+  const audit = await t.ledger.asOperator("night").audit({ subjectId: type });
   expect(audit.map(({ action, after }) => ({ action, after }))).toMatchObject([
     { action: "queue.pause", after: { paused: true, maxRunning: 2 } },
     { action: "queue.limit", after: { paused: false, maxRunning: 2 } },

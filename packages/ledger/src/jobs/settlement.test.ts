@@ -2,22 +2,23 @@ import { randomUUID } from "node:crypto";
 
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { newJob } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 
-let queue: JobQueue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openJobQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 test("of concurrent settlements under one fence one is accepted", async () => {
   const type = randomUUID();
-  await queue.ledger.jobs.insert(undefined, [newJob(type)]);
-  const job = await queue.claimFirst(type);
+  await t.ledger.jobs.insert(undefined, [newJob(type)]);
+  const job = await t.claimFirst(type);
   const error = { code: "x", message: "x" };
   const settled = await Promise.all(
     Array.from({ length: 10 }, (_, n) =>
-      queue.ledger.jobs.settle([
+      t.ledger.jobs.settle([
         n % 2 === 0
           ? { ...job, kind: "succeeded" }
           : { ...job, kind: "dead", reason: "terminal", error },
@@ -25,53 +26,51 @@ test("of concurrent settlements under one fence one is accepted", async () => {
     ),
   );
   expect(settled.filter((accepted) => accepted.size === 1)).toHaveLength(1);
-  expect(await queue.rowsOf("background_job_history", type)).toHaveLength(1);
+  expect(await t.rowsOf("background_job_history", type)).toHaveLength(1);
 });
 
 test("a retry counts its attempt and waits; a snooze and a release do not count theirs", async () => {
   const type = randomUUID();
-  await queue.ledger.jobs.insert(undefined, [newJob(type)]);
+  await t.ledger.jobs.insert(undefined, [newJob(type)]);
   const error = { code: "x", message: "postgresql://app:hunter2@db failed" };
-  await queue.ledger.jobs.settle([
-    { ...(await queue.claimFirst(type)), kind: "retry", delayMs: 60_000, error },
+  await t.ledger.jobs.settle([
+    { ...(await t.claimFirst(type)), kind: "retry", delayMs: 60_000, error },
   ]);
-  expect((await queue.claim([type], 10)).jobs).toEqual([]);
-  expect(await queue.rowsOf("background_job", type)).toMatchObject([
+  expect((await t.claim([type], 10)).jobs).toEqual([]);
+  expect(await t.rowsOf("background_job", type)).toMatchObject([
     { state: "SCHEDULED", attempt: 1, owner: null, lease_expires_at: null },
   ]);
-  await queue.moveTime(type, "run_at");
-  await queue.ledger.jobs.settle([
-    { ...(await queue.claimFirst(type)), kind: "snooze", delayMs: 60_000 },
-  ]);
-  expect((await queue.claim([type], 10)).jobs).toEqual([]);
-  await queue.moveTime(type, "run_at");
-  await queue.ledger.jobs.settle([{ ...(await queue.claimFirst(type)), kind: "released" }]);
-  const job = await queue.claimFirst(type);
+  await t.moveTime(type, "run_at");
+  await t.ledger.jobs.settle([{ ...(await t.claimFirst(type)), kind: "snooze", delayMs: 60_000 }]);
+  expect((await t.claim([type], 10)).jobs).toEqual([]);
+  await t.moveTime(type, "run_at");
+  await t.ledger.jobs.settle([{ ...(await t.claimFirst(type)), kind: "released" }]);
+  const job = await t.claimFirst(type);
   expect(job).toMatchObject({ attempt: 2, errors: [{ attempt: 1, code: "x" }] });
   expect(JSON.stringify(job.errors)).not.toContain("hunter2");
 });
 
 test("the errors of the last 20 attempts are kept", async () => {
   const type = randomUUID();
-  await queue.ledger.jobs.insert(undefined, [newJob(type, { maxAttempts: 30 })]);
+  await t.ledger.jobs.insert(undefined, [newJob(type, { maxAttempts: 30 })]);
   for (let attempt = 1; attempt <= 23; attempt += 1) {
-    const job = await queue.claimFirst(type);
+    const job = await t.claimFirst(type);
     const error = { code: "x", message: `attempt ${attempt}` };
-    await queue.ledger.jobs.settle([{ ...job, kind: "retry", delayMs: 0, error }]);
-    await queue.moveTime(type, "run_at");
+    await t.ledger.jobs.settle([{ ...job, kind: "retry", delayMs: 0, error }]);
+    await t.moveTime(type, "run_at");
   }
-  const { errors } = await queue.claimFirst(type);
+  const { errors } = await t.claimFirst(type);
   expect(errors).toHaveLength(20);
   expect(errors.map(({ attempt }) => attempt)).toEqual(Array.from({ length: 20 }, (_, n) => n + 4));
 });
 
 test("a dead job leaves a letter with its reason, payload and history", async () => {
   const type = randomUUID();
-  await queue.ledger.jobs.insert(undefined, [newJob(type, { tenantId: "acme" })]);
-  const job = await queue.claimFirst(type);
+  await t.ledger.jobs.insert(undefined, [newJob(type, { tenantId: "acme" })]);
+  const job = await t.claimFirst(type);
   const error = { code: "E_CLOSED", message: "The mailbox was closed." };
-  await queue.ledger.jobs.settle([{ ...job, kind: "dead", reason: "terminal", error }]);
-  expect(await queue.rowsOf("background_dead_letter", type)).toMatchObject([
+  await t.ledger.jobs.settle([{ ...job, kind: "dead", reason: "terminal", error }]);
+  expect(await t.rowsOf("background_dead_letter", type)).toMatchObject([
     {
       kind: "JOB",
       source_id: job.id,
@@ -96,16 +95,16 @@ test("a result that cannot be kept is dropped, and the job has succeeded all the
     null,
     undefined,
   ];
-  await queue.ledger.jobs.insert(
+  await t.ledger.jobs.insert(
     undefined,
     results.map(() => newJob(type)),
   );
-  const jobs = (await queue.claim([type], 10)).jobs;
-  const accepted = await queue.ledger.jobs.settle(
+  const jobs = (await t.claim([type], 10)).jobs;
+  const accepted = await t.ledger.jobs.settle(
     jobs.map((job, place) => ({ ...job, kind: "succeeded", result: results[place] })),
   );
   expect(accepted.size).toBe(results.length);
-  const rows = await queue.rowsOf<{ result: unknown }>("background_job_history", type);
+  const rows = await t.rowsOf<{ result: unknown }>("background_job_history", type);
   // A NUL is replaced, as text without it can be kept.
   expect(rows.flatMap(({ result }) => (result === null ? [] : [result]))).toEqual(
     expect.arrayContaining([{ kept: true }, "NUL \ufffd"]),
@@ -117,15 +116,15 @@ test("a result that cannot be kept is dropped, and the job has succeeded all the
 test("a batch of successes that names a job twice, under an old fence too, settles it once", async () => {
   const type = randomUUID();
   const job = { tenantId: "t", type, version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  await queue.ledger.jobs.insert(undefined, [job]);
+  await t.ledger.jobs.insert(undefined, [job]);
   const request = { lane: "stable", types: [type], limit: 1, leaseMs: 30_000, owner: "o" } as const;
-  const [claimed] = (await queue.ledger.jobs.claim(request)).jobs;
+  const [claimed] = (await t.ledger.jobs.claim(request)).jobs;
   const { id, fence } = claimed ?? { id: "", fence: "0" };
   const success = { id, kind: "succeeded" } as const;
   const stale = { ...success, fence: String(Number(fence) - 1), result: "stale" };
   const current = { ...success, fence, result: "current" };
-  expect(await queue.ledger.jobs.settle([stale, current, current])).toEqual(new Set([id]));
-  expect(await queue.ledger.forTenant("t").jobs.find(id)).toMatchObject({
+  expect(await t.ledger.jobs.settle([stale, current, current])).toEqual(new Set([id]));
+  expect(await t.ledger.forTenant("t").jobs.find(id)).toMatchObject({
     status: "SUCCEEDED",
     result: "current",
   });

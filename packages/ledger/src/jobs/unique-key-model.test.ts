@@ -1,11 +1,10 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import fc from "fast-check";
 import type { PoolClient } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
-import { createLedger, type Ledger } from "../ledger.ts";
 import { newJob } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import {
   debounce,
   maxAttempts,
@@ -16,16 +15,11 @@ import {
 import { createAvailability } from "./claim/availability.ts";
 import type { JobStatus, Settlement, Uniqueness } from "./job.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 const minuteMs = 60_000;
 
@@ -113,7 +107,7 @@ class Play {
       return { ...job, delayMs, payloadText: String(n) };
     });
     const client = await this.client(next.by);
-    const inserted = await ledger.jobs.insert(client && toSqlClient(client), twins);
+    const inserted = await t.ledger.jobs.insert(client && toSqlClient(client), twins);
     const created = expected.kind === "created";
     const id = created ? (inserted[0]?.id ?? "") : expected.job.id;
     const replaced = (is: boolean): object => (is && isReplacing ? { replaced: true } : {});
@@ -131,7 +125,7 @@ class Play {
     if (by === "pool") return undefined;
     const open = this.clients.get(by);
     if (open !== undefined) return open;
-    const client = await database.pool.connect();
+    const client = await t.database.pool.connect();
     await client.query("BEGIN");
     this.clients.set(by, client);
     return client;
@@ -158,7 +152,7 @@ class Play {
 
   async claim(): Promise<void> {
     const expected = this.model.claimable();
-    await createAvailability(toSqlClient(database.pool), { lower: () => {} }).makeAvailable({
+    await createAvailability(toSqlClient(t.database.pool), { lower: () => {} }).makeAvailable({
       types: ["a"],
     });
     const request = {
@@ -168,8 +162,8 @@ class Play {
       leaseMs: 600_000,
       owner: "o",
     } as const;
-    const { jobs } = await ledger.jobs.claim(request);
-    await ledger.jobs.start(jobs);
+    const { jobs } = await t.ledger.jobs.claim(request);
+    await t.ledger.jobs.start(jobs);
     const seen = jobs.map(({ id, payload, attempt }) => ({ id, payload, attempt }));
     const byId = (one: { id: string }, other: { id: string }): number =>
       Number(one.id) - Number(other.id);
@@ -193,7 +187,7 @@ class Play {
       if (kind === "retry") return { ...claim, kind, delayMs: 0, error };
       return kind === "dead" ? { ...claim, kind, reason: "terminal", error } : { ...claim, kind };
     });
-    expect((await ledger.jobs.settle(settlements)).size).toBe(running.length);
+    expect((await t.ledger.jobs.settle(settlements)).size).toBe(running.length);
     const states = { succeeded: "SUCCEEDED", dead: "DEAD", cancelled: "CANCELLED" } as const;
     for (const job of running) {
       if (kind === "retry") Object.assign(job, { state: "WAITING", due: 0 });
@@ -205,7 +199,7 @@ class Play {
     const job = this.model.jobs.find(({ state }) => state === "WAITING");
     // It would wait for the transaction that met the job.
     if (job === undefined || this.model.isLocked(job)) return;
-    expect(await ledger.asOperator("ada").jobs.cancel(job.id)).toMatchObject({ cancelled: true });
+    expect(await t.ledger.asOperator("ada").jobs.cancel(job.id)).toMatchObject({ cancelled: true });
     job.state = "CANCELLED";
     for (const entry of this.due.filter(({ id }) => id === job.id)) {
       this.due.splice(this.due.indexOf(entry), 1);
@@ -214,12 +208,12 @@ class Play {
 
   async prune(): Promise<void> {
     // What ends at this moment has ended by then.
-    if (this.clients.size === 0) await passTime(database.pool, 1_000);
-    await database.pool.query(`DELETE FROM evenkeel.background_dead_letter`);
+    if (this.clients.size === 0) await passTime(t.database.pool, 1_000);
+    await t.database.pool.query(`DELETE FROM evenkeel.background_dead_letter`);
     const jobHistory = { SUCCEEDED: 0, DEAD: 0, CANCELLED: 0 };
-    await ledger.prune({ policy: { jobHistory, uniqueKeys: { RECORDED: 0 } } });
+    await t.ledger.prune({ policy: { jobHistory, uniqueKeys: { RECORDED: 0 } } });
     if (this.clients.size === 0) {
-      const { rows } = await database.pool.query(`SELECT FROM evenkeel.background_job_history`);
+      const { rows } = await t.database.pool.query(`SELECT FROM evenkeel.background_job_history`);
       expect(rows).toEqual([]);
     }
     this.model.prune();
@@ -227,7 +221,7 @@ class Play {
 
   async pass(minutes: number): Promise<void> {
     if (this.clients.size > 0) return;
-    await passTime(database.pool, minutes * minuteMs);
+    await passTime(t.database.pool, minutes * minuteMs);
     this.model.pass(minutes);
   }
 
@@ -248,7 +242,7 @@ class Play {
 test("whatever is enqueued, claimed, settled, cancelled and pruned, in open transactions too, a key is held as the model says and no change is missed", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(command, { minLength: 2, maxLength: 30 }), async (commands) => {
-      await database.pool.query(
+      await t.database.pool.query(
         `TRUNCATE evenkeel.background_job, evenkeel.background_job_history,
            evenkeel.background_job_unique_key, evenkeel.background_dead_letter`,
       );

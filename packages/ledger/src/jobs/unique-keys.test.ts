@@ -1,26 +1,21 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
-import { createLedger, type Ledger } from "../ledger.ts";
+import { createLedger } from "../ledger.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import { passTime } from "../testing/unique-key-model.ts";
 import type { InsertedJob, NewJob, Uniqueness } from "./job.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
 });
 beforeEach(async () => {
-  await database.pool.query(
+  await t.database.pool.query(
     `TRUNCATE evenkeel.background_job, evenkeel.background_job_history, evenkeel.background_job_unique_key`,
   );
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 function newJob(uniqueKey: string, uniqueness?: Uniqueness): NewJob {
   const job = { tenantId: "t", type: "a", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
@@ -28,18 +23,18 @@ function newJob(uniqueKey: string, uniqueness?: Uniqueness): NewJob {
 }
 
 async function insert(...jobs: readonly NewJob[]): Promise<InsertedJob[]> {
-  return ledger.jobs.insert(undefined, jobs);
+  return t.ledger.jobs.insert(undefined, jobs);
 }
 
 const periodMs = 3_600_000;
 
 test("of 40 hosts that ask at once for a key that is free again, one gets it", async () => {
-  const hosts = Array.from({ length: 8 }, () => createLedger({ pool: database.connect(1) }));
+  const hosts = Array.from({ length: 8 }, () => createLedger({ pool: t.database.connect(1) }));
   let last = "";
   for (let round = 0; round < 10; round += 1) {
     const inserted = await Promise.all(
       Array.from({ length: 40 }, (_, n) =>
-        (hosts[n % 8] ?? ledger).jobs.insert(undefined, [newJob("k")]),
+        (hosts[n % 8] ?? t.ledger).jobs.insert(undefined, [newJob("k")]),
       ),
     );
     const flat = inserted.flat();
@@ -48,7 +43,7 @@ test("of 40 hosts that ask at once for a key that is free again, one gets it", a
     expect(flat[0]?.id).not.toBe(last);
     last = flat[0]?.id ?? "";
     // It runs: the key is free.
-    await database.pool.query(
+    await t.database.pool.query(
       `UPDATE evenkeel.background_job SET state = 'RUNNING', lease_expires_at = 'infinity'`,
     );
   }
@@ -57,34 +52,34 @@ test("of 40 hosts that ask at once for a key that is free again, one gets it", a
 
 test("a key taken in a transaction that rolls back is free, and its former holder keeps it", async () => {
   const [first] = await insert(newJob("k"));
-  await database.pool.query(
+  await t.database.pool.query(
     `UPDATE evenkeel.background_job SET state = 'RUNNING', lease_expires_at = 'infinity'`,
   );
-  const client = await database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query("BEGIN");
-  const [second] = await ledger.jobs.insert(toSqlClient(client), [newJob("k")]);
+  const [second] = await t.ledger.jobs.insert(toSqlClient(client), [newJob("k")]);
   expect(second).toMatchObject({ created: true });
   await client.query("ROLLBACK");
   client.release();
-  await database.pool.query(`UPDATE evenkeel.background_job SET state = 'PENDING'`);
+  await t.database.pool.query(`UPDATE evenkeel.background_job SET state = 'PENDING'`);
   expect(await insert(newJob("k"))).toEqual([{ id: first?.id, created: false }]);
 });
 
 /** Lets the job that waits die, and returns its letter's id. */
 async function die(): Promise<string> {
   const request = { lane: "stable", types: ["a"], limit: 1, leaseMs: 60_000, owner: "o" } as const;
-  const { jobs } = await ledger.jobs.claim(request);
+  const { jobs } = await t.ledger.jobs.claim(request);
   const error = { code: "x", message: "x" };
-  await ledger.jobs.settle(
+  await t.ledger.jobs.settle(
     jobs.map(({ id, fence }) => ({ id, fence, kind: "dead", reason: "terminal", error })),
   );
-  const letters = await ledger.asOperator("ada").deadLetters.list({ status: "OPEN" });
+  const letters = await t.ledger.asOperator("ada").deadLetters.list({ status: "OPEN" });
   return letters[0]?.id ?? "";
 }
 
 async function redrive(id: string): Promise<string[]> {
   const job = { payload: "{}", version: 1, maxAttempts: 3 };
-  return ledger.asOperator("ada").deadLetters.requeue([{ id, job }]);
+  return t.ledger.asOperator("ada").deadLetters.requeue([{ id, job }]);
 }
 
 test("a key whose job died and was requeued is held by the new job", async () => {
@@ -92,11 +87,11 @@ test("a key whose job died and was requeued is held by the new job", async () =>
     await insert(newJob("k", uniqueness));
     const letter = await die();
     expect(await redrive(letter)).toEqual([letter]);
-    const { rows } = await database.pool.query<{ id: string }>(
+    const { rows } = await t.database.pool.query<{ id: string }>(
       `SELECT id::text FROM evenkeel.background_job`,
     );
     expect(await insert(newJob("k", uniqueness))).toEqual([{ id: rows[0]?.id, created: false }]);
-    await database.pool.query(`TRUNCATE evenkeel.background_job`);
+    await t.database.pool.query(`TRUNCATE evenkeel.background_job`);
   }
 });
 
@@ -137,37 +132,39 @@ test("a job holds its key for its period, though the history has forgotten it, a
   const policy = { jobHistory, uniqueKeys: { RECORDED: 0 } };
   const request = { lane: "stable", types: ["a"], limit: 10, leaseMs: 60_000, owner: "o" } as const;
   const inserted = await insert(newJob("kept", yearly), newJob("dead", yearly), newJob("plain"));
-  const { jobs } = await ledger.jobs.claim(request);
+  const { jobs } = await t.ledger.jobs.claim(request);
   const error = { code: "x", message: "x" };
-  await ledger.jobs.settle(
+  await t.ledger.jobs.settle(
     jobs.map(({ id, fence }) =>
       id === inserted[1]?.id
         ? { id, fence, kind: "dead", reason: "terminal", error }
         : { id, fence, kind: "succeeded" },
     ),
   );
-  const [letter] = await ledger.asOperator("ada").deadLetters.list();
-  await ledger.asOperator("ada").deadLetters.discard({ ids: [letter?.id ?? ""] }, { reason: "r" });
+  const [letter] = await t.ledger.asOperator("ada").deadLetters.list();
+  await t.ledger
+    .asOperator("ada")
+    .deadLetters.discard({ ids: [letter?.id ?? ""] }, { reason: "r" });
   const left = async (): Promise<unknown> => {
-    const { rows } = await database.pool.query(
+    const { rows } = await t.database.pool.query(
       `SELECT (SELECT count(*)::int FROM evenkeel.background_job_history) AS jobs, ARRAY(
          SELECT unique_key FROM evenkeel.background_job_unique_key ORDER BY 1) AS keys`,
     );
     return rows[0];
   };
-  await passTime(database.pool, 364 * day);
-  await ledger.prune({ policy });
+  await passTime(t.database.pool, 364 * day);
+  await t.ledger.prune({ policy });
   expect(await left()).toEqual({ jobs: 0, keys: ["dead", "kept"] });
   expect(await insert(newJob("kept", yearly))).toEqual([{ id: inserted[0]?.id, created: false }]);
   // What is held by those that succeeded is free after a death.
   expect(await insert(newJob("dead", yearly))).toMatchObject([{ created: true }]);
-  await passTime(database.pool, 2 * day);
-  await ledger.prune({ policy });
+  await passTime(t.database.pool, 2 * day);
+  await t.ledger.prune({ policy });
   expect(await left()).toEqual({ jobs: 0, keys: ["dead"] });
 });
 
 test("batches that share keys in any order, beside claims, settlements, sweeps and prunes, never deadlock", async () => {
-  const hosts = Array.from({ length: 6 }, () => createLedger({ pool: database.connect(2) }));
+  const hosts = Array.from({ length: 6 }, () => createLedger({ pool: t.database.connect(2) }));
   const keys = Array.from({ length: 60 }, (_, n) => `k-${n}`);
   const request = { lane: "stable", types: ["a"], limit: 20, leaseMs: 1, owner: "o" } as const;
   const modes = [undefined, { onConflict: "replace" }, { states: ["RUNNING"] }] as const;

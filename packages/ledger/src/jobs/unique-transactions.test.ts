@@ -5,20 +5,21 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
 import { createLedger } from "../ledger.ts";
-import { claimRequest, newJob, openJobQueue, type JobQueue } from "../testing/job-queue.ts";
+import { claimRequest, newJob } from "../testing/job-queue.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import { createAvailability } from "./claim/availability.ts";
 import { createClaim } from "./claim/claim.ts";
 import { ClaimWatermarks } from "./claim/watermarks.ts";
 import type { InsertedJob, NewJob, Uniqueness } from "./job.ts";
 
-let queue: JobQueue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openJobQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 async function begin(mode = ""): Promise<PoolClient> {
-  const client = await queue.database.pool.connect();
+  const client = await t.database.pool.connect();
   await client.query(`BEGIN ${mode}`);
   // Whatever would wait for another transaction fails instead.
   await client.query("SET LOCAL lock_timeout = '2s'");
@@ -34,7 +35,7 @@ async function enqueue(
   client: PoolClient | undefined,
   ...jobs: readonly NewJob[]
 ): Promise<InsertedJob[]> {
-  return queue.ledger.jobs.insert(client && toSqlClient(client), jobs);
+  return t.ledger.jobs.insert(client && toSqlClient(client), jobs);
 }
 
 function keyed(type: string, uniqueness?: Uniqueness, change: Partial<NewJob> = {}): NewJob {
@@ -42,21 +43,21 @@ function keyed(type: string, uniqueness?: Uniqueness, change: Partial<NewJob> = 
 }
 
 async function claimIds(type: string): Promise<string[]> {
-  const { jobs } = await queue.claim([type], 10);
+  const { jobs } = await t.claim([type], 10);
   return jobs.map(({ id }) => id);
 }
 
 test("a change that was made beside an enqueue which met a waiting job is seen by that job", async () => {
-  const { pool } = queue.database;
+  const { pool } = t.database;
   const type = randomUUID();
   await pool.query(`CREATE TABLE document (text text); INSERT INTO document VALUES ('old')`);
   const processed: string[] = [];
   const work = async (): Promise<void> => {
-    const { jobs } = await queue.claim([type], 10);
+    const { jobs } = await t.claim([type], 10);
     for (const job of jobs) {
       const { rows } = await pool.query<{ text: string }>(`SELECT text FROM document`);
       processed.push(rows[0]?.text ?? "");
-      await queue.ledger.jobs.settle([{ ...job, kind: "succeeded" }]);
+      await t.ledger.jobs.settle([{ ...job, kind: "succeeded" }]);
     }
   };
   const [holder] = await enqueue(undefined, keyed(type));
@@ -72,14 +73,14 @@ test("a change that was made beside an enqueue which met a waiting job is seen b
 test("a job that runs admits one that waits, which holds the key while the other retries", async () => {
   const type = randomUUID();
   const [first] = await enqueue(undefined, keyed(type));
-  const held = await queue.claimFirst(type);
+  const held = await t.claimFirst(type);
   const [second, third] = [
     ...(await enqueue(undefined, keyed(type))),
     ...(await enqueue(undefined, keyed(type))),
   ];
   expect([second?.created, third]).toEqual([true, { id: second?.id, created: false }]);
   const error = { code: "x", message: "x" };
-  await queue.ledger.jobs.settle([{ ...held, kind: "retry", delayMs: 0, error }]);
+  await t.ledger.jobs.settle([{ ...held, kind: "retry", delayMs: 0, error }]);
   expect(await enqueue(undefined, keyed(type))).toEqual([{ id: second?.id, created: false }]);
   expect(new Set(await claimIds(type))).toEqual(new Set([first?.id, second?.id]));
 });
@@ -93,14 +94,14 @@ test("a job that waits for nothing but its death, as its worker died once too of
     const type = randomUUID();
     const once = keyed(type, uniqueness, limit);
     const [first] = await enqueue(undefined, once);
-    await queue.claimFirst(type);
-    await queue.moveTime(type, "lease_expires_at");
+    await t.claimFirst(type);
+    await t.moveTime(type, "lease_expires_at");
     // Another host, which has no handler for it, makes it available.
-    const availability = createAvailability(toSqlClient(queue.database.pool), { lower: () => {} });
+    const availability = createAvailability(toSqlClient(t.database.pool), { lower: () => {} });
     await availability.makeAvailable({ types: ["another"] });
     const [second] = await enqueue(undefined, once);
     expect(second?.created).toBe(true);
-    const { jobs } = await queue.ledger.jobs.claim(claimRequest([type], 10));
+    const { jobs } = await t.ledger.jobs.claim(claimRequest([type], 10));
     const attempts = new Map(jobs.map(({ id, attempt }) => [id, attempt]));
     expect(attempts).toEqual(
       new Map([
@@ -115,11 +116,11 @@ test("a job that runs keeps others out of its key where they ask so", async () =
   const type = randomUUID();
   const exclusive = { states: ["RUNNING"] } as const;
   const [first] = await enqueue(undefined, keyed(type, exclusive));
-  const held = await queue.claimFirst(type);
+  const held = await t.claimFirst(type);
   expect(await enqueue(undefined, keyed(type, exclusive))).toEqual([
     { id: first?.id, created: false },
   ]);
-  await queue.ledger.jobs.settle([{ ...held, kind: "succeeded" }]);
+  await t.ledger.jobs.settle([{ ...held, kind: "succeeded" }]);
   expect(await enqueue(undefined, keyed(type, exclusive))).toMatchObject([{ created: true }]);
 });
 
@@ -142,14 +143,14 @@ test("transactions that meet one waiting job do not wait for each other, and nob
 
 test("what makes jobs available, or sets them aside, passes those that a transaction met", async () => {
   const type = randomUUID();
-  const availability = createAvailability(toSqlClient(queue.database.pool), { lower: () => {} });
+  const availability = createAvailability(toSqlClient(t.database.pool), { lower: () => {} });
   const [holder] = await enqueue(undefined, keyed(type, undefined, { delayMs: 60_000 }));
   const client = await begin();
   await enqueue(client, keyed(type));
-  await queue.moveTime(type, "run_at");
+  await t.moveTime(type, "run_at");
   await availability.makeAvailable({ types: [type] });
   const state = async (): Promise<unknown> =>
-    (await queue.rowsOf<{ state: string }>("background_job", type))[0]?.state;
+    (await t.rowsOf<{ state: string }>("background_job", type))[0]?.state;
   expect(await state()).toBe("SCHEDULED");
   await end(client);
   await availability.makeAvailable({ types: [type] });
@@ -183,20 +184,18 @@ test("an enqueue that meets a job in the moment of its claim asks again, and cos
   expect(admitted?.created).toBe(true);
   expect(admitted?.id).not.toBe(holder?.id);
   // The transaction that met it is open still.
-  const own = createLedger({ pool: queue.database.connect(1), statementTimeoutMs: 5_000 });
+  const own = createLedger({ pool: t.database.connect(1), statementTimeoutMs: 5_000 });
   expect(await own.jobs.heartbeat([held], 60_000)).toEqual(new Set([held.id]));
   expect(await own.jobs.start([held])).toEqual(new Set([held.id]));
   await own.close();
   await end(client);
-  expect(await queue.ledger.jobs.settle([{ ...held, kind: "succeeded" }])).toEqual(
-    new Set([held.id]),
-  );
+  expect(await t.ledger.jobs.settle([{ ...held, kind: "succeeded" }])).toEqual(new Set([held.id]));
 });
 
 /** Waits until another connection waits for a lock. */
 async function waitForLock(): Promise<void> {
   for (;;) {
-    const { rows } = await queue.database.pool.query(
+    const { rows } = await t.database.pool.query(
       `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
     );
     if (rows.length > 0) return;
@@ -206,13 +205,13 @@ async function waitForLock(): Promise<void> {
 test("the take-over of a delegated job waits for the transaction that met it, and sees what it changed", async () => {
   const type = randomUUID();
   await enqueue(undefined, keyed(type));
-  const held = await queue.claimFirst(type);
-  await queue.ledger.jobs.settle([{ ...held, kind: "snooze", delayMs: 60_000 }]);
+  const held = await t.claimFirst(type);
+  await t.ledger.jobs.settle([{ ...held, kind: "snooze", delayMs: 60_000 }]);
   const client = await begin();
   await enqueue(client, keyed(type, { onConflict: "keep" }));
   const { lane, leaseMs, owner } = claimRequest([type], 1);
   const request = { id: held.id, fence: held.fence, lane, leaseMs, owner, types: [type] };
-  const takeOver = queue.ledger.jobs.claimById(request);
+  const takeOver = t.ledger.jobs.claimById(request);
   await waitForLock();
   await end(client);
   expect(await takeOver).toMatchObject({ id: held.id });
@@ -237,11 +236,11 @@ test("a job that waits gets all of one that replaces it, and begins anew under i
   const type = randomUUID();
   const replace = { onConflict: "replace" } as const;
   const [holder] = await enqueue(undefined, keyed(type));
-  const held = await queue.claimFirst(type);
-  await queue.ledger.jobs.effects.begin(held, "mail", true);
-  await queue.ledger.jobs.effects.finish(held, "mail", "sent");
+  const held = await t.claimFirst(type);
+  await t.ledger.jobs.effects.begin(held, "mail", true);
+  await t.ledger.jobs.effects.finish(held, "mail", "sent");
   const error = { code: "x", message: "x" };
-  await queue.ledger.jobs.settle([{ ...held, kind: "retry", delayMs: 60_000, error }]);
+  await t.ledger.jobs.settle([{ ...held, kind: "retry", delayMs: 60_000, error }]);
   const change = {
     version: 2,
     payloadText: '{"n":2}',
@@ -251,7 +250,7 @@ test("a job that waits gets all of one that replaces it, and begins anew under i
   };
   const expected = { id: holder?.id, created: false, replaced: true };
   expect(await enqueue(undefined, keyed(type, replace, change))).toEqual([expected]);
-  const again = await queue.claimFirst(type);
+  const again = await t.claimFirst(type);
   expect(again).toMatchObject({
     id: holder?.id,
     version: 2,
@@ -263,7 +262,7 @@ test("a job that waits gets all of one that replaces it, and begins anew under i
     errors: [],
   });
   // The mail of the first payload is not the mail of the second.
-  const { rows } = await queue.database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT FROM evenkeel.background_effect WHERE job_id = $1`,
     [holder?.id],
   );
@@ -290,7 +289,7 @@ test("of twins in a batch the last that replaces is stored, and each is told wha
     { id, created: false, replaced: true },
     { id, created: false },
   ]);
-  expect(await queue.claimFirst(type)).toMatchObject({ payload: { n: 3 } });
+  expect(await t.claimFirst(type)).toMatchObject({ payload: { n: 3 } });
 });
 
 test("a debounced job is put off with each enqueue, and no longer than its maximum since the first", async () => {
@@ -304,14 +303,14 @@ test("a debounced job is put off with each enqueue, and no longer than its maxim
   const [first] = await enqueue(undefined, debounced(1));
   const minutes: number[] = [];
   for (const n of [2, 3, 4, 5]) {
-    await queue.database.pool.query(
+    await t.database.pool.query(
       `UPDATE evenkeel.background_job SET created_at = created_at - interval '20 minutes' WHERE type = $1`,
       [type],
     );
     expect(await enqueue(undefined, debounced(n))).toEqual([
       { id: first?.id, created: false, replaced: true },
     ]);
-    const { rows } = await queue.database.pool.query<{ minutes: number }>(
+    const { rows } = await t.database.pool.query<{ minutes: number }>(
       `SELECT round(extract(epoch FROM run_at - clock_timestamp()) / 60)::int AS minutes
        FROM evenkeel.background_job WHERE type = $1`,
       [type],
@@ -319,5 +318,5 @@ test("a debounced job is put off with each enqueue, and no longer than its maxim
     minutes.push(rows[0]?.minutes ?? -1);
   }
   expect(minutes).toEqual([30, 20, 0, 0]);
-  expect(await queue.claimFirst(type)).toMatchObject({ payload: { n: 5 } });
+  expect(await t.claimFirst(type)).toMatchObject({ payload: { n: 5 } });
 });

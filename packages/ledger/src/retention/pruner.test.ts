@@ -1,15 +1,14 @@
 import { silentLogger } from "@evenkeel/core";
-import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect, test } from "vitest";
 
-import { createLedger } from "../ledger.ts";
 import { insertGuard, insertHistory, insertNewest, insertWindow } from "../testing/old-rows.ts";
+import { setup } from "../testing/setup.ts";
 import { createPruner } from "./pruner.ts";
 import type { Prunable } from "./pruning.ts";
 
 test("a run deletes batch after batch up to its bound, and says what it deleted", async () => {
-  const database = await createTestDatabase();
-  const ledger = createLedger({ pool: database.pool });
+  await using t = await setup();
+  const { database, ledger } = t;
   const logged: unknown[] = [];
   const logger = {
     ...silentLogger,
@@ -32,8 +31,6 @@ test("a run deletes batch after batch up to its bound, and says what it deleted"
       fields: { pruned: 15, moreToPrune: false, rows: { "jobHistory.SUCCEEDED": 15 } },
     },
   ]);
-  await ledger.close();
-  await database.drop();
 });
 
 test("a run by default keeps up with 40,000 jobs a second for an hour, spread over a day, and takes half the time", async () => {

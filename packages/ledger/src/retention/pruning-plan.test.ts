@@ -1,14 +1,14 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { setup, type Setup } from "../testing/setup.ts";
 import { countStatement, deleteStatement } from "./pruning.ts";
 import { resolveRetention } from "./resolved-retention.ts";
 
-let database: TestDatabase;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
+  t = await setup();
   // Two months with a row every five minutes, of every status in turn.
-  await database.pool.query(`
+  await t.database.pool.query(`
     INSERT INTO evenkeel.background_dispatch_window (dispatch_key, schedule, scope, window_start,
       window_seconds, status, fence, owner, correlation_id, enqueued_at, created_at, updated_at)
     SELECT 'k' || n, 's', 'global', at, 3600, status, gen_random_uuid(), 'o', 'c',
@@ -48,7 +48,7 @@ beforeAll(async () => {
     SELECT 'a', 'b', 'c', 'd', now() - n * interval '5 minutes' FROM generate_series(1, 20000) AS n;
     ANALYZE`);
 });
-afterAll(() => database.drop());
+afterAll(() => t.close());
 
 interface PlanNode {
   readonly "Node Type": string;
@@ -60,7 +60,7 @@ interface PlanNode {
 
 /** The plan over a backlog: nearly all rows are old enough, and a batch is a small part of them. */
 async function explain(statement: string): Promise<PlanNode[]> {
-  const { rows } = await database.pool.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
+  const { rows } = await t.database.pool.query<{ "QUERY PLAN": readonly { Plan: PlanNode }[] }>(
     `EXPLAIN (FORMAT JSON) ${statement}`,
     [2 * 86_400, 10],
   );

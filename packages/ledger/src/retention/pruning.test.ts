@@ -1,8 +1,7 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
 import { toSqlClient } from "../database/database.ts";
-import { createLedger, type Ledger } from "../ledger.ts";
+import { createLedger } from "../ledger.ts";
 import {
   insertEffect,
   insertUniqueKey,
@@ -15,23 +14,13 @@ import {
   insertWindow,
   readKeys,
 } from "../testing/old-rows.ts";
+import { setup } from "../testing/setup.ts";
 import { createWindowStore } from "../windows/window-store.ts";
 import type { WindowClaim } from "../windows/window.ts";
 import { prune } from "./pruning.ts";
 import { resolveRetention } from "./resolved-retention.ts";
 import type { RetentionChanges } from "./retention-policy.ts";
 import { retentionRules } from "./retention-rules.ts";
-
-let database: TestDatabase;
-let ledger: Ledger;
-beforeEach(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
-});
-afterEach(async () => {
-  await ledger.close();
-  await database.drop();
-});
 
 const hour = 1 / 24;
 
@@ -66,31 +55,33 @@ function claimOf(dispatchKey: string, schedule = `s-${dispatchKey}`): WindowClai
 test.each(resolveRetention().map(({ rule, days }) => [rule.table, rule.status, days] as const))(
   "%s %s stays for %i days and then goes, alone",
   async (table, status, days) => {
+    await using t = await setup();
     for (const other of resolveRetention()) {
       const { table: itsTable, status: itsStatus } = other.rule;
       const age = Math.min(2.5, other.days - hour);
-      await insertOld[itsTable](database.pool, itsStatus, age);
+      await insertOld[itsTable](t.database.pool, itsStatus, age);
     }
-    const young = await insertOld[table](database.pool, status, days - hour);
-    const before = await readKeys(database.pool);
-    const old = await insertOld[table](database.pool, status, days + hour);
-    const newest = (await readKeys(database.pool)).filter(
+    const young = await insertOld[table](t.database.pool, status, days - hour);
+    const before = await readKeys(t.database.pool);
+    const old = await insertOld[table](t.database.pool, status, days + hour);
+    const newest = (await readKeys(t.database.pool)).filter(
       (key) => key !== old && !before.includes(key),
     );
 
-    const report = await ledger.prune();
+    const report = await t.ledger.prune();
     expect(report).toMatchObject({ dryRun: false, deleted: 1, more: false });
     expect(report.rows.filter(({ deleted }) => deleted > 0)).toEqual([
       { table, status, days, deleted: 1, more: false },
     ]);
-    const left = await readKeys(database.pool);
+    const left = await readKeys(t.database.pool);
     expect(left).toContain(young);
     expect(left).toEqual([...before, ...newest].toSorted((a, b) => (a < b ? -1 : 1)));
   },
 );
 
 test("a limit that says something stays, however long ago a claim met it", async () => {
-  await database.pool.query(
+  await using t = await setup();
+  await t.database.pool.query(
     `INSERT INTO evenkeel.background_job_limit (kind, subject, paused, paused_at, max_running, rate_limit, rate_period_ms, updated_at)
      SELECT kind::evenkeel.job_limit_kind, subject, paused, CASE WHEN paused THEN now() END, most, rate,
        CASE WHEN rate IS NOT NULL THEN 1000 END, now() - interval '1 year'
@@ -98,21 +89,23 @@ test("a limit that says something stays, however long ago a claim met it", async
        ('TENANT', 'rated', false, NULL, 1), ('EVERY_TENANT', '', false, 1, NULL), ('TYPE', 'a', false, 1, NULL)
      ) AS given (kind, subject, paused, most, rate)`,
   );
-  expect(await ledger.prune()).toMatchObject({ deleted: 0 });
+  expect(await t.ledger.prune()).toMatchObject({ deleted: 0 });
 });
 
 test("the attempts of a run go with it", async () => {
-  await insertRun(database.pool, "SUCCEEDED", 31);
-  await insertRun(database.pool, "SUCCEEDED", 29);
-  await ledger.prune();
-  const { rows } = await database.pool.query(
+  await using t = await setup();
+  await insertRun(t.database.pool, "SUCCEEDED", 31);
+  await insertRun(t.database.pool, "SUCCEEDED", 29);
+  await t.ledger.prune();
+  const { rows } = await t.database.pool.query(
     `SELECT count(*)::int AS count FROM evenkeel.background_function_attempt`,
   );
   expect(rows).toEqual([{ count: 1 }]);
 });
 
 test("what is not settled stays for ever, and so does what it needs", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   const years = 3_650;
   for (const status of ["DISPATCHING", "ENQUEUE_FAILED"]) {
     const key = await insertWindow(pool, status, years);
@@ -142,12 +135,12 @@ test("what is not settled stays for ever, and so does what it needs", async () =
   await insertLetter(pool, "OPEN", years, { sourceId: id });
   await insertEffect(pool, years, id);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  const jobs = await ledger.jobs.insert(undefined, [job, job]);
+  const jobs = await t.ledger.jobs.insert(undefined, [job, job]);
   for (const unsettled of jobs) {
     await insertEffect(pool, years, unsettled.id);
     await insertUniqueKey(pool, years, unsettled.id);
   }
-  await ledger.jobs.claim({ lane: "stable", types: ["j"], limit: 1, leaseMs: 1, owner: "o" });
+  await t.ledger.jobs.claim({ lane: "stable", types: ["j"], limit: 1, leaseMs: 1, owner: "o" });
   await pool.query(
     `UPDATE evenkeel.background_job SET run_at = run_at - interval '10 years', created_at = run_at`,
   );
@@ -158,7 +151,7 @@ test("what is not settled stays for ever, and so does what it needs", async () =
 
   const before = await readKeys(pool);
   for (let call = 0; call < 3; call += 1) {
-    expect(await ledger.prune({ policy: shortest, latenessMs: 86_400_000 })).toMatchObject({
+    expect(await t.ledger.prune({ policy: shortest, latenessMs: 86_400_000 })).toMatchObject({
       deleted: 0,
       more: false,
     });
@@ -167,26 +160,28 @@ test("what is not settled stays for ever, and so does what it needs", async () =
 });
 
 test("a run that was silent for as long as rows are kept keeps its window no longer, and goes after it", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   const dispatchKey = await insertWindow(pool, "ENQUEUED", 91);
   await insertNewest(pool, `s-${dispatchKey}`);
   const stale = await insertRun(pool, "STALE", 91, { dispatchKey });
   await insertGuard(pool, 91, { dispatchKey, runId: stale });
   for (const gone of ["windows", "guards", "runs"]) {
-    const { rows } = await ledger.prune();
+    const { rows } = await t.ledger.prune();
     expect(rows.filter(({ deleted }) => deleted > 0)).toMatchObject([{ table: gone, deleted: 1 }]);
   }
 });
 
 test("a window goes first, its guard in the call after, its runs in the one after that", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   const dispatchKey = await insertWindow(pool, "ENQUEUED", 100);
   const newest = await insertNewest(pool, `s-${dispatchKey}`);
   const runId = await insertRun(pool, "FAILED", 100, { dispatchKey });
   await insertGuard(pool, 100, { dispatchKey, runId });
   const left: string[][] = [];
   for (let call = 0; call < 4; call += 1) {
-    await ledger.prune();
+    await t.ledger.prune();
     left.push(await readKeys(pool));
   }
   const sorted = (...keys: string[]): string[] => keys.toSorted((a, b) => (a < b ? -1 : 1));
@@ -199,7 +194,8 @@ test("a window goes first, its guard in the call after, its runs in the one afte
 });
 
 test("a dry run deletes nothing and says what the run after it deletes", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   for (const { table, status } of retentionRules) {
     for (let days = 10; days < 130; days += 20) await insertOld[table](pool, status, days);
   }
@@ -211,25 +207,26 @@ test("a dry run deletes nothing and says what the run after it deletes", async (
   }
   for (const limit of [3, 1_000, 1_000, 1_000, 1_000]) {
     const before = await readKeys(pool);
-    const dry = await ledger.prune({ limit, dryRun: true });
+    const dry = await t.ledger.prune({ limit, dryRun: true });
     expect(dry.dryRun).toBe(true);
     expect(await readKeys(pool)).toEqual(before);
-    const real = await ledger.prune({ limit });
+    const real = await t.ledger.prune({ limit });
     expect(real).toEqual({ ...dry, dryRun: false });
     expect(before.length - (await readKeys(pool)).length).toBe(real.deleted);
     expect(real.more).toBe(limit === 3);
   }
-  expect(await ledger.prune({ dryRun: true })).toMatchObject({ deleted: 0 });
+  expect(await t.ledger.prune({ dryRun: true })).toMatchObject({ deleted: 0 });
 });
 
 test("a call deletes a bounded batch, the oldest first, and says that there is more", async () => {
-  for (let n = 0; n < 25; n += 1) await insertHistory(database.pool, "SUCCEEDED", 31 + n);
-  const oldest = (await readKeys(database.pool)).map(Number).toSorted((a, b) => b - a);
+  await using t = await setup();
+  for (let n = 0; n < 25; n += 1) await insertHistory(t.database.pool, "SUCCEEDED", 31 + n);
+  const oldest = (await readKeys(t.database.pool)).map(Number).toSorted((a, b) => b - a);
   const batches = [];
   for (let call = 0; call < 3; call += 1) {
-    const { deleted, more } = await ledger.prune({ limit: 10 });
+    const { deleted, more } = await t.ledger.prune({ limit: 10 });
     batches.push({ deleted, more });
-    expect((await readKeys(database.pool)).map(Number).toSorted((a, b) => b - a)).toEqual(
+    expect((await readKeys(t.database.pool)).map(Number).toSorted((a, b) => b - a)).toEqual(
       oldest.slice((call + 1) * 10),
     );
   }
@@ -241,13 +238,14 @@ test("a call deletes a bounded batch, the oldest first, and says that there is m
 });
 
 test("settings below the floor are refused by name, all at once, and nothing is deleted", async () => {
-  await insertHistory(database.pool, "SUCCEEDED", 100);
+  await using t = await setup();
+  await insertHistory(t.database.pool, "SUCCEEDED", 100);
   const policy: RetentionChanges = {
     windows: { ENQUEUED: 1.9, MISSED: -1 },
     guards: { TAKEN: 1 },
     deadLetters: { DISCARDED: Number.NaN },
   };
-  await expect(ledger.prune({ policy })).rejects.toMatchObject({
+  await expect(t.ledger.prune({ policy })).rejects.toMatchObject({
     code: "invalid_retention",
     message:
       "Invalid retention: guards.TAKEN is 1 days and must be at least 2: 24 hours of Inngest's memory, and the lateness; " +
@@ -257,25 +255,26 @@ test("settings below the floor are refused by name, all at once, and nothing is 
   });
   const refused = { code: "invalid_retention" };
   // A floor moves with the lateness.
-  await expect(ledger.prune({ policy: shortest, latenessMs: 86_400_001 })).rejects.toMatchObject(
+  await expect(t.ledger.prune({ policy: shortest, latenessMs: 86_400_001 })).rejects.toMatchObject(
     refused,
   );
-  await expect(ledger.prune({ latenessMs: -1 })).rejects.toMatchObject(refused);
-  await expect(ledger.prune({ limit: 0 })).rejects.toMatchObject(refused);
-  await expect(ledger.prune({ policy: { windows: { ENQUEUED: 60 } } })).rejects.toThrow(
+  await expect(t.ledger.prune({ latenessMs: -1 })).rejects.toMatchObject(refused);
+  await expect(t.ledger.prune({ limit: 0 })).rejects.toMatchObject(refused);
+  await expect(t.ledger.prune({ policy: { windows: { ENQUEUED: 60 } } })).rejects.toThrow(
     "guards.TAKEN is 30 days and must be at least the 60 of windows.ENQUEUED, which it outlives",
   );
   const deadLetters = { DISCARDED: 90, OPEN: 10 };
-  await expect(ledger.prune({ policy: { deadLetters } })).rejects.toThrow(
+  await expect(t.ledger.prune({ policy: { deadLetters } })).rejects.toThrow(
     "deadLetters.OPEN is not",
   );
-  expect(await readKeys(database.pool)).toHaveLength(1);
-  expect(await ledger.prune({ policy: shortest })).toMatchObject({ deleted: 1 });
+  expect(await readKeys(t.database.pool)).toHaveLength(1);
+  expect(await t.ledger.prune({ policy: shortest })).toMatchObject({ deleted: 1 });
 });
 
 test("Infinity keeps rows for good", async () => {
-  await insertHistory(database.pool, "DEAD", 3_650);
-  const report = await ledger.prune({ policy: { jobHistory: { DEAD: Infinity } } });
+  await using t = await setup();
+  await insertHistory(t.database.pool, "DEAD", 3_650);
+  const report = await t.ledger.prune({ policy: { jobHistory: { DEAD: Infinity } } });
   expect(report.deleted).toBe(0);
   expect(report.rows.map(({ table, status }) => `${table}.${status}`)).not.toContain(
     "jobHistory.DEAD",
@@ -283,34 +282,36 @@ test("Infinity keeps rows for good", async () => {
 });
 
 test("a prune waits for no claim: what is claimed meanwhile stays", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   const claimed = await insertWindow(pool, "MISSED", 100);
   await insertNewest(pool, `s-${claimed}`);
   const free = await insertOld.windows(pool, "MISSED", 100);
-  const client = await database.connect(1).connect();
+  const client = await t.database.connect(1).connect();
   await client.query("BEGIN");
   const late = await createWindowStore(toSqlClient(client)).claim(claimOf(claimed));
   expect(late.outcome).toBe("claimed");
-  expect(await ledger.prune()).toMatchObject({ deleted: 1 });
+  expect(await t.ledger.prune()).toMatchObject({ deleted: 1 });
   await client.query("COMMIT");
   client.release();
-  expect(await ledger.windows.find(free)).toBeUndefined();
-  expect(await ledger.prune()).toMatchObject({ deleted: 0 });
-  expect(await ledger.windows.find(claimed)).toMatchObject({ status: "DISPATCHING" });
+  expect(await t.ledger.windows.find(free)).toBeUndefined();
+  expect(await t.ledger.prune()).toMatchObject({ deleted: 0 });
+  expect(await t.ledger.windows.find(claimed)).toMatchObject({ status: "DISPATCHING" });
 });
 
 test("no claim waits for a prune that has not ended", async () => {
-  const { pool } = database;
+  await using t = await setup();
+  const { pool } = t.database;
   for (const { table, status } of retentionRules) await insertOld[table](pool, status, 100);
   const young = await insertOld.windows(pool, "ENQUEUED", 1);
   const job = { tenantId: "t", type: "j", version: 1, payloadText: "{}", maxAttempts: 3 } as const;
-  await ledger.jobs.insert(undefined, [job]);
+  await t.ledger.jobs.insert(undefined, [job]);
 
-  const client = await database.connect(1).connect();
+  const client = await t.database.connect(1).connect();
   await client.query("BEGIN");
   const { deleted } = await prune(toSqlClient(client), { policy: shortest });
   expect(deleted).toBe(retentionRules.length);
-  const impatient = database.connect(1);
+  const impatient = t.database.connect(1);
   await impatient.query("SET lock_timeout = '20s'");
   const other = createLedger({ pool: impatient });
   expect(await other.windows.claim(claimOf("new"))).toMatchObject({ outcome: "claimed" });

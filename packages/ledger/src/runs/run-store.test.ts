@@ -1,22 +1,15 @@
 import { randomUUID } from "node:crypto";
 
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "../ledger.ts";
+import { setup, type Setup } from "../testing/setup.ts";
 import type { RunStart } from "./run.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
-
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
 });
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 function startOf(change: Partial<RunStart> = {}): RunStart {
   return {
@@ -32,19 +25,19 @@ function startOf(change: Partial<RunStart> = {}): RunStart {
 
 test("a run keeps one row and one row per attempt, whoever goes on with it", async () => {
   const start = startOf();
-  await ledger.runs.begin(start);
-  await ledger.runs.finishAttempt({ ...start, error: "ECONNRESET" });
-  const second = await ledger.runs.begin({ ...start, attempt: 1, owner: "worker-2" });
-  await ledger.runs.finishAttempt({ ...start, attempt: 1 });
+  await t.ledger.runs.begin(start);
+  await t.ledger.runs.finishAttempt({ ...start, error: "ECONNRESET" });
+  const second = await t.ledger.runs.begin({ ...start, attempt: 1, owner: "worker-2" });
+  await t.ledger.runs.finishAttempt({ ...start, attempt: 1 });
   expect(
-    await ledger.runs.finish({
+    await t.ledger.runs.finish({
       ...start,
       status: "SUCCEEDED",
       fence: second?.fence ?? "",
       output: { jobs: 3 },
     }),
   ).toBe(true);
-  expect(await ledger.asOperator("test").runs.find(start)).toMatchObject({
+  expect(await t.ledger.asOperator("test").runs.find(start)).toMatchObject({
     status: "SUCCEEDED",
     owner: "worker-2",
     output: { jobs: 3 },
@@ -57,35 +50,37 @@ test("a run keeps one row and one row per attempt, whoever goes on with it", asy
 
 test("the writes of a worker that was replaced are refused", async () => {
   const start = startOf();
-  const first = await ledger.runs.begin(start);
-  const second = await ledger.runs.begin({ ...start, owner: "worker-2" });
+  const first = await t.ledger.runs.begin(start);
+  const second = await t.ledger.runs.begin({ ...start, owner: "worker-2" });
   const late = { ...start, fence: first?.fence ?? "" };
-  expect(await ledger.runs.heartbeat(late)).toBe(false);
-  expect(await ledger.runs.finish({ ...late, status: "SUCCEEDED" })).toBe(false);
-  expect(await ledger.runs.heartbeat({ ...start, fence: second?.fence ?? "" })).toBe(true);
+  expect(await t.ledger.runs.heartbeat(late)).toBe(false);
+  expect(await t.ledger.runs.finish({ ...late, status: "SUCCEEDED" })).toBe(false);
+  expect(await t.ledger.runs.heartbeat({ ...start, fence: second?.fence ?? "" })).toBe(true);
 });
 
 test("an ended run is not begun again", async () => {
   const start = startOf();
-  await ledger.runs.begin(start);
-  expect(await ledger.runs.finish({ ...start, status: "FAILED", error: "boom" })).toBe(true);
-  expect(await ledger.runs.begin(start)).toBeUndefined();
-  expect(await ledger.runs.finish({ ...start, status: "SUCCEEDED" })).toBe(false);
+  await t.ledger.runs.begin(start);
+  expect(await t.ledger.runs.finish({ ...start, status: "FAILED", error: "boom" })).toBe(true);
+  expect(await t.ledger.runs.begin(start)).toBeUndefined();
+  expect(await t.ledger.runs.finish({ ...start, status: "SUCCEEDED" })).toBe(false);
 });
 
 test("the guard lets one run per function, window and continuation work", async () => {
   const start = startOf();
   const guard = { functionId: start.functionId, dispatchKey: randomUUID(), continuation: 0 };
   const runs = Array.from({ length: 50 }, () => randomUUID());
-  const outcomes = await Promise.all(runs.map((runId) => ledger.guards.take({ ...guard, runId })));
+  const outcomes = await Promise.all(
+    runs.map((runId) => t.ledger.guards.take({ ...guard, runId })),
+  );
   expect(outcomes.filter(({ outcome }) => outcome === "taken")).toHaveLength(1);
   const winner = runs[outcomes.findIndex(({ outcome }) => outcome === "taken")] ?? "";
-  expect(await ledger.guards.take({ ...guard, runId: winner })).toEqual({ outcome: "taken" });
-  expect(await ledger.guards.take({ ...guard, runId: "late" })).toEqual({
+  expect(await t.ledger.guards.take({ ...guard, runId: winner })).toEqual({ outcome: "taken" });
+  expect(await t.ledger.guards.take({ ...guard, runId: "late" })).toEqual({
     outcome: "held",
     runId: winner,
   });
-  expect(await ledger.guards.take({ ...guard, continuation: 1, runId: "next" })).toEqual({
+  expect(await t.ledger.guards.take({ ...guard, continuation: 1, runId: "next" })).toEqual({
     outcome: "taken",
   });
 });
@@ -97,11 +92,11 @@ test("a failed holder gives the guard way to a redrive", async () => {
     dispatchKey: start.dispatchKey ?? "",
     continuation: 0,
   };
-  await ledger.runs.begin(start);
-  await ledger.guards.take({ ...guard, runId: start.runId });
-  await ledger.runs.finish({ ...start, status: "FAILED", error: "boom" });
-  expect(await ledger.guards.take({ ...guard, runId: "redrive" })).toEqual({ outcome: "taken" });
-  expect(await ledger.guards.take({ ...guard, runId: start.runId })).toEqual({
+  await t.ledger.runs.begin(start);
+  await t.ledger.guards.take({ ...guard, runId: start.runId });
+  await t.ledger.runs.finish({ ...start, status: "FAILED", error: "boom" });
+  expect(await t.ledger.guards.take({ ...guard, runId: "redrive" })).toEqual({ outcome: "taken" });
+  expect(await t.ledger.guards.take({ ...guard, runId: start.runId })).toEqual({
     outcome: "held",
     runId: "redrive",
   });
@@ -116,43 +111,45 @@ test("a failure reported twice files one letter", async () => {
     error: "boom",
     payload: { a: 1 },
   } as const;
-  const first = await ledger.deadLetters.file(letter);
-  const second = await ledger.deadLetters.file({ ...letter, error: "boom again" });
+  const first = await t.ledger.deadLetters.file(letter);
+  const second = await t.ledger.deadLetters.file({ ...letter, error: "boom again" });
   expect(first.created).toBe(true);
   expect(second).toEqual({ id: first.id, created: false });
 });
 
 test("the report counts two runs that did one window's work, and nothing else, as duplicates", async () => {
-  const before = await ledger.report();
+  const before = await t.ledger.report();
   const dispatchKey = randomUUID();
   for (const status of ["SUCCEEDED", "SKIPPED_DUPLICATE", "FAILED"] as const) {
     const start = startOf({ dispatchKey });
-    await ledger.runs.begin(start);
-    await ledger.runs.finish({ ...start, status });
+    await t.ledger.runs.begin(start);
+    await t.ledger.runs.finish({ ...start, status });
   }
-  expect((await ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow);
+  expect((await t.ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow);
   const second = startOf({ dispatchKey });
-  await ledger.runs.begin(second);
-  expect((await ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow);
-  await ledger.runs.finish({ ...second, status: "SUCCEEDED" });
-  expect((await ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow + 1);
+  await t.ledger.runs.begin(second);
+  expect((await t.ledger.report()).runs.duplicateForWindow).toBe(before.runs.duplicateForWindow);
+  await t.ledger.runs.finish({ ...second, status: "SUCCEEDED" });
+  expect((await t.ledger.report()).runs.duplicateForWindow).toBe(
+    before.runs.duplicateForWindow + 1,
+  );
 });
 
 test("a stale run that comes back cannot end as the one that did the work once another has its window", async () => {
   const start = startOf({ dispatchKey: randomUUID() });
   const { functionId, dispatchKey } = start;
   const guard = { functionId, dispatchKey: dispatchKey ?? "", continuation: 0 };
-  const begun = await ledger.runs.begin(start);
-  await ledger.guards.take({ ...guard, runId: start.runId });
-  await database.pool.query(
+  const begun = await t.ledger.runs.begin(start);
+  await t.ledger.guards.take({ ...guard, runId: start.runId });
+  await t.database.pool.query(
     `UPDATE evenkeel.background_function_run SET status = 'STALE' WHERE run_id = $1`,
     [start.runId],
   );
-  await ledger.guards.take({ ...guard, runId: "replacement" });
+  await t.ledger.guards.take({ ...guard, runId: "replacement" });
   const end = { ...start, ...begun };
-  expect(await ledger.runs.finish({ ...end, status: "SUCCEEDED" })).toBe(false);
+  expect(await t.ledger.runs.finish({ ...end, status: "SUCCEEDED" })).toBe(false);
   expect(
-    await ledger.runs.finish({
+    await t.ledger.runs.finish({
       ...end,
       status: "SKIPPED_DUPLICATE",
       duplicateOf: "replacement",

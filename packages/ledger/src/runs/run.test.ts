@@ -1,10 +1,9 @@
 import { randomUUID } from "node:crypto";
 
-import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect, test } from "vitest";
 
-import { createLedger } from "../ledger.ts";
 import { drawLifecycle, lifecycleInReadme } from "../testing/lifecycle-diagram.ts";
+import { setup } from "../testing/setup.ts";
 import { changesOf, watchStatuses } from "../testing/status-changes.ts";
 import { runTransitions, type RunIdentity } from "./run.ts";
 
@@ -27,8 +26,8 @@ test("a run is drawn in the README as its transition table says", async () => {
 });
 
 test("whatever is done to a run in whatever status, its status changes as the table says, and in every such way", async () => {
-  const database = await createTestDatabase();
-  const ledger = createLedger({ pool: database.pool });
+  await using t = await setup();
+  const { database, ledger } = t;
   const noted = await watchStatuses(database, [
     { table: "background_function_run", id: "run_id", status: "status", repeat: "fence" },
   ]);
@@ -67,11 +66,9 @@ test("whatever is done to a run in whatever status, its status changes as the ta
     }
   }
   const changes = (await noted()).filter(({ before }) => before !== null);
-  await ledger.close();
   const { rows } = await database.pool.query<{ statuses: string[] }>(
     `SELECT enum_range(NULL::evenkeel.run_status)::text[] AS statuses`,
   );
-  await database.drop();
   const seen = new Set(changes.map(({ before, after }) => `${before} --> ${after}`));
   expect([...seen].toSorted()).toEqual(changesOf(runTransitions));
   expect(rows[0]?.statuses.toSorted()).toEqual(Object.keys(runTransitions).toSorted());

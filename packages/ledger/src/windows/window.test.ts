@@ -1,10 +1,9 @@
 import { randomUUID } from "node:crypto";
 
-import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect, test } from "vitest";
 
-import { createLedger } from "../ledger.ts";
 import { drawLifecycle, lifecycleInReadme } from "../testing/lifecycle-diagram.ts";
+import { setup } from "../testing/setup.ts";
 import { changesOf, watchStatuses } from "../testing/status-changes.ts";
 import { windowTransitions } from "./window.ts";
 
@@ -34,8 +33,8 @@ test("a window is drawn in the README as its transition table says", async () =>
 });
 
 test("whatever is done to a window in whatever status, its status changes as the table says, and in every such way", async () => {
-  const database = await createTestDatabase();
-  const ledger = createLedger({ pool: database.pool });
+  await using t = await setup();
+  const { database, ledger } = t;
   const noted = await watchStatuses(database, [
     { table: "background_dispatch_window", id: "dispatch_key", status: "status", repeat: "fence" },
   ]);
@@ -89,11 +88,9 @@ test("whatever is done to a window in whatever status, its status changes as the
     }
   }
   const changes = (await noted()).filter(({ before }) => before !== null);
-  await ledger.close();
   const { rows } = await database.pool.query<{ statuses: string[] }>(
     `SELECT enum_range(NULL::evenkeel.window_status)::text[] AS statuses`,
   );
-  await database.drop();
   const seen = new Set(changes.map(({ before, after }) => `${before} --> ${after}`));
   expect([...seen].toSorted()).toEqual(changesOf(windowTransitions));
   expect(rows[0]?.statuses.toSorted()).toEqual(Object.keys(windowTransitions).toSorted());

@@ -1,25 +1,21 @@
 import { randomUUID } from "node:crypto";
 
 import { defined } from "@evenkeel/core";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 
-import { newJob, openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
+import { newJob } from "../../testing/job-queue.ts";
 import { explainStatement, rowsRead } from "../../testing/plan.ts";
+import { setup } from "../../testing/setup.ts";
 import { cancelManyStatement, rescheduleManyStatement } from "./bulk-changes.ts";
 import { changeJobs } from "./job-changes.ts";
 
-let queue: JobQueue;
-beforeEach(async () => {
-  queue = await openJobQueue();
-});
-afterEach(() => queue.close());
-
 test("every job that matches is cancelled, in calls of a bound, and the newer ones are left", async () => {
+  await using t = await setup();
   const type = randomUUID();
-  await queue.insert(type, "t", 1_200);
-  await queue.insert("other", "t", 10);
-  const running = (await queue.claim([type], 3)).jobs.map(({ id }) => id);
-  const { jobs } = queue.ledger.asOperator("ada");
+  await t.insert(type, "t", 1_200);
+  await t.insert("other", "t", 10);
+  const running = (await t.claim([type], 3)).jobs.map(({ id }) => id);
+  const { jobs } = t.ledger.asOperator("ada");
   expect(await jobs.countMatching({ type })).toBe(1_200);
   expect(await jobs.countMatching({ type, statuses: ["RUNNING"] })).toBe(3);
   const cancelled: string[] = [];
@@ -36,31 +32,32 @@ test("every job that matches is cancelled, in calls of a bound, and the newer on
     cursor = change.cursor ?? undefined;
     calls += 1;
     // The queue goes on: it ends all the same.
-    await queue.insert(type, "t", 1_000);
+    await t.insert(type, "t", 1_000);
   } while (cursor !== undefined);
   expect(calls).toBe(2);
   expect(new Set(cancelled).size).toBe(1_200);
   expect(cancelled).toEqual(expect.arrayContaining(running));
-  const history = await queue.rowsOf<{ outcome: string }>("background_job_history", type);
+  const history = await t.rowsOf<{ outcome: string }>("background_job_history", type);
   expect(new Set(history.map(({ outcome }) => outcome))).toEqual(new Set(["CANCELLED"]));
   expect(await jobs.countMatching({ type })).toBe(2_000);
   expect(await jobs.countMatching({ type: "other" })).toBe(10);
-  const { rows } = await queue.database.pool.query(
+  const { rows } = await t.database.pool.query(
     `SELECT DISTINCT actor, reason FROM evenkeel.background_audit_entry WHERE action = 'job.cancel'`,
   );
   expect(rows).toEqual([{ actor: "ada", reason: "a loop" }]);
 });
 
 test("a selection names jobs by where they stand, whose they are, when they are due and how urgent", async () => {
+  await using t = await setup();
   const type = randomUUID();
   const at = (ms: number): Date => new Date(Date.now() + ms);
-  const [due, later, urgent, foreign] = await queue.ledger.jobs.insert(undefined, [
+  const [due, later, urgent, foreign] = await t.ledger.jobs.insert(undefined, [
     newJob(type, { correlationId: "c" }),
     newJob(type, { runAt: at(3_600_000) }),
     newJob(type, { priority: 5 }),
     newJob(type, { tenantId: "other" }),
   ]);
-  const { jobs } = queue.ledger.asOperator("ada");
+  const { jobs } = t.ledger.asOperator("ada");
   const counts = {
     all: await jobs.countMatching({ type }),
     scheduled: await jobs.countMatching({ type, statuses: ["SCHEDULED"] }),
@@ -100,14 +97,15 @@ test("a selection names jobs by where they stand, whose they are, when they are 
 });
 
 test("what waits is moved, what runs or is locked is passed over and named", async () => {
+  await using t = await setup();
   const type = randomUUID();
-  await queue.insert(type, "t", 5);
-  const running = await queue.claimFirst(type);
-  const [locked] = await queue.ledger.jobs.insert(undefined, [newJob(type)]);
-  const tx = await queue.database.pool.connect();
+  await t.insert(type, "t", 5);
+  const running = await t.claimFirst(type);
+  const [locked] = await t.ledger.jobs.insert(undefined, [newJob(type)]);
+  const tx = await t.database.pool.connect();
   await tx.query("BEGIN");
   await changeJobs(tx, "t", "product").cancel(locked?.id ?? "");
-  const { jobs } = queue.ledger.asOperator("ada");
+  const { jobs } = t.ledger.asOperator("ada");
   const change = await jobs.rescheduleMany({ type }, { delayMs: 3_600_000 });
   await tx.query("ROLLBACK");
   tx.release();
@@ -115,23 +113,24 @@ test("what waits is moved, what runs or is locked is passed over and named", asy
   expect(change.passedOver).toEqual([running.id, locked?.id]);
   expect(change.cursor).toBeNull();
   expect(await jobs.countMatching({ type, statuses: ["SCHEDULED"] })).toBe(4);
-  expect((await queue.claim([type], 10)).jobs.map(({ id }) => id)).toEqual([locked?.id]);
+  expect((await t.claim([type], 10)).jobs.map(({ id }) => id)).toEqual([locked?.id]);
 });
 
 test("a bulk change beside claims and settlements loses no job and ends none twice", async () => {
+  await using t = await setup();
   const type = randomUUID();
-  await queue.insert(type, "t", 2_000);
-  const { jobs } = queue.ledger.asOperator("ada");
+  await t.insert(type, "t", 2_000);
+  const { jobs } = t.ledger.asOperator("ada");
   let succeeded = 0;
   const work = async (): Promise<void> => {
     for (;;) {
-      const { jobs: claimed } = await queue.claim([type], 100);
+      const { jobs: claimed } = await t.claim([type], 100);
       if (claimed.length === 0) return;
       let open = claimed.map(({ id, fence }) => ({ id, fence, kind: "succeeded" as const }));
       while (open.length > 0) {
-        const { size } = await queue.ledger.jobs.settle(open);
+        const { size } = await t.ledger.jobs.settle(open);
         succeeded += size;
-        const standings = await queue.ledger.jobs.standingOf(open);
+        const standings = await t.ledger.jobs.standingOf(open);
         // Passed over while another statement had it locked.
         open = open.filter(({ id }) => standings.get(id) === "held");
       }
@@ -144,16 +143,15 @@ test("a bulk change beside claims and settlements loses no job and ends none twi
   const [cancelled] = await Promise.all([cancel(), work(), work()]);
   await work();
   expect(succeeded + cancelled).toBe(2_000);
-  const history = await queue.rowsOf<{ id: string }>("background_job_history", type);
+  const history = await t.rowsOf<{ id: string }>("background_job_history", type);
   expect(new Set(history.map(({ id }) => id)).size).toBe(2_000);
 });
 
 test("a statement looks at the next 10,000 jobs by id and locks those that match, whatever else there is", async () => {
-  await queue.insert("a", "t", 30_000);
-  await queue.database.pool.query(
-    `UPDATE evenkeel.background_job SET priority = 3 WHERE id % 100 = 0`,
-  );
-  await queue.database.pool.query(`VACUUM ANALYZE evenkeel.background_job`);
+  await using t = await setup();
+  await t.insert("a", "t", 30_000);
+  await t.database.pool.query(`UPDATE evenkeel.background_job SET priority = 3 WHERE id % 100 = 0`);
+  await t.database.pool.query(`VACUUM ANALYZE evenkeel.background_job`);
   const values = {
     statuses: "{PENDING}",
     type: "a",
@@ -179,7 +177,7 @@ test("a statement looks at the next 10,000 jobs by id and locks those that match
   ];
   for (const { statement, given } of plans) {
     const { text } = statement;
-    const nodes = await explainStatement(queue.database, text, statement.values(given));
+    const nodes = await explainStatement(t.database, text, statement.values(given));
     const indexes = new Set(nodes.flatMap((node) => node["Index Name"] ?? []));
     expect(indexes).toEqual(new Set(["background_job_pkey"]));
     expect(Math.max(...nodes.map((node) => rowsRead(node)))).toBeLessThanOrEqual(10_100);
@@ -187,9 +185,10 @@ test("a statement looks at the next 10,000 jobs by id and locks those that match
 });
 
 test("a selection of nothing but nulls, as JSON may bring it, is refused, and a limit that is no number is the least", async () => {
+  await using t = await setup();
   const type = randomUUID();
-  await queue.insert(type, "t", 3);
-  const { jobs } = queue.ledger.asOperator("ada");
+  await t.insert(type, "t", 3);
+  const { jobs } = t.ledger.asOperator("ada");
   const lost: object = JSON.parse(`{"tenantId":null,"type":null}`);
   await expect(jobs.cancelMany(lost)).rejects.toMatchObject({ code: "invalid_options" });
   const change = await jobs.cancelMany({ type }, { limit: Number.NaN });

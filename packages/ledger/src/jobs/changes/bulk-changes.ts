@@ -48,8 +48,8 @@ export interface BulkChange {
   /** The jobs changed, in the order of their ids. */
   readonly ids: readonly string[];
   /**
-   * Jobs that match and were left as they are: another transaction had them locked at that moment, as a claim does, or,
-   * where they are to be due at another time, they run. `cancel(id)` waits for such a transaction.
+   * Jobs that match and were left as they are: another transaction had them locked at that moment, as a claim does; or,
+   * where they are to be due at another time, they run, or another transaction changed them at that moment. `cancel(id)` waits for such a transaction.
    */
   readonly passedOver: readonly string[];
   /**
@@ -123,7 +123,7 @@ const page = `
 /** Locks the matching jobs in the order of their ids, as everything that locks several does, and looks again. */
 const found = (condition: string): string => `
   found AS MATERIALIZED (
-    SELECT job.id, job.run_at, job.state FROM evenkeel.background_job AS job
+    SELECT job.id, job.ctid, job.run_at, job.state FROM evenkeel.background_job AS job
     WHERE job.id = ANY (ARRAY(SELECT id FROM matching)) AND ${matches} AND ${condition}
     ORDER BY job.id FOR UPDATE SKIP LOCKED
   )`;

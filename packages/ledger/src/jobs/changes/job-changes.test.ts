@@ -5,22 +5,23 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 
 import { toSqlClient } from "../../database/database.ts";
 import { createLedger } from "../../ledger.ts";
-import { newJob, openJobQueue, type JobQueue } from "../../testing/job-queue.ts";
+import { newJob } from "../../testing/job-queue.ts";
+import { setup, type Setup } from "../../testing/setup.ts";
 import type { ClaimedJob, NewJob } from "../job.ts";
 import { changeJobs } from "./job-changes.ts";
 
-let queue: JobQueue;
+let t: Setup;
 beforeAll(async () => {
-  queue = await openJobQueue();
+  t = await setup();
 });
-afterAll(() => queue.close());
+afterAll(() => t.close());
 
 /** A caller's transaction that is open. */
 let tx: PoolClient;
 let type: string;
 beforeEach(async () => {
   type = randomUUID();
-  tx = await queue.database.pool.connect();
+  tx = await t.database.pool.connect();
   await tx.query("BEGIN");
 });
 afterEach(async () => {
@@ -29,20 +30,20 @@ afterEach(async () => {
 });
 
 async function insert(change: Partial<NewJob> = {}): Promise<string> {
-  const [job] = await queue.ledger.jobs.insert(undefined, [newJob(type, change)]);
+  const [job] = await t.ledger.jobs.insert(undefined, [newJob(type, change)]);
   return job?.id ?? "";
 }
 
 const held = ({ id, fence }: ClaimedJob): { id: string; fence: string } => ({ id, fence });
 
 function historyOf(of: string): Promise<{ id: string; outcome: string }[]> {
-  return queue.rowsOf("background_job_history", of);
+  return t.rowsOf("background_job_history", of);
 }
 
 test("a running job is cancelled at once, on record, and its worker can settle nothing any more", async () => {
   const id = await insert();
-  const job = await queue.claimFirst(type);
-  const operator = queue.ledger.asOperator("ada");
+  const job = await t.claimFirst(type);
+  const operator = t.ledger.asOperator("ada");
   expect(await operator.jobs.cancel(id, { reason: "wrong invoice" })).toEqual({
     cancelled: true,
     id,
@@ -59,26 +60,26 @@ test("a running job is cancelled at once, on record, and its worker can settle n
       after: { status: "CANCELLED" },
     },
   ]);
-  const { jobs } = queue.ledger;
+  const { jobs } = t.ledger;
   expect(await jobs.settle([{ ...held(job), kind: "succeeded" }])).toEqual(new Set());
   expect(await jobs.heartbeat([held(job)], 30_000)).toEqual(new Set());
   expect(await jobs.start([held(job)])).toEqual(new Set());
   expect(await jobs.standingOf([held(job)])).toEqual(new Map([[id, "cancelled"]]));
-  expect((await queue.claim([type], 10)).jobs).toEqual([]);
+  expect((await t.claim([type], 10)).jobs).toEqual([]);
   expect(await historyOf(type)).toHaveLength(1);
 });
 
 test("a job that ended before stays as it ended, and the caller is told how", async () => {
   const id = await insert();
-  const job = await queue.claimFirst(type);
-  await queue.ledger.jobs.settle([{ ...held(job), kind: "succeeded" }]);
+  const job = await t.claimFirst(type);
+  await t.ledger.jobs.settle([{ ...held(job), kind: "succeeded" }]);
   const changes = changeJobs(tx, "t", "product");
   const told = { id, status: "SUCCEEDED" };
   expect(await changes.cancel(id)).toEqual({ cancelled: false, ...told });
   expect(await changes.reschedule(id, { delayMs: 0 })).toEqual({ rescheduled: false, ...told });
   expect(await changes.cancel("999999999")).toEqual({ cancelled: false });
   expect(await changes.cancel("no id")).toEqual({ cancelled: false });
-  expect(await queue.ledger.asOperator("ada").audit({ subjectId: id })).toEqual([]);
+  expect(await t.ledger.asOperator("ada").audit({ subjectId: id })).toEqual([]);
 });
 
 test("what a transaction cancels or moves is so when it commits, and as before when it is rolled back", async () => {
@@ -87,7 +88,7 @@ test("what a transaction cancels or moves is so when it commits, and as before w
   expect(await changes.cancel(kept)).toMatchObject({ cancelled: true, status: "PENDING" });
   expect(await changes.reschedule(moved, { delayMs: 60_000 })).toMatchObject({ rescheduled: true });
   await tx.query("ROLLBACK");
-  const { jobs } = queue.ledger.forTenant("t");
+  const { jobs } = t.ledger.forTenant("t");
   expect(await jobs.find(kept)).toMatchObject({ status: "PENDING" });
   expect(await jobs.find(moved)).toMatchObject({ status: "PENDING" });
   await tx.query("BEGIN");
@@ -118,7 +119,7 @@ test("a key names the job that holds it, and is free once that is cancelled", as
   const lasting = { states: ["RUNNING", "SUCCEEDED"], periodMs: 86_400_000 } as const;
   for (const change of [{}, { uniqueness: lasting }]) {
     const id = await insert({ uniqueKey: "k", ...change });
-    const { jobs } = queue.ledger.asOperator("ada");
+    const { jobs } = t.ledger.asOperator("ada");
     expect(await jobs.reschedule(key, { delayMs: 60_000 })).toMatchObject({
       rescheduled: true,
       id,
@@ -131,7 +132,7 @@ test("a key names the job that holds it, and is free once that is cancelled", as
 test("of a job that runs and one that waits under the same key, the key names the one that waits", async () => {
   const key = { tenantId: "t", type, uniqueKey: "k" };
   const running = await insert({ uniqueKey: "k" });
-  await queue.claimFirst(type);
+  await t.claimFirst(type);
   const waiting = await insert({ uniqueKey: "k" });
   const changes = changeJobs(tx, "t", "product");
   expect(await changes.cancel(key)).toEqual({ cancelled: true, id: waiting, status: "PENDING" });
@@ -142,19 +143,19 @@ test("of a job that runs and one that waits under the same key, the key names th
 test("who cancels by key waits for a transaction that enqueues under it, and cancels what that left", async () => {
   const key = { tenantId: "t", type, uniqueKey: "k" };
   const id = await insert({ uniqueKey: "k" });
-  const { jobs } = queue.ledger;
+  const { jobs } = t.ledger;
   const met = await jobs.insert(toSqlClient(tx), [newJob(type, { uniqueKey: "k" })]);
   expect(met).toMatchObject([{ id, created: false }]);
-  const cancelling = queue.ledger.asOperator("ada").jobs.cancel(key);
+  const cancelling = t.ledger.asOperator("ada").jobs.cancel(key);
   await untilBlocked();
   await tx.query("COMMIT");
   expect(await cancelling).toMatchObject({ cancelled: true, id });
 });
 
 test("an open transaction that cancels keeps no other job from being claimed, renewed, started or settled", async () => {
-  const host = createLedger({ pool: queue.database.pool });
+  const host = createLedger({ pool: t.database.pool });
   const ids = [await insert(), await insert(), await insert()];
-  const { jobs } = await queue.claim([type], 3);
+  const { jobs } = await t.claim([type], 3);
   const waiting = await insert();
   const claims = jobs.map(held);
   const changes = changeJobs(tx, "t", "product");
@@ -164,7 +165,7 @@ test("an open transaction that cancels keeps no other job from being claimed, re
   expect(await host.jobs.heartbeat(claims, 30_000)).toEqual(others);
   expect(await host.jobs.start(claims)).toEqual(others);
   expect((await host.jobs.standingOf(claims)).get(ids[1] ?? "")).toBe("held");
-  expect((await queue.claim([type], 3)).jobs).toEqual([]);
+  expect((await t.claim([type], 3)).jobs).toEqual([]);
   const error = { code: "x", message: "x" };
   // Mixed, and nothing but successes: they are different statements.
   expect(
@@ -186,7 +187,7 @@ function missing(): never {
 }
 
 test("what nobody knows is set aside though a transaction has it locked", async () => {
-  const { ledger } = queue;
+  const { ledger } = t;
   const id = await insert();
   const second = await insert();
   await changeJobs(tx, "t", "product").cancel(id);
@@ -198,9 +199,9 @@ test("what nobody knows is set aside though a transaction has it locked", async 
 
 test("whoever cancels what is being settled waits for that, and finds how it ended", async () => {
   const id = await insert();
-  const job = await queue.claimFirst(type);
-  await queue.ledger.jobs.settle([{ ...held(job), kind: "succeeded" }], toSqlClient(tx));
-  const cancelling = queue.ledger.forTenant("t").jobs.cancel(id);
+  const job = await t.claimFirst(type);
+  await t.ledger.jobs.settle([{ ...held(job), kind: "succeeded" }], toSqlClient(tx));
+  const cancelling = t.ledger.forTenant("t").jobs.cancel(id);
   await untilBlocked();
   await tx.query("COMMIT");
   expect(await cancelling).toEqual({ cancelled: false, id, status: "SUCCEEDED" });
@@ -209,7 +210,7 @@ test("whoever cancels what is being settled waits for that, and finds how it end
 /** Resolves when a session waits for a lock. */
 async function untilBlocked(): Promise<void> {
   for (;;) {
-    const { rows } = await queue.database.pool.query(
+    const { rows } = await t.database.pool.query(
       `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
     );
     if (rows.length > 0) return;
@@ -218,13 +219,13 @@ async function untilBlocked(): Promise<void> {
 
 test("a job that is moved keeps its priority's turn, waits among the scheduled, and is claimed when it is due", async () => {
   const id = await insert({ priority: 2, delayMs: 3_600_000 });
-  const { jobs } = queue.ledger.asOperator("ada");
+  const { jobs } = t.ledger.asOperator("ada");
   const due = new Date(Date.now() - 60_000);
   expect(await jobs.reschedule(id, due)).toMatchObject({ rescheduled: true, status: "SCHEDULED" });
-  const [row] = await queue.rowsOf<{ turn_at: Date; run_at: Date }>("background_job", type);
+  const [row] = await t.rowsOf<{ turn_at: Date; run_at: Date }>("background_job", type);
   expect(row?.run_at).toEqual(due);
   expect(row?.turn_at).toEqual(new Date(due.getTime() - 1_200_000));
-  expect((await queue.claim([type], 1)).jobs).toMatchObject([{ id }]);
+  expect((await t.claim([type], 1)).jobs).toMatchObject([{ id }]);
   expect(await jobs.reschedule(id, due)).toEqual({ rescheduled: false, id, status: "RUNNING" });
   await expect(jobs.reschedule(id, { delayMs: Number.NaN })).rejects.toThrow(RangeError);
 });

@@ -90,6 +90,11 @@ export const cancelFound: string = `
  * Makes the jobs `found`, which are locked and wait, due at another time. They wait among the scheduled even where that
  * has come: whoever makes them available lowers its watermark, below which its claims would not look. A run that one was
  * delegated to finds nothing. Parameters: as for {@link cancelFound}, and `runAt` or `delayMs`, the other null.
+ *
+ * By its address as well: a job that changed between the statement's start and its lock is left as it is. The update would
+ * begin at the version that the statement sees, and there wait behind whoever queues for the locks of enqueues (KEY
+ * SHARE), with the job locked that such an enqueue may be about to replace: a deadlock. A lock FOR UPDATE would wait for
+ * enqueues in callers' transactions, and so would whoever reschedules.
  */
 export const rescheduleFound: string = `
   moved AS (
@@ -102,7 +107,7 @@ export const rescheduleFound: string = `
         :runAt::timestamptz, statement_timestamp() + :delayMs::float8 * interval '1 millisecond'
       )) AS at
     ) AS due
-    WHERE job.id = found.id
+    WHERE job.id = found.id AND job.ctid = found.ctid
     RETURNING job.id, job.tenant_id, job.run_at AS after, found.run_at AS before, found.state
   ),
   audit AS (
@@ -125,7 +130,7 @@ const isNamed = (
 /** Locks one job. It waits for whoever has locked it, and sees what that one made of it. */
 const foundByName = (lock: "FOR UPDATE" | "FOR NO KEY UPDATE", condition: string): string => `
   found AS MATERIALIZED (
-    SELECT job.id, job.run_at, job.state FROM evenkeel.background_job AS job
+    SELECT job.id, job.ctid, job.run_at, job.state FROM evenkeel.background_job AS job
     WHERE ${isNamed("job")} AND ${condition}
     ${lock}
   )`;
@@ -138,7 +143,8 @@ const rescheduleStatement = defineStatement<
   NameParameter | "actor" | "reason" | "runAt" | "delayMs"
 >(`
 WITH ${foundByName("FOR NO KEY UPDATE", "job.state IN ('SCHEDULED', 'PENDING')")}, ${rescheduleFound}
-SELECT id::text, state::text AS status FROM moved`);
+SELECT found.id::text, found.state::text AS status, moved.id IS NOT NULL AS "isMoved"
+FROM found LEFT JOIN moved USING (id)`);
 
 const statusStatement = defineStatement<NameParameter>(`
 SELECT job.id::text, job.state::text AS status FROM evenkeel.background_job AS job WHERE ${isNamed("job")}
@@ -164,6 +170,11 @@ WHERE held.tenant_id = $1 AND held.type = $2 AND held.unique_key = $3 AND :tenan
 interface Row {
   readonly id: string;
   readonly status: JobStatus;
+}
+
+/** `isMoved` is false for a job that changed since the statement began: the next sees what it has become. */
+interface MovedRow extends Row {
+  readonly isMoved: boolean;
 }
 
 /** How often a key is looked up that another job takes again and again. */
@@ -207,9 +218,14 @@ export function createJobChanges(scope: Scope, actor: string): JobChanges {
     },
     reschedule: async (job, to, { reason = null } = {}) => {
       const due = toDueTime(to);
-      const { isDone, ...row } = await change(job, (name) => {
+      const { isDone, ...row } = await change(job, async (name) => {
         const values = rescheduleStatement.values({ ...name, actor, reason, ...due });
-        return scope.query<Row>(rescheduleStatement.text, values);
+        for (;;) {
+          const [found] = await scope.query<MovedRow>(rescheduleStatement.text, values);
+          if (found === undefined) return [];
+          const { isMoved, ...moved } = found;
+          if (isMoved) return [moved];
+        }
       });
       return { rescheduled: isDone, ...row };
     },

@@ -117,13 +117,13 @@ WITH RECURSIVE
     LIMIT ${setAsideJobs}
   ),
   unlocked AS MATERIALIZED ( -- What a caller's open transaction has changed must not hold up claims.
-    SELECT job.id FROM evenkeel.background_job AS job
+    SELECT job.ctid FROM evenkeel.background_job AS job
     WHERE job.id = ANY (ARRAY(SELECT id FROM unknown)) AND job.state = 'PENDING'
     ORDER BY job.id FOR NO KEY UPDATE SKIP LOCKED
   ),
-  moved AS (
+  moved AS ( -- By address: what changed since the statement began is left, as it is where a job is rescheduled.
     UPDATE evenkeel.background_job AS job SET state = 'SCHEDULED'
-    WHERE job.id = ANY (ARRAY(SELECT id FROM unlocked))
+    WHERE job.ctid = ANY (ARRAY(SELECT ctid FROM unlocked))
     RETURNING job.id
   )
 SELECT (SELECT count(*) FROM moved)::int AS moved, max(place) AS met,

@@ -1,19 +1,16 @@
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { createLedger, type Ledger } from "../../ledger.ts";
 import { explainStatement, rowsRead, type PlanNode } from "../../testing/plan.ts";
+import { setup, type Setup } from "../../testing/setup.ts";
 import type { JobStatus } from "../job.ts";
 import { listStatements, type JobFilter, type JobPosition } from "./job-list.ts";
 import type { JobRecord } from "./job-record.ts";
 
-let database: TestDatabase;
-let ledger: Ledger;
+let t: Setup;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  ledger = createLedger({ pool: database.pool });
+  t = await setup();
   // One big tenant and two hundred small ones, ten types and a rare one; what ended in batches ended at one moment.
-  await database.pool.query(`
+  await t.database.pool.query(`
     ALTER TABLE evenkeel.background_job SET (autovacuum_enabled = false);
     ALTER TABLE evenkeel.background_job_history SET (autovacuum_enabled = false);
     INSERT INTO evenkeel.background_job
@@ -40,10 +37,7 @@ beforeAll(async () => {
     ) AS jobs;
     ANALYZE`);
 }, 120_000);
-afterAll(async () => {
-  await ledger.close();
-  await database.drop();
-});
+afterAll(() => t.close());
 
 const ended: readonly JobStatus[] = ["SUCCEEDED", "DEAD", "CANCELLED"];
 const statuses: readonly (JobStatus | readonly JobStatus[] | undefined)[] = [
@@ -83,14 +77,14 @@ const limit = 20;
 test.each(filters.map((filter) => [JSON.stringify(filter), filter] as const))(
   "a page of %s is read from an index, the first and a later one",
   async (_, filter) => {
-    const operator = ledger.asOperator("ada").jobs;
+    const operator = t.ledger.asOperator("ada").jobs;
     const first = await operator.list({ ...filter, limit });
     const after = first.at(-1);
     for (const page of [filter, ...(after === undefined ? [] : [{ ...filter, after }])]) {
       for (const statement of listStatements(page, undefined)) {
         const { text, values } = statement(limit);
         const nodes = await explainStatement(
-          database,
+          t.database,
           text.replaceAll(/:tenant\([^)]+\)/gu, "true"),
           values,
         );
@@ -113,12 +107,12 @@ test.each(filters.map((filter) => [JSON.stringify(filter), filter] as const))(
       const { text, values, isOfKeys } = statement(limit);
       const scoped = text.replaceAll(/:tenant\(([^)]+)\)/gu, `($1 = '${tenantId}')`);
       const behind = isOfKeys ? undefined : tenantId;
-      const nodes = await explainStatement(database, scoped, values, behind);
+      const nodes = await explainStatement(t.database, scoped, values, behind);
       const bound = 11 * 3 * (limit + 1) + 450;
       expect(nodes.filter((node) => rowsRead(node) > bound)).toEqual([]);
     }
-    const mine = ledger.forTenant(tenantId).jobs;
-    const all = ledger.asOperator("ada").jobs;
+    const mine = t.ledger.forTenant(tenantId).jobs;
+    const all = t.ledger.asOperator("ada").jobs;
     const ids = (jobs: readonly { readonly id: string }[]): string[] => jobs.map(({ id }) => id);
     const first = await mine.list({ ...filter, limit });
     expect(ids(first)).toEqual(ids(await all.list({ ...filter, tenantId, limit })));
@@ -133,7 +127,7 @@ test.each(filters.map((filter) => [JSON.stringify(filter), filter] as const))(
 async function walk(filter: JobFilter): Promise<JobRecord[]> {
   const all: JobRecord[] = [];
   for (let after: JobPosition | undefined; ; after = all.at(-1)) {
-    const page = await ledger
+    const page = await t.ledger
       .asOperator("ada")
       .jobs.list({ ...filter, limit: 200, ...(after === undefined ? {} : { after }) });
     if (page.length === 0) return all;
@@ -142,7 +136,7 @@ async function walk(filter: JobFilter): Promise<JobRecord[]> {
 }
 
 test("pages follow one another without a gap or a repetition, in the order of each status", async () => {
-  const { pool } = database;
+  const { pool } = t.database;
   const count = async (where: string): Promise<number> => {
     const { rows } = await pool.query<{ count: number }>(
       `SELECT (SELECT count(*) FROM evenkeel.background_job WHERE tenant_id = 't4' AND ${where})::int
@@ -184,7 +178,7 @@ test("over every tenant, too", async () => {
 }, 60_000);
 
 test("what no index serves is refused, with what to do, and a tenant's scope answers no other's jobs", async () => {
-  const { jobs } = ledger.asOperator("ada");
+  const { jobs } = t.ledger.asOperator("ada");
   for (const filter of [
     { type: "y2" },
     { type: "y2", tenantId: "big" },
@@ -196,7 +190,7 @@ test("what no index serves is refused, with what to do, and a tenant's scope ans
       message: expect.stringContaining("not listed by type"),
     });
   }
-  const mine = ledger.forTenant("t4").jobs;
+  const mine = t.ledger.forTenant("t4").jobs;
   expect(await mine.list({ tenantId: "big" })).toEqual([]);
   const own = await mine.list({ status: "PENDING", limit: 200 });
   expect(new Set(own.map(({ tenantId }) => tenantId))).toEqual(new Set(["t4"]));

@@ -1,13 +1,11 @@
 import { createLedger, type Ledger } from "@evenkeel/ledger";
-import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
+import { setup as openDatabase, type Setup as Opened } from "@evenkeel/test-postgres/testing";
 
 import { enqueueMany } from "../enqueue.ts";
 import { countJob } from "./count-job.ts";
 
-/** A ledger on a database of the test's own, with ways to look at it and to move its time. */
-export interface Queue {
-  readonly database: TestDatabase;
-  readonly ledger: Ledger;
+/** A ledger on a database of the test's own, with ways to look at it and to move its time; `await using` ends both. */
+export interface Setup extends Opened<Ledger> {
   /** Lets the leases of running jobs expire. */
   expireLeases(): Promise<void>;
   /** Makes scheduled jobs due. */
@@ -15,7 +13,6 @@ export interface Queue {
   /** The history's rows, oldest first. */
   history(): Promise<HistoryRow[]>;
   deadLetters(): Promise<{ readonly reason: string; readonly error: string }[]>;
-  close(): Promise<void>;
 }
 
 /** A settled job. */
@@ -28,14 +25,16 @@ export interface HistoryRow {
   readonly errors: { readonly code: string; readonly attempt: number; readonly message: string }[];
 }
 
-/** Opens a {@link Queue}. */
-export async function openQueue(): Promise<Queue> {
-  const database = await createTestDatabase();
-  const ledger = createLedger({ pool: database.pool });
-  const { pool } = database;
+/**
+ * Opens a {@link Setup}.
+ *
+ * @example await using t = await setup();
+ */
+export async function setup(): Promise<Setup> {
+  const opened = await openDatabase(createLedger);
+  const { pool } = opened.database;
   return {
-    database,
-    ledger,
+    ...opened,
     expireLeases: async () => {
       await pool.query(
         `UPDATE "evenkeel"."background_job" SET "lease_expires_at" = now() - interval '1 second'
@@ -61,15 +60,11 @@ export async function openQueue(): Promise<Queue> {
       );
       return rows;
     },
-    close: async () => {
-      await ledger.close();
-      await database.drop();
-    },
   };
 }
 
 /** Enqueues so many {@link countJob}s of one tenant, with 0, 1, 2 … in their payloads. */
-export async function enqueueCounts(queue: Queue, count: number, tenantId = "t"): Promise<void> {
+export async function enqueueCounts(t: Setup, count: number, tenantId = "t"): Promise<void> {
   const inputs = Array.from({ length: count }, (_, n) => ({ tenantId, payload: { n } }));
-  await enqueueMany(queue.database.pool, countJob, inputs);
+  await enqueueMany(t.database.pool, countJob, inputs);
 }
