@@ -1,7 +1,7 @@
 import { fieldsFirst } from "@evenkeel/core";
 import { defineSchedule } from "@evenkeel/dispatch";
 import { createBackground } from "@evenkeel/functions";
-import { createInbox } from "@evenkeel/inbox";
+import { createInbox, inboxSchedules } from "@evenkeel/inbox";
 import { serve } from "inngest/next";
 import { Pool } from "pg";
 import { pino } from "pino";
@@ -20,7 +20,7 @@ export const background = createBackground({
       keepAlive: true,
     }),
   handlers: ({ pool }) => createInbox({ pool }).handlers,
-  schedules: [defineSchedule({ id: "followups", every: 3_600, overlap: "skip" })],
+  schedules: inboxSchedules.map((schedule) => defineSchedule(schedule)),
   // The worker relays, watches and prunes.
   maintenance: { relay: false, watchdog: false },
   // The Inngest route's `maxDuration`, in milliseconds.

@@ -4,7 +4,12 @@ export async function register(): Promise<void> {
   const { EvenkeelError } = await import("@evenkeel/core");
   const { background } = await import("./background.ts");
   try {
-    background.parts();
+    if (background.parts().config.migrate === "only") {
+      await background.migrate();
+      process.exit(0);
+    }
+    // Without its database, or beside one that it cannot use, the app serves its pages all the same.
+    background.migrateAtStart();
   } catch (error) {
     if (!(error instanceof EvenkeelError)) throw error;
     process.stderr.write(`${error.message}\n`);

@@ -1,6 +1,7 @@
 import { defined, type Logger } from "@evenkeel/core";
+import { defineSchedule } from "@evenkeel/dispatch";
 import { createBackground, type Background } from "@evenkeel/functions";
-import type { Inbox } from "@evenkeel/inbox";
+import { inboxSchedules, type Inbox } from "@evenkeel/inbox";
 import { serve } from "inngest/edge";
 import type { Pool } from "pg";
 
@@ -30,6 +31,8 @@ export function composeBackground(options: CompositionOptions): WorkerBackground
     appId: "evenkeel",
     config,
     handlers: inbox.handlers,
+    // The web host dispatches them, and this one watches.
+    schedules: inboxSchedules.map((schedule) => defineSchedule(schedule)),
     neverStartedAfterMs,
     staleAfterMs,
     // The relay and the watchdog have timers of their own, and inline work is the web host's.

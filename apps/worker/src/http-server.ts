@@ -1,6 +1,6 @@
 import { createServer, type Server } from "node:http";
 
-import { describeMessage, type Logger } from "@evenkeel/core";
+import { describeMessage, EvenkeelError, type Logger } from "@evenkeel/core";
 import { redactError } from "@evenkeel/ledger";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
@@ -55,8 +55,9 @@ function createApp({ background, stopSignal, logger }: HttpServerOptions): Hono 
     try {
       await background.parts().ledger.ping();
       return json(200, { ok: true });
-    } catch {
-      return json(503, { ok: false, reason: "database" });
+    } catch (error) {
+      const reason = error instanceof EvenkeelError ? error.code : "database";
+      return json(503, { ok: false, reason });
     }
   });
   app.use("/api/inngest", async (_context, next) => {

@@ -1,7 +1,4 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { createServer } from "node:http";
-import { join } from "node:path";
+import type { ChildProcess } from "node:child_process";
 
 import { createEngine, type Engine } from "@evenkeel/engine";
 import { createInbox } from "@evenkeel/inbox";
@@ -9,6 +6,8 @@ import { readCorpus } from "@evenkeel/inbox/corpus";
 import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { startWorkerProcess, type WorkerProcess } from "./testing/worker-process.ts";
 
 let database: TestDatabase;
 let ledger: Ledger;
@@ -29,45 +28,14 @@ afterEach(async () => {
   await database.drop();
 });
 
-interface WorkerProcess {
-  readonly child: ChildProcess;
-  readonly url: string;
-  /** Resolves with the exit code. */
-  readonly ended: Promise<number | null>;
-  output(): string;
-}
-
 async function startWorker(environment: Record<string, string> = {}): Promise<WorkerProcess> {
-  const port = await freePort();
-  const child = spawn(
-    process.execPath,
-    ["--conditions=@evenkeel/source", join(import.meta.dirname, "main.ts")],
-    {
-      env: {
-        PATH: process.env["PATH"] ?? "",
-        DATABASE_URL: database.databaseUrl,
-        INNGEST_DEV: engineUrl,
-        HOST: "127.0.0.1",
-        PORT: String(port),
-        ...environment,
-      },
-    },
-  );
-  processes.push(child);
-  const parts: string[] = [];
-  child.stdout.on("data", (part) => parts.push(String(part)));
-  child.stderr.on("data", (part) => parts.push(String(part)));
-  const ended = once(child, "exit").then(([code]) => code as number | null);
-  return { child, url: `http://127.0.0.1:${port}`, ended, output: () => parts.join("") };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" ? (address?.port ?? 0) : 0;
+  const worker = await startWorkerProcess({
+    DATABASE_URL: database.databaseUrl,
+    INNGEST_DEV: engineUrl,
+    ...environment,
+  });
+  processes.push(worker.child);
+  return worker;
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {

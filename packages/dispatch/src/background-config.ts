@@ -8,6 +8,7 @@ import {
   findPadded,
   flag,
   instant,
+  oneOf,
   readVariable,
   secret,
   text,
@@ -46,6 +47,8 @@ export interface BackgroundConfig {
   readonly environment: string;
   /** Where Postgres is. */
   readonly databaseUrl?: string;
+  /** Whether the host brings the database to its build's schema: `start`, which is the default, `only` and then ends. */
+  readonly migrate: (typeof migrateModes)[number];
   /** Names of variables that were set with whitespace around them, which was taken off. */
   readonly trimmed: readonly string[];
   readonly inngest: {
@@ -60,6 +63,9 @@ export interface BackgroundConfig {
     readonly env?: string;
   };
 }
+
+/** What `MIGRATE` may say. */
+const migrateModes = ["off", "start", "only"] as const;
 
 const variables = z.object({
   CRON_SECRET: secret(minSecretLength),
@@ -77,6 +83,7 @@ const variables = z.object({
   INNGEST_BASE_URL: address(/^https?$/u, "must be an http or https URL"),
   INNGEST_DEV: devMode,
   INNGEST_ENV: text,
+  MIGRATE: oneOf(migrateModes),
   DATABASE_URL: address(
     /^postgres(ql)?$/u,
     "must be of the form postgresql://user:password@host:5432/database",
@@ -169,6 +176,7 @@ export function parseBackgroundConfig(
     windowSeconds: values.BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS ?? 60,
     concurrency: values.BACKGROUND_JOBS_INNGEST_CONCURRENCY ?? 4,
     environment: values.INNGEST_ENV ?? "production",
+    migrate: values.MIGRATE ?? "start",
     trimmed: findPadded(raw),
     inngest: {
       ...dev,

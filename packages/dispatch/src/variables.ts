@@ -76,6 +76,15 @@ export function wholeNumber(min: number, max: number): z.ZodType<number | undefi
   });
 }
 
+/** One of several words, in any case. */
+export function oneOf<Word extends string>(words: readonly Word[]): z.ZodType<Word | undefined> {
+  return variable(
+    (value) =>
+      words.find((word) => word === value.toLowerCase()) ??
+      new Problem(`must be one of ${words.join(", ")}`),
+  );
+}
+
 /** A moment with its zone. */
 export const instant: z.ZodType<Date | undefined> = variable((value) =>
   z.iso.datetime({ offset: true }).safeParse(value).success

@@ -105,7 +105,7 @@ function composeOn(
 
   const handlers =
     typeof options.handlers === "function" ? options.handlers({ config, pool }) : options.handlers;
-  const ledger = createLedger({ pool, logger });
+  const ledger = createLedger({ pool, logger, environment });
   const runner = stoppable(createRunner({ ...options.runner, ...base, ledger, handlers }), options);
   const client = createBackgroundClient({
     ...base,

@@ -6,6 +6,7 @@ import type { Inngest, InngestFunction } from "inngest";
 import type { BackgroundPartsOptions } from "./background-options.ts";
 import { composeParts, type BackgroundParts } from "./background-parts.ts";
 import { repeat, type Repetition } from "./repeat.ts";
+import { StartMigration } from "./start-migration.ts";
 
 /** What a host serves to Inngest. */
 export interface ServedFunctions {
@@ -47,6 +48,13 @@ export interface Background<Args extends unknown[], Result> {
   /** Brings the database to this build's schema; safe to call from every host at every start. */
   readonly migrate: () => Promise<MigrationResult>;
   /**
+   * Begins `migrate()`, unless `MIGRATE` is `off`, and returns at once. It never throws: for a start that has to go on
+   * without its database, such as Next's `instrumentation.ts`, where an error would end every page. A failure is logged
+   * as `background.not_migrated`, and every tick and every call of Inngest tries again until it has succeeded. Ticks
+   * return `ledger-not-ready` meanwhile.
+   */
+  readonly migrateAtStart: () => void;
+  /**
    * Begins the outbox's relay and the watchdog, in a process that stays. Repeated calls change nothing, and so does
    * one after `close()`.
    */
@@ -86,6 +94,11 @@ export function createBackground<Args extends unknown[], Result>(
     const { client, functions } = parts();
     return options.serve({ client, functions });
   });
+  const migrate = async (): Promise<MigrationResult> => parts().ledger.migrate();
+  const migrateUnlessOff = async (): Promise<void> => {
+    if (parts().config.migrate !== "off") await migrate();
+  };
+  const starting = new StartMigration(migrateUnlessOff, logger);
   let running: Repetition[] | undefined;
   let hasClosed = false;
   let closing: Promise<void> | undefined;
@@ -97,10 +110,19 @@ export function createBackground<Args extends unknown[], Result>(
   }
 
   return {
-    cron: async (request) => parts().cron(request),
-    cronOfSchedule: async (request) => parts().cronOfSchedule(request),
+    cron: async (request) => {
+      await starting.retryAndWait();
+      return parts().cron(request);
+    },
+    cronOfSchedule: async (request) => {
+      await starting.retryAndWait();
+      return parts().cronOfSchedule(request);
+    },
     receipts: async (request) => parts().receipts(request),
-    inngest: (...args) => handler.get()(...args),
+    inngest: (...args) => {
+      starting.retry();
+      return handler.get()(...args);
+    },
     nudge: async () => {
       let nudge: Nudge;
       try {
@@ -113,7 +135,8 @@ export function createBackground<Args extends unknown[], Result>(
       return nudge();
     },
     parts,
-    migrate: async () => parts().ledger.migrate(),
+    migrate,
+    migrateAtStart: () => starting.begin(),
     start: ({ watchdog: watches = true } = {}) => {
       if (running !== undefined || hasClosed) return;
       const { relay, watchdog } = parts();

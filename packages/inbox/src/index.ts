@@ -13,5 +13,6 @@ export { draftCreate, inboundProcess, replySend, type MessageJob } from "./jobs.
 export { parseMail, type Mail } from "./mail.ts";
 export { tableMailer, type Mailer, type OutgoingReply } from "./mailer.ts";
 export type { InboxReport } from "./report.ts";
+export { inboxSchedules } from "./schedules.ts";
 export type { FaultShares } from "./simulated-faults.ts";
 export { normaliseSubject, replySubject, threadLinks } from "./thread.ts";

@@ -39,6 +39,7 @@ export {
 export type { JobStore } from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export {
+  isNotReady,
   isRefusedValue,
   isUnreachable,
   LedgerError,

@@ -1,13 +1,15 @@
 import { silentLogger, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
-import { createConnections, type Patience } from "./database/connections.ts";
+import { createConnections, type Connections, type Patience } from "./database/connections.ts";
 import { describeTarget, type SqlClient } from "./database/database.ts";
 import { findGrantProblems, type GrantProblem } from "./database/grants.ts";
-import { isUnreachable, LedgerError } from "./database/ledger-error.ts";
+import { LedgerError } from "./database/ledger-error.ts";
 import { migrate, type MigrationResult } from "./database/migrate.ts";
+import { ping, pingPatience } from "./database/ping.ts";
 import { watchPool } from "./database/pool-watch.ts";
 import { openBeside, openPool } from "./database/pools.ts";
+import { Readiness } from "./database/readiness.ts";
 import { createRowSecurity, everyTenant, oneTenant } from "./database/tenant-scope.ts";
 import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 import { createJobStore, type JobStore } from "./jobs/job-store.ts";
@@ -27,6 +29,11 @@ import { createWindowStore, type WindowStore } from "./windows/window-store.ts";
 export type LedgerOptions = {
   readonly logger?: Logger;
   /**
+   * The environment whose ledger it has to be, 1 to 200 characters: `production`, `staging`. The first host marks the
+   * ledger; every call of a host of another environment throws LedgerError `wrong_environment`. Absent: anybody's.
+   */
+  readonly environment?: string;
+  /**
    * How long a call waits for a connection, in milliseconds: 100 to 600,000, 10,000 by default. It is the wait for a
    * free one of the pool, and for a new one to open.
    */
@@ -39,8 +46,8 @@ export type LedgerOptions = {
    */
   readonly statementTimeoutMs?: number;
   /**
-   * Whether heartbeats and settlements have connections of their own, up to 3 beside the pool, to where the pool leads
-   * and as its user. Defaults to `true`. They are opened when a drain needs them and closed after 10 s without work.
+   * Whether heartbeats, settlements and `ping()` have connections of their own, up to 4 beside the pool, to where the pool
+   * leads and as its user. Defaults to `true`. They are opened when they are needed and closed after 10 s without work.
    * What a listener of the pool does to each connection, such as setting a role, is not done to these; the pool's
    * `onConnect` is.
    * `false`: they wait for one of the pool as everything else does, handlers included where the pool is the host's.
@@ -61,7 +68,10 @@ export type LedgerOptions = {
     }
 );
 
-/** The durable record of background work. */
+/**
+ * The durable record of background work. Before its first statement it looks whether this build can work on the database:
+ * else calls throw LedgerError `not_migrated`, `not_granted`, `newer_database` or `wrong_environment`.
+ */
 export interface Ledger {
   readonly windows: WindowStore;
   readonly guards: GuardStore;
@@ -107,13 +117,19 @@ export interface Ledger {
   checkGrants(): Promise<GrantProblem[]>;
   /**
    * Brings the database to this build's schema; safe to call from every host at every start. A user that does not own
-   * the schema may call it where nothing is pending.
+   * the schema may call it where nothing is pending. Newer migrations are left as they are, and logged once as
+   * `ledger.newer_schema`.
+   *
+   * @throws LedgerError `newer_database` when a migration of the database is beyond this build, `wrong_environment`,
+   * `migration_edited`, `migration_failed`, `unreachable`.
    */
   migrate(): Promise<MigrationResult>;
   /**
-   * Asks the database for a sign of life and for the ledger's tables.
+   * Asks the database whether this build can work on it: it responds, every migration of the build is applied, no newer one
+   * is beyond it, and the ledger is of this environment. It has a connection of its own, which no job can take
+   * (`reserveConnections`), and responds within 6 s.
    *
-   * @throws LedgerError `unreachable` or `not_migrated`.
+   * @throws LedgerError `unreachable`, `unanswered`, `not_migrated`, `not_granted`, `newer_database` or `wrong_environment`.
    */
   ping(): Promise<void>;
   /** Ends the ledger's own connections, and stops listening to a pool that is the host's. */
@@ -131,6 +147,7 @@ export interface Ledger {
  */
 export function createLedger(options: LedgerOptions): Ledger {
   checkSource(options);
+  checkEnvironmentName(options.environment);
   const logger = options.logger ?? silentLogger;
   const patience = readPatience(options);
   const ownsPool = !("pool" in options);
@@ -141,9 +158,12 @@ export function createLedger(options: LedgerOptions): Ledger {
       })
     : options.pool;
   const unwatch = watchPool(pool, logger);
-  const sql = createConnections(pool, patience);
+  const connections = createConnections(pool, patience);
+  const { environment } = options;
+  const readiness = new Readiness({ connections, environment, logger });
+  const sql = readiness.guard();
   const reserved =
-    options.reserveConnections === false ? undefined : reserve(pool, patience, logger, sql);
+    options.reserveConnections === false ? undefined : reserve(pool, patience, logger, connections);
   const runs = createRunStore(sql);
   const rowSecurity = createRowSecurity(sql, () => logger.warn("ledger.row_security_off"));
   return {
@@ -157,12 +177,17 @@ export function createLedger(options: LedgerOptions): Ledger {
     reconcile: (request) => reconcile(sql, runs, request),
     prune: (request) => prune(sql, request),
     forTenant: (tenantId) => createTenantLedger(oneTenant(sql, rowSecurity, tenantId)),
-    asOperator: (actor) => createOperatorLedger(sql, actor),
+    asOperator: (actor) => createOperatorLedger(sql, actor, connections),
     receipt: (dispatchKey) => readReceipt(everyTenant(sql), dispatchKey),
     report: () => readReport(sql),
-    checkGrants: () => findGrantProblems(sql),
-    migrate: () => migrate(pool, logger),
-    ping: () => ping(sql, describeTarget(pool)),
+    checkGrants: () => findGrantProblems(connections),
+    migrate: async () => {
+      const result = await migrate(pool, logger, undefined, environment);
+      // The first host to migrate marks the ledger.
+      if (environment !== undefined) await readiness.check();
+      return result;
+    },
+    ping: () => ping(readiness, reserved?.pings() ?? connections, describeTarget(pool)),
     close: async () => {
       await Promise.all([
         reserved?.close(),
@@ -187,6 +212,13 @@ function checkSource(options: unknown): void {
   );
 }
 
+function checkEnvironmentName(environment: string | undefined): void {
+  if (environment === undefined || (environment.length > 0 && environment.length <= 200)) return;
+  throw new LedgerError("invalid_options", "environment must have 1 to 200 characters.", {
+    field: "environment",
+  });
+}
+
 function readPatience({
   connectionTimeoutMs = 10_000,
   statementTimeoutMs = 30_000,
@@ -209,53 +241,37 @@ function checkTimeout(field: string, value: number, max: number): void {
 const longestReservedMs = 10_000;
 
 /**
- * Connections that nothing but heartbeats, and nothing but settlements, can take. What comes after `close` goes to the
- * pool, which may be a host's that still works.
+ * Connections that nothing but heartbeats, nothing but settlements, and nothing but pings can take. What comes after
+ * `close` goes to the pool, which may be a host's that still works.
  */
-function reserve(pool: pg.Pool, patience: Patience, logger: Logger, shared: SqlClient) {
+function reserve(pool: pg.Pool, patience: Patience, logger: Logger, shared: Connections) {
   const limits: Patience = {
     connectionTimeoutMs: Math.min(patience.connectionTimeoutMs, longestReservedMs / 2),
     statementTimeoutMs: Math.min(patience.statementTimeoutMs, longestReservedMs),
   };
   const closers: (() => Promise<void>)[] = [];
-  const openReserved = (maxConnections: number): SqlClient => {
-    const own = openBeside(pool, { ...limits, maxConnections });
+  const openOwn = (bounds: Patience, maxConnections: number): pg.Pool => {
+    const own = openBeside(pool, { ...bounds, maxConnections });
     watchPool(own, logger);
     closers.push(async () => {
       if (!own.ended && !own.ending) await own.end();
     });
+    return own;
+  };
+  const openReserved = (maxConnections: number): SqlClient => {
+    const own = openOwn(limits, maxConnections);
     const connections = createConnections(own, limits);
     return {
       query: async (text, values, timeoutMs) =>
         (own.ending ? shared : connections).query(text, values, timeoutMs),
     };
   };
+  const ownPing = openOwn(pingPatience, 1);
+  const pings = createConnections(ownPing, pingPatience);
   return {
     heartbeats: openReserved(1),
     settlements: openReserved(2),
+    pings: () => (ownPing.ending || pool.ending ? shared : pings),
     close: () => Promise.all(closers.map(async (close) => close())),
   };
-}
-
-async function ping(sql: SqlClient, target: string): Promise<void> {
-  const [row] = await sql
-    .query<{ migrated: boolean }>(
-      `SELECT to_regclass('evenkeel.background_dispatch_window') IS NOT NULL AS migrated`,
-    )
-    .catch((cause: unknown) => {
-      if (!isUnreachable(cause)) throw cause;
-      throw new LedgerError(
-        "unreachable",
-        `No Postgres answers at ${target}. Start it, or set DATABASE_URL.`,
-        { target },
-        { cause },
-      );
-    });
-  if (row?.migrated !== true) {
-    throw new LedgerError(
-      "not_migrated",
-      `The database at ${target} has no Evenkeel tables. Call ledger.migrate(), or run "prisma migrate deploy".`,
-      { target },
-    );
-  }
 }

@@ -1,5 +1,6 @@
 import { listAudit, type AuditEntry, type AuditFilter } from "./audit/audit.ts";
 import type { SqlClient } from "./database/database.ts";
+import { changeEnvironment } from "./database/environment-mark.ts";
 import type { Page } from "./database/page.ts";
 import { everyTenant } from "./database/tenant-scope.ts";
 import {
@@ -44,6 +45,15 @@ export interface OperatorLedger {
   readonly deadLetters: OperatorDeadLetters;
   readonly schedules: OperatorSchedules;
   readonly queue: OperatorQueue;
+  /**
+   * Gives the ledger to another environment, and returns the one that it was of; `null`: none. It works on a ledger of
+   * any environment: call it after a database was copied, or where the mark is wrong. Hosts that are running look again
+   * when they start and at each `ping()`, so stop those of the former environment first.
+   */
+  changeEnvironment(
+    environment: string,
+    decision?: { readonly reason?: string },
+  ): Promise<string | null>;
   /** What operators did, the newest first. */
   audit(filter?: AuditFilter & Page): Promise<AuditEntry[]>;
 }
@@ -51,9 +61,14 @@ export interface OperatorLedger {
 /**
  * Returns the ledger as an operator sees it.
  *
+ * @param unguarded For what is done to a ledger that its hosts refuse.
  * @throws LedgerError `invalid_actor` unless the name has 1 to 200 characters.
  */
-export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLedger {
+export function createOperatorLedger(
+  sql: SqlClient,
+  actor: string,
+  unguarded: SqlClient,
+): OperatorLedger {
   checkActor(actor);
   const scope = everyTenant(sql);
   return {
@@ -77,6 +92,8 @@ export function createOperatorLedger(sql: SqlClient, actor: string): OperatorLed
       resume: (id, { reason } = {}) => decideSchedule(sql, actor, { id, paused: false, reason }),
     },
     queue: createOperatorQueue(sql, actor),
+    changeEnvironment: (environment, { reason } = {}) =>
+      changeEnvironment(unguarded, actor, environment, reason),
     audit: (filter) => listAudit(scope, filter),
   };
 }

@@ -1,13 +1,25 @@
 import { defined, describeMessage, withDeadline, type Lane, type Logger } from "@evenkeel/core";
-import { isUnreachable, redactError, type ClaimOutcome, type Ledger } from "@evenkeel/ledger";
+import {
+  isNotReady,
+  isUnreachable,
+  redactError,
+  type ClaimOutcome,
+  type Ledger,
+} from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { scopeOf } from "../schedule/dispatch-key.ts";
 import type { PreparedDispatch } from "./prepared-dispatch.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
 
-/** A claim's outcome; `untracked`: the ledger is unavailable, or there is none. */
-export type Claim = ClaimOutcome | { readonly outcome: "untracked" };
+/**
+ * A claim's outcome; `untracked`: the ledger is unavailable, or there is none; `not-ready`: the ledger responds, and its
+ * tables are missing, of a schema that this build cannot use, not granted, or another environment's.
+ */
+export type Claim =
+  | ClaimOutcome
+  | { readonly outcome: "untracked" }
+  | { readonly outcome: "not-ready"; readonly reason: string };
 
 /** What a receipt says beyond the dispatch itself. */
 export type ReceiptDetails = Partial<Pick<Receipt, "duplicateOf" | "reason" | "inline">>;
@@ -35,29 +47,35 @@ export class DispatchRecord {
     this.#options = options;
   }
 
-  /** Claims the window; `untracked` when the ledger is unavailable. */
+  /** Claims the window; `untracked` when the ledger is unavailable, `not-ready` when it refuses this host. */
   async claim(
     { request, window, dispatchKey, correlationId }: PreparedDispatch,
     skipOnOverlap: boolean,
   ): Promise<Claim> {
     const { lane, owner, leaseMs } = this.#options;
     const { schedule, tenantId, params } = request;
-    const outcome = await this.#ask("claim", (windows) =>
-      windows.claim({
-        dispatchKey,
-        schedule,
-        scope: scopeOf(tenantId),
-        ...defined({ tenantId, params }),
-        windowStart: window.start,
-        windowSeconds: window.seconds,
-        skipOnOverlap,
-        lane,
-        owner,
-        correlationId,
-        leaseMs,
-      }),
-    );
-    return outcome ?? { outcome: "untracked" };
+    const ask = async (windows: Ledger["windows"]): Promise<Claim> => {
+      try {
+        return await windows.claim({
+          dispatchKey,
+          schedule,
+          scope: scopeOf(tenantId),
+          ...defined({ tenantId, params }),
+          windowStart: window.start,
+          windowSeconds: window.seconds,
+          skipOnOverlap,
+          lane,
+          owner,
+          correlationId,
+          leaseMs,
+        });
+      } catch (error) {
+        // What is sent now would count as dispatched, and its runs would fail for the same cause.
+        if (isNotReady(error)) return { outcome: "not-ready", reason: describeFailure(error) };
+        throw error;
+      }
+    };
+    return (await this.#ask("claim", ask)) ?? { outcome: "untracked" };
   }
 
   /** Records that the events were sent. */
@@ -105,6 +123,8 @@ export class DispatchRecord {
           true,
           defined({ reason: claim.reason ?? undefined }),
         );
+      case "not-ready":
+        return this.receipt(dispatch, "ledger-not-ready", false, { reason: claim.reason });
       case "overlap":
         return this.receipt(dispatch, "skipped-overlap", true, {
           reason: "A run of an earlier window is under way.",
@@ -131,7 +151,7 @@ export class DispatchRecord {
     const { lane, logger } = this.#options;
     const { request, window, dispatchKey, correlationId, events } = dispatch;
     const { schedule } = request;
-    const level = mode === "dispatch-failed" || mode === "not-configured" ? "warn" : "info";
+    const level = refusals.has(mode) ? "warn" : "info";
     logger[level](`dispatch.${mode}`, {
       schedule,
       dispatchKey,
@@ -172,6 +192,12 @@ export class DispatchRecord {
     }
   }
 }
+
+const refusals: ReadonlySet<DispatchMode> = new Set([
+  "dispatch-failed",
+  "ledger-not-ready",
+  "not-configured",
+]);
 
 /** Returns one line of at most 500 characters without secrets, for records and receipts. */
 export function describeFailure(error: unknown): string {

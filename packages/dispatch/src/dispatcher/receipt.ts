@@ -9,6 +9,7 @@ export type DispatchMode =
   | "inline-forced"
   | "paused"
   | "skipped-overlap"
+  | "ledger-not-ready"
   | "not-configured";
 
 /** What became of a tick, in full. It is also the body of the HTTP response. */
@@ -27,7 +28,7 @@ export interface Receipt {
   readonly eventIds: readonly string[];
   /** For a duplicate: where the window stood, and under which correlation id it was claimed. */
   readonly duplicateOf?: { readonly status: string; readonly correlationId: string };
-  /** Why it failed or was paused: one line without secrets or payloads. */
+  /** Why it failed, was refused or was paused: one line without secrets or payloads. */
   readonly reason?: string;
   /** What inline work reported. */
   readonly inline?: unknown;
@@ -41,6 +42,7 @@ const statuses: Readonly<Record<DispatchMode, number>> = {
   "inline-forced": 200,
   paused: 200,
   "skipped-overlap": 200,
+  "ledger-not-ready": 503,
   "not-configured": 503,
 };
 

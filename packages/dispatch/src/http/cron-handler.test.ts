@@ -217,6 +217,7 @@ test.each([
   ["inline-forced", 200],
   ["paused", 200],
   ["skipped-overlap", 200],
+  ["ledger-not-ready", 503],
   ["not-configured", 503],
 ] as const)("a receipt of mode %s has status %i", async (mode, status) => {
   const dispatcher = dispatcherThat();

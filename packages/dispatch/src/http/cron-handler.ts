@@ -3,7 +3,7 @@ import { defined, describeMessage, EvenkeelError, silentLogger, type Logger } fr
 import { DispatchError } from "../dispatch-error.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 import type { DispatchRequest } from "../dispatcher/prepared-dispatch.ts";
-import { receiptStatus } from "../dispatcher/receipt.ts";
+import { receiptStatus, type DispatchMode } from "../dispatcher/receipt.ts";
 import { parseScheduleId } from "../schedule/dispatch-key.ts";
 import type { Schedule } from "../schedule/schedule.ts";
 import { authenticate, Refusals } from "./cron-authentication.ts";
@@ -36,6 +36,9 @@ const maxClockSkewMs = 60 * 1000;
 
 /** Seconds after which a failed tick may be tried again. */
 const retryAfterSeconds = 5;
+
+/** What somebody can put right while the window lasts. */
+const retried: ReadonlySet<DispatchMode> = new Set(["dispatch-failed", "ledger-not-ready"]);
 
 /**
  * Creates the cron route: GET or POST with `Authorization: Bearer <secret>`. The response's body is the
@@ -92,7 +95,7 @@ export function createCronHandler(
         ...defined({ scheduledAt, correlationId }),
       });
       const headers: Record<string, string> = { "x-correlation-id": receipt.correlationId };
-      if (receipt.mode === "dispatch-failed") headers["retry-after"] = String(retryAfterSeconds);
+      if (retried.has(receipt.mode)) headers["retry-after"] = String(retryAfterSeconds);
       return jsonResponse(receiptStatus(receipt), receipt, headers);
     } catch (error) {
       if (error instanceof EvenkeelError && callersFault.has(error.code)) {

@@ -8,7 +8,7 @@ export interface AuditEntry {
   readonly id: string;
   readonly at: Date;
   readonly actor: string;
-  /** `dead_letter.requeue`, `dead_letter.discard`, `effect.resolve`, `job.cancel`, `job.reschedule`, `schedule.pause`,
+  /** `dead_letter.requeue`, `dead_letter.discard`, `effect.resolve`, `environment.change`, `job.cancel`, `job.reschedule`, `schedule.pause`,
    * `schedule.resume`, `queue.pause`, `queue.resume`, `queue.limit`. */
   readonly action: string;
   readonly subjectKind: string;

@@ -14,12 +14,11 @@ const refused = {
 test("every call says that the tables are missing, and how to make them", async () => {
   await using database = await createTestDatabase({ migrated: false });
   const ledger = createLedger({ pool: database.pool });
-  const insert = ledger.jobs.insert(undefined, [newJob("j")]);
+  await expect(ledger.jobs.insert(undefined, [newJob("j")])).rejects.toMatchObject(refused);
+  // The caller's transaction.
+  const insert = ledger.jobs.insert(toSqlClient(database.pool), [newJob("j")]);
   await expect(insert).rejects.toMatchObject(refused);
   await expect(insert).rejects.toHaveProperty("cause.code", expect.stringMatching(/42P01|3F000/u));
-  // The caller's transaction.
-  const inTransaction = ledger.jobs.insert(toSqlClient(database.pool), [newJob("j")]);
-  await expect(inTransaction).rejects.toMatchObject(refused);
   await expect(ledger.jobs.claim(claimRequest(["j"], 1))).rejects.toMatchObject(refused);
   await expect(ledger.forTenant("t").jobs.list()).rejects.toMatchObject(refused);
   await expect(ledger.prune()).rejects.toMatchObject(refused);

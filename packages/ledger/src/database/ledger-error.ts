@@ -12,6 +12,7 @@ export type LedgerErrorCode =
   | "migration_failed"
   | "migration_edited"
   | "newer_database"
+  | "wrong_environment"
   | "invalid_actor"
   | "invalid_retention"
   | "invalid_limit"
@@ -78,14 +79,36 @@ const missingCodes = new Set(["42P01", "3F000", "42704", "42883"]);
 const missingColumn = "42703";
 const denied = "42501";
 
-/** The error of a database without the ledger's tables. */
-export function notMigrated(cause?: unknown): LedgerError {
+/** The error of a database without the ledger's tables, or without what the named migrations bring. */
+export function notMigrated(
+  details: { readonly pending?: readonly string[]; readonly cause?: unknown } = {},
+): LedgerError {
+  const { pending, cause } = details;
+  const missing = pending === undefined ? "" : ` Not applied: ${pending.join(", ")}.`;
   return new LedgerError(
     "not_migrated",
-    `The ledger's tables in the schema "evenkeel" are missing or of an older version. Call migrate(), or run "prisma migrate deploy".`,
-    {},
+    `The ledger's tables in the schema "evenkeel" are missing or of an older version. Call migrate(), or run "prisma migrate deploy".${missing}`,
+    pending === undefined ? {} : { pending },
     cause === undefined ? undefined : { cause },
   );
+}
+
+const notReadyCodes: ReadonlySet<string> = new Set([
+  "not_migrated",
+  "not_granted",
+  "newer_database",
+  "wrong_environment",
+  // Postgres: there is no such database; a policy, or a right that explainRefusal leaves as it is.
+  "3D000",
+  denied,
+]);
+
+/**
+ * Whether the database answered that this build cannot work on it: its tables are missing, of a schema that the build
+ * cannot use, not granted, or of another environment. Asking again helps once somebody has changed that.
+ */
+export function isNotReady(error: unknown): boolean {
+  return error instanceof Error && "code" in error && notReadyCodes.has(String(error.code));
 }
 
 /**
@@ -98,7 +121,7 @@ export function explainRefusal(error: unknown): unknown {
   // Prisma has the code of Postgres in its message.
   const code = /Code: `(\w{5})`/u.exec(message)?.[1] ?? ("code" in error ? String(error.code) : "");
   if (code === missingColumn || (missingCodes.has(code) && message.includes("evenkeel"))) {
-    return notMigrated(error);
+    return notMigrated({ cause: error });
   }
   // The policies of row-level security refuse with the same code.
   if (code !== denied || message.includes("row-level security")) return error;

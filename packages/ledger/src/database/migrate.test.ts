@@ -5,7 +5,8 @@ import { expect, test } from "vitest";
 
 import { migrations } from "../generated/migrations.ts";
 import { createLedger } from "../ledger.ts";
-import { migrate, type Migration } from "./migrate.ts";
+import { migrate } from "./migrate.ts";
+import type { Migration } from "./schema-version.ts";
 
 /** Two migrations of a later version: one makes a table, the other changes a table that is in use. */
 const later: readonly Migration[] = [
@@ -117,19 +118,52 @@ test("an upgrade that fails at its last migration leaves the earlier version as 
   await database.drop();
 });
 
-test("a database newer than the code, or migrated with another text, is refused", async () => {
+test("a database that was migrated with another text is refused", async () => {
   const database = await createTestDatabase();
-  await expect(migrate(database.pool, silentLogger, [])).rejects.toMatchObject({
-    code: "newer_database",
-  });
   const edited = migrations.map((migration) => ({ ...migration, checksum: "0".repeat(64) }));
   await expect(migrate(database.pool, silentLogger, edited)).rejects.toMatchObject({
     code: "migration_edited",
   });
-  await migrate(database.pool, silentLogger, [...migrations, ...later]);
+  await database.drop();
+});
+
+test("an older build beside a newer schema migrates nothing and goes on, unless a mark is beyond it", async () => {
+  const database = await createTestDatabase();
+  const [notes, marking] = later;
+  if (notes === undefined || marking === undefined)
+    throw new Error("Later migrations are missing.");
+  await migrate(database.pool, silentLogger, [...migrations, notes]);
+  await expect(migrate(database.pool, silentLogger)).resolves.toEqual({ applied: [] });
+  // The builds that know the notes can read what breaks the others.
+  const breaking = {
+    ...marking,
+    sql: `${marking.sql}; INSERT INTO evenkeel.background_schema_mark (migration, min_reader)
+      VALUES ('${marking.name}', '${notes.name}')`,
+  };
+  await migrate(database.pool, silentLogger, [...migrations, notes, breaking]);
+  await expect(migrate(database.pool, silentLogger, [...migrations, notes])).resolves.toEqual({
+    applied: [],
+  });
   await expect(migrate(database.pool, silentLogger)).rejects.toMatchObject({
     code: "newer_database",
+    message: expect.stringContaining(`know ${notes.name}`),
+    data: {
+      migration: marking.name,
+      minReader: notes.name,
+      newestKnown: migrations.at(-1)?.name,
+    },
   });
+  await database.drop();
+});
+
+test("an older and a newer build that migrate at once both go on, and the newer schema is there", async () => {
+  const database = await createTestDatabase({ migrated: false });
+  const builds = [migrations, [...migrations, ...later]];
+  const results = await Promise.all(
+    [...builds, ...builds].map((build) => migrate(database.connect(1), silentLogger, build)),
+  );
+  const applied = results.flatMap((result) => result.applied);
+  expect(applied.toSorted()).toEqual([...migrations, ...later].map(({ name }) => name).toSorted());
   await database.drop();
 });
 

@@ -7,14 +7,15 @@ import type pg from "pg";
 import { migrations as shippedMigrations } from "../generated/migrations.ts";
 import { createConnections } from "./connections.ts";
 import { describeTarget, type SqlClient } from "./database.ts";
+import { checkEnvironment, readEnvironmentMark } from "./environment-mark.ts";
 import { isUnreachable, LedgerError } from "./ledger-error.ts";
-
-/** One migration file: its folder's name, the SHA-256 of its text, and the text. */
-export interface Migration {
-  readonly name: string;
-  readonly checksum: string;
-  readonly sql: string;
-}
+import {
+  compareSchema,
+  newerDatabase,
+  readSchemaState,
+  type Migration,
+  type SchemaState,
+} from "./schema-version.ts";
 
 /** What {@link migrate} did. */
 export interface MigrationResult {
@@ -53,14 +54,17 @@ $$`;
  * one wait and then find nothing to do. All pending migrations are applied, or none. A table that is in use
  * is asked for again and again, a tenth of a second each time, so that nobody has to wait behind the migration.
  * The user needs the right to create the schema only where it is missing, and where nothing is pending only reads.
+ * Newer migrations that the build does not know change nothing, unless one of them is beyond it.
  *
- * @throws LedgerError `newer_database` when the database holds a migration that this build does not know,
+ * @param environment The host's: a ledger that is marked with another is left as it is.
+ * @throws LedgerError `newer_database` when a migration of the database is beyond this build, `wrong_environment`,
  * `migration_edited` when an applied one had another text, `migration_failed` with the migration's name.
  */
 export async function migrate(
   pool: pg.Pool,
   logger: Logger,
   migrations: readonly Migration[] = shippedMigrations,
+  environment?: string,
 ): Promise<MigrationResult> {
   const connections = createConnections(pool, {
     connectionTimeoutMs: 10_000,
@@ -71,7 +75,7 @@ export async function migrate(
     isConnected = true;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const applied = await applyPending(sql, migrations);
+        const applied = await applyPending(sql, migrations, environment);
         if (applied.length > 0) logger.info("ledger.migrated", { applied });
         return { applied };
       } catch (error) {
@@ -120,47 +124,40 @@ function isDenied(error: unknown): boolean {
   return error instanceof LedgerError && error.code === "not_granted";
 }
 
-async function applyPending(sql: SqlClient, migrations: readonly Migration[]): Promise<string[]> {
+async function applyPending(
+  sql: SqlClient,
+  migrations: readonly Migration[],
+  environment: string | undefined,
+): Promise<string[]> {
   await sql.query("BEGIN");
   await sql.query(`SELECT set_config('statement_timeout', $1, true)`, [`${migrationTimeoutMs}ms`]);
   // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
   await sql.query("SELECT pg_advisory_xact_lock($1)", [prismaMigrateLock]);
   await sql.query(bookkeeping);
-  const pending = await findPending(sql, migrations);
+  // Before anything is changed: the database may be another environment's.
+  if (environment !== undefined) checkEnvironment(await readEnvironmentMark(sql), environment);
+  const pending = findPending(await readSchemaState(sql), migrations);
   await sql.query(`SELECT set_config('lock_timeout', $1, true)`, [`${lockTimeoutMs}ms`]);
   for (const migration of pending) await apply(sql, migration);
   await sql.query("COMMIT");
   return pending.map(({ name }) => name);
 }
 
-async function findPending(sql: SqlClient, migrations: readonly Migration[]): Promise<Migration[]> {
-  const rows = await sql.query<{
-    migration_name: string;
-    checksum: string;
-    finished: boolean;
-  }>(`
-    SELECT migration_name, checksum, finished_at IS NOT NULL AS finished
-    FROM evenkeel._prisma_migrations
-    WHERE rolled_back_at IS NULL`);
-  const shipped = new Map(migrations.map((migration) => [migration.name, migration]));
-  for (const row of rows) {
-    const name = row.migration_name;
-    const known = shipped.get(name);
-    if (known === undefined) {
-      throw new LedgerError(
-        "newer_database",
-        `The database holds migration ${name}, which this version of @evenkeel/ledger does not know. Deploy the newer version.`,
-        { migration: name },
-      );
-    }
-    if (!row.finished) {
+function findPending(state: SchemaState, migrations: readonly Migration[]): readonly Migration[] {
+  const { pending, barrier } = compareSchema(state, migrations);
+  if (barrier !== undefined) throw newerDatabase(barrier, migrations);
+  const recorded = new Map(state.recorded?.map((record) => [record.name, record]));
+  for (const { name, checksum } of migrations) {
+    const record = recorded.get(name);
+    if (record === undefined) continue;
+    if (!record.isFinished) {
       throw new LedgerError(
         "migration_failed",
         `Migration ${name} was started elsewhere and did not finish. Look at the database, then run "prisma migrate resolve".`,
         { migration: name },
       );
     }
-    if (known.checksum !== row.checksum) {
+    if (record.checksum !== checksum) {
       throw new LedgerError(
         "migration_edited",
         `Migration ${name} was applied with another text than this version ships. Published migrations are never edited.`,
@@ -168,8 +165,7 @@ async function findPending(sql: SqlClient, migrations: readonly Migration[]): Pr
       );
     }
   }
-  const done = new Set(rows.map((row) => row.migration_name));
-  return migrations.filter(({ name }) => !done.has(name));
+  return pending;
 }
 
 async function apply(sql: SqlClient, migration: Migration): Promise<void> {

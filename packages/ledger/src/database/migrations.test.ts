@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { createTestDatabase } from "@evenkeel/test-postgres/testing";
 import { expect, test } from "vitest";
 
 import { migrations } from "../generated/migrations.ts";
@@ -38,6 +39,33 @@ function findUnsafeStatements(sql: string): string[] {
 /** Says itself that hosts of earlier versions have to be stopped: then nobody waits for its tables. */
 const isBreaking = (sql: string): boolean =>
   sql.startsWith("-- Breaking: stop hosts of earlier versions first.");
+
+/** Broke builds before there were marks: a later migration wrote theirs. */
+const markedLater = new Set([
+  "20261125130000_available_jobs",
+  "20261125150000_unique_keys",
+  "20261125152000_own_identity",
+]);
+
+test.each(migrations.map(({ name, sql }) => [name, sql] as const))(
+  "%s marks the schema if it is breaking, and else does not",
+  (name, sql) => {
+    if (markedLater.has(name) || name.endsWith("_readers_and_environment")) return;
+    const marks = /^INSERT INTO evenkeel[.]background_schema_mark\b/mu.test(sql);
+    expect(marks).toBe(isBreaking(sql));
+  },
+);
+
+test("every breaking migration has its mark in the database, which builds without it cannot read", async () => {
+  await using database = await createTestDatabase();
+  const { rows } = await database.pool.query<{ migration: string; min_reader: string }>(
+    `SELECT migration, min_reader FROM evenkeel.background_schema_mark ORDER BY migration`,
+  );
+  const breaking = migrations.filter(({ sql }) => isBreaking(sql)).map(({ name }) => name);
+  expect(rows.map(({ migration }) => migration)).toEqual(breaking);
+  const names = migrations.map(({ name }) => name);
+  for (const row of rows) expect(names).toContain(row.min_reader);
+});
 
 test.each(
   migrations.filter(({ sql }) => !isBreaking(sql)).map(({ name, sql }) => [name, sql] as const),

@@ -40,13 +40,13 @@ function countListeners(): Record<string, number> {
 test("a connection of the host's pool that is cut while it rests is logged, and the next call has another", async () => {
   const { logger, heard } = createEar();
   const ledger = createLedger({ pool, logger });
-  await ledger.ping();
+  await ledger.jobs.counts();
   proxy.cut();
   expect(await heard).toEqual([
     "ledger.connection_lost",
     { error: expect.stringMatching(/terminat/u) },
   ]);
-  await ledger.ping();
+  await ledger.jobs.counts();
   await ledger.close();
 });
 
@@ -59,7 +59,7 @@ test("a connection that is cut while it is held ends no process, with or without
   proxy.cut();
   await ended;
   client.release(true);
-  await expect(ledger.ping()).resolves.toBeUndefined();
+  await expect(ledger.jobs.counts()).resolves.toMatchObject({ running: 0 });
   await ledger.close();
 });
 
@@ -69,7 +69,7 @@ test("close leaves the host's pool as it was, when the last of its ledgers close
   const ofClient = client.listenerCount("error");
   client.release();
   const [one, other] = [createLedger({ pool }), createLedger({ pool })];
-  await Promise.all([one.ping(), one.ping(), other.ping()]);
+  await Promise.all([one.jobs.counts(), one.jobs.counts(), other.jobs.counts()]);
   await one.close();
   await one.close();
   expect(countListeners()).not.toEqual(before);

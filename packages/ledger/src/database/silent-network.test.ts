@@ -112,8 +112,8 @@ test.each(openers)("no call waits for a silent network for ever, over %s", async
 
 test.each(openers)("one silent connection is not used again, over %s", async (_, open) => {
   const ledger = open();
-  const pings = Array.from({ length: 4 }, async () => ledger.ping());
-  await Promise.all(pings);
+  await ledger.jobs.counts();
+  await Promise.all(Array.from({ length: 4 }, async () => ledger.jobs.counts()));
   proxy.fallSilent();
   proxy.restoreNew();
   await expect(ledger.prune()).rejects.toMatchObject({ code: "unanswered" });

@@ -1,0 +1,56 @@
+import { defined, describeMessage, EvenkeelError, withDeadline, type Logger } from "@evenkeel/core";
+import { redactError } from "@evenkeel/ledger";
+
+/** How long a tick waits for a migration that is under way, in milliseconds. */
+const longestWaitMs = 5_000;
+
+/**
+ * A migration at a host's start that takes nothing along: whoever begins it goes on at once. What fails is logged, and
+ * tried again at each later use, until it has succeeded.
+ */
+export class StartMigration {
+  readonly #migrate: () => Promise<unknown>;
+  readonly #logger: Logger;
+  #isWanted = false;
+  #underWay: Promise<void> | undefined;
+
+  constructor(migrate: () => Promise<unknown>, logger: Logger) {
+    this.#migrate = migrate;
+    this.#logger = logger;
+  }
+
+  begin(): void {
+    this.#isWanted = true;
+    void this.#attempt();
+  }
+
+  /** Tries again where it has failed. */
+  retry(): void {
+    if (this.#isWanted) void this.#attempt();
+  }
+
+  /** Tries again where it has failed, and waits for it a while. Never rejects: the ledger says by itself what it lacks. */
+  async retryAndWait(): Promise<void> {
+    if (this.#isWanted) await withDeadline(longestWaitMs, () => this.#attempt()).catch(() => {});
+  }
+
+  #attempt(): Promise<void> {
+    this.#underWay ??= this.#run().finally(() => {
+      this.#underWay = undefined;
+    });
+    return this.#underWay;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#migrate();
+      this.#isWanted = false;
+    } catch (error) {
+      const code = error instanceof EvenkeelError ? error.code : undefined;
+      this.#logger.warn("background.not_migrated", {
+        ...defined({ code }),
+        error: redactError(describeMessage(error)),
+      });
+    }
+  }
+}
