@@ -1,6 +1,12 @@
 import type { AppRegistry } from "../app/app-registry.ts";
 import type { Explanation } from "../engine-view.ts";
-import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
+import {
+  type EngineEvent,
+  EventRefusedError,
+  internalDataKey,
+  internalEvents,
+  readMeta,
+} from "../event/event.ts";
 import type { Intake } from "../event/intake.ts";
 import { isObject, parseJson } from "../json.ts";
 import { createCancellations } from "./cancellations-api.ts";
@@ -49,12 +55,14 @@ export function createRouter(deps: RouterDeps): Router {
     const body = parseJson(await request.text());
     if (!isObject(body)) return respondError(400, "Unable to read post data request");
     const data = isObject(body["data"]) ? body["data"] : {};
+    const meta = readMeta(body["meta"]);
     const event: EngineEvent = {
       id: deps.nextId(),
       name: internalEvents.invoked,
       data: { ...data, [internalDataKey]: { fn_id: decodeURIComponent(slug) } },
       ts: now(),
       user: {},
+      ...(meta === undefined ? {} : { meta }),
     };
     return respondJson({ id: deps.intake.publish(event).internalId, status: 200 });
   }
@@ -125,6 +133,7 @@ export function createRouter(deps: RouterDeps): Router {
       }
       return respondError(404, `No such page: ${request.method} ${url.pathname}`);
     } catch (error) {
+      if (error instanceof EventRefusedError) return respondError(400, error.message);
       journal.record("error", "engine.fault", { path: url.pathname, error: String(error) });
       return respondError(500, "Something went wrong.  Please try again");
     }

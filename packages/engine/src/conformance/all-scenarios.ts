@@ -8,12 +8,14 @@ import { failureScenarios } from "./scenarios/failure-scenarios.ts";
 import { groupingScenarios } from "./scenarios/grouping-scenarios.ts";
 import { parallelScenarios } from "./scenarios/parallel-scenarios.ts";
 import { rateScenarios } from "./scenarios/rate-scenarios.ts";
+import { sessionScenarios } from "./scenarios/session-scenarios.ts";
 import { stepScenarios } from "./scenarios/step-scenarios.ts";
 import { triggerScenarios } from "./scenarios/trigger-scenarios.ts";
 import { waitScenarios } from "./scenarios/wait-scenarios.ts";
 
 const topics: Readonly<Record<string, readonly Scenario[]>> = {
   "event API": eventScenarios,
+  sessions: sessionScenarios,
   triggers: triggerScenarios,
   steps: stepScenarios,
   waits: waitScenarios,

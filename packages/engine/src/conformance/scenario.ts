@@ -57,6 +57,7 @@ export interface SentEvent {
   readonly ts?: number;
   readonly v?: string;
   readonly user?: Record<string, unknown>;
+  readonly meta?: { readonly sessions?: Record<string, string | number | null> };
 }
 
 /** One behaviour that the engine and the real server share. */
