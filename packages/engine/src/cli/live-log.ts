@@ -25,6 +25,8 @@ const phrases: Readonly<Record<string, (fields: Fields) => string>> = {
   "run.completed": (f) => `${text(f, "function")} completed`,
   "run.failed": (f) => `${text(f, "function")} failed: ${text(f, "error")}`,
   "run.cancelled": (f) => `${text(f, "function")} cancelled: ${text(f, "reason")}`,
+  "step.unsupported": (f) =>
+    `${text(f, "function")} goes on without ${text(f, "step")}: the engine has no ${text(f, "op")}`,
   "fault.injected": (f) => `fault: ${text(f, "fault")}`,
 };
 
