@@ -124,8 +124,8 @@ export function createRouter(deps: RouterDeps): Router {
   ];
 
   return async (request) => {
-    const url = new URL(request.url);
     try {
+      const url = new URL(request.url);
       for (const [method, pattern, route] of routes) {
         if (method !== request.method) continue;
         const match = pattern.exec(url.pathname);
@@ -134,7 +134,8 @@ export function createRouter(deps: RouterDeps): Router {
       return respondError(404, `No such page: ${request.method} ${url.pathname}`);
     } catch (error) {
       if (error instanceof EventRefusedError) return respondError(400, error.message);
-      journal.record("error", "engine.fault", { path: url.pathname, error: String(error) });
+      if (error instanceof URIError) return respondError(400, "The path is not well encoded");
+      journal.record("error", "engine.fault", { url: request.url, error: String(error) });
       return respondError(500, "Something went wrong.  Please try again");
     }
   };
