@@ -39,7 +39,7 @@ export interface EngineOptions {
     readonly events?: number;
     readonly journal?: number;
   };
-  /** How often `apps` are asked for changes, in milliseconds; defaults to 5,000. An app that is down is asked at least every second. */
+  /** How often `apps` are asked for changes, in milliseconds; defaults to 5,000. An app that is down is asked at least every second. `Infinity`: each until it is up, and no more. */
   readonly pollMs?: number;
   /**
    * How long a call may hang in virtual time before `settled` and `advance` throw an `EngineStalledError`,

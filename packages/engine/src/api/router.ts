@@ -15,6 +15,7 @@ import { receiveEvents } from "./event-api.ts";
 import { type FaultTarget, injectFault } from "./faults-api.ts";
 import type { InboundRequest } from "./inbound-request.ts";
 import { respondError, respondJson } from "./json-response.ts";
+import { showOverview } from "./overview.ts";
 import {
   type RunsApiDeps,
   cancelRun,
@@ -83,6 +84,15 @@ export function createRouter(deps: RouterDeps): Router {
       "DELETE",
       /^\/fn\/remove$/,
       (_request, url) => removeApp(url.searchParams.get("url") ?? "", deps),
+    ],
+    [
+      "GET",
+      /^\/$/,
+      (request) =>
+        showOverview(
+          request.headers.get("accept"),
+          deps.apps.apps().map((app) => app.name),
+        ),
     ],
     ["GET", /^\/health$/, () => respondJson({ status: 200, message: "OK" })],
     ["GET", /^\/dev$/, () => showInfo(deps)],
