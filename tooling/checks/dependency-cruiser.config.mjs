@@ -15,7 +15,8 @@ const allowed = {
     "packages/dispatch",
   ],
   "packages/engine": [],
-  "packages/test-postgres": [],
+  "packages/test-postgres": ["packages/core"],
+  "packages/testing": ["packages/(core|ledger|jobs|dispatch|functions|engine)"],
   "packages/inbox": ["packages/core", "packages/ledger", "packages/jobs"],
   "apps/web": ["packages/(core|events|ledger|jobs|dispatch|functions|inbox)"],
   "apps/worker": ["packages/(core|events|ledger|jobs|dispatch|functions|inbox)"],
@@ -72,7 +73,7 @@ export default {
       comment: "The event bindings are a second entry point, so that `events` alone needs no SDK.",
       from: {
         path: "^packages/",
-        pathNot: `^packages/functions/|^packages/events/src/inngest[.]ts$|${tests}`,
+        pathNot: `^packages/(functions|testing)/|^packages/events/src/inngest[.]ts$|${tests}`,
       },
       to: { path: "node_modules/inngest/" },
     },

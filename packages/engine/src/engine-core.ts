@@ -2,6 +2,7 @@ import { type AppRegistry, createAppRegistry } from "./app/app-registry.ts";
 import type { App } from "./app/app.ts";
 import type { FunctionConfig } from "./app/function-config.ts";
 import { createAppCaller } from "./call/app-caller.ts";
+import { createBackoff } from "./call/backoff.ts";
 import { type EventLog, createEventLog } from "./event/event-log.ts";
 import { type EngineEvent, type StoredEvent, internalEvents } from "./event/event.ts";
 import { type Intake, createIntake } from "./event/intake.ts";
@@ -57,6 +58,7 @@ export interface EngineCoreDeps {
   readonly fetch: typeof fetch;
   readonly signingKey: string | undefined;
   readonly maxCalls: number;
+  readonly retryMs: number | undefined;
   readonly retention: { readonly runs: number; readonly events: number; readonly journal: number };
 }
 
@@ -85,12 +87,13 @@ export function createEngineCore(deps: EngineCoreDeps): EngineCore {
   const waitResolver = createWaitResolver({ ...ground, waits, settler, finalizer });
   const stepParts = { queue, settler, finalizer, waitResolver };
   const opcodes = createOpcodeHandler({ ...ground, ...stepParts, waits, fetch: deps.fetch });
-  const { transport, signingKey, maxCalls } = deps;
+  const { transport, signingKey, maxCalls, retryMs } = deps;
+  const backoff = createBackoff({ retryMs, random });
   const executor: Executor = createExecutor({
     ...ground,
     ...stepParts,
     caller: createAppCaller({ ...ground, transport, machineNow, signingKey }),
-    responses: createResponseHandler({ ...ground, queue, opcodes, finalizer, random }),
+    responses: createResponseHandler({ ...ground, queue, opcodes, finalizer, backoff }),
     faults,
     maxCalls,
   });

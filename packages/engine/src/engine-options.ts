@@ -39,7 +39,7 @@ export interface EngineOptions {
     readonly events?: number;
     readonly journal?: number;
   };
-  /** How often `apps` are asked for changes, in milliseconds; defaults to 5,000. An app that is down is asked at least every second. */
+  /** How often `apps` are asked for changes, in milliseconds; defaults to 5,000. An app that is down is asked at least every second. `Infinity`: each until it is up, and no more. */
   readonly pollMs?: number;
   /**
    * How long a call may hang in virtual time before `settled` and `advance` throw an `EngineStalledError`,
@@ -50,4 +50,14 @@ export interface EngineOptions {
   readonly fetch?: typeof fetch;
   /** Whether the engine starts with `NODE_ENV=production`; defaults to `false`, which throws. */
   readonly allowProduction?: boolean;
+  /**
+   * The time between tries of what failed, in milliseconds: the same each time, without chance. Defaults to
+   * the server's table, 15 s to 2 h and up to 30 s of chance. A `Retry-After` of the app still wins.
+   */
+  readonly retryMs?: number;
+  /**
+   * Names under which the engine may be asked over HTTP, and whose pages may ask it, beside those of this
+   * machine: `host.docker.internal`, for example. Defaults to none; others are answered 403.
+   */
+  readonly allowedHosts?: readonly string[];
 }

@@ -21,13 +21,18 @@ export function createEngineTime(deps: {
   timers: TimerQueue;
   stallMs: number;
   start: () => Promise<void>;
+  /** What waits until a request to the engine has its response. */
+  afterResponse: { settled(): Promise<void>; isPending(): boolean };
 }): EngineTime {
-  const { clock, executor, timers, stallMs, start } = deps;
+  const { clock, executor, timers, stallMs, start, afterResponse } = deps;
 
   async function becomeQuiet(): Promise<void> {
     await start();
-    executor.pump();
-    if (!executor.isIdle()) await executor.idle();
+    do {
+      await afterResponse.settled();
+      executor.pump();
+      if (!executor.isIdle()) await executor.idle();
+    } while (afterResponse.isPending());
   }
 
   /** Gives up when a call hangs: virtual time cannot pass while an app works. */

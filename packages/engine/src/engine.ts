@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+import { createAfterResponse } from "./api/after-response.ts";
 import { type HttpServer, listenHttp } from "./api/http-server.ts";
 import { type InboundRequest, readFetchArguments } from "./api/inbound-request.ts";
+import { createOriginGuard } from "./api/origin-guard.ts";
 import { createRouter } from "./api/router.ts";
 import type { AppRegistry } from "./app/app-registry.ts";
 import { createAppSync } from "./app/app-sync.ts";
@@ -156,18 +158,34 @@ export function createEngine(options: EngineOptions = {}): Engine {
     return starting;
   }
 
-  const time = createEngineTime({ ...core, clock, stallMs: options.stallMs ?? 10_000, start });
+  const afterResponse = createAfterResponse();
+  /** Virtual time has one order of things, so its work follows within the same turn of the loop. */
+  const afterReturn = clock.isVirtual ? queueMicrotask : setImmediate;
+  const stallMs = options.stallMs ?? 10_000;
+  const time = createEngineTime({ ...core, clock, stallMs, start, afterResponse });
 
   async function respond(request: InboundRequest): Promise<Response> {
     void start();
-    return router(request);
+    const work = afterResponse.begin(afterReturn);
+    try {
+      return await router({
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        text: () => request.text(),
+        afterResponse: (each) => work.add(each),
+      });
+    } finally {
+      work.sent();
+    }
   }
 
   return {
     ...view,
     async listen({ port = 0, host = "127.0.0.1" } = {}) {
       void start();
-      server = await listenHttp(router, { port, host });
+      const guard = createOriginGuard([...(options.allowedHosts ?? []), host]);
+      server = await listenHttp({ router, guard, afterResponse }, { port, host });
       for (const url of urls) sync.watch(url);
       return addressOf(host, server.port);
     },
@@ -219,6 +237,7 @@ function completeOptions(
     logger: options.logger ?? silentLogger,
     fetch: options.fetch ?? ((input, init) => fetch(input, init)),
     signingKey: options.signingKey,
+    retryMs: options.retryMs,
     maxCalls: options.maxCalls ?? (clock.isVirtual ? 1 : 100),
     retention: { ...defaultRetention, ...options.retention },
   };

@@ -56,6 +56,8 @@ export function createExecutor(deps: {
 
   function start(job: Job): void {
     const { run } = job;
+    // Before its sleep ends: the request that ends a group's last sleep still has the app plan.
+    job.isPlanning = run.forceStepPlan;
     if (job.kind === "sleep" && job.attempt === 0 && !endSleep(job, settler)) {
       queue.release(job);
       return;

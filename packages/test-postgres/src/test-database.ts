@@ -71,13 +71,13 @@ export async function createTestDatabase(
 }
 
 /** Works on a session of a test database that goes round a pooler, and ends it. */
-export async function connectDirectly(
+export async function connectDirectly<Result>(
   { databaseUrl }: Pick<TestDatabase, "databaseUrl">,
-  work: (client: Client) => Promise<void>,
-): Promise<void> {
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
   const url = new URL(inject("postgres").url);
   url.pathname = new URL(databaseUrl).pathname;
-  await inSession(url.href, work);
+  return inSession(url.href, work);
 }
 
 async function administer(url: string, statement: string): Promise<void> {
@@ -86,11 +86,14 @@ async function administer(url: string, statement: string): Promise<void> {
   });
 }
 
-async function inSession(url: string, work: (client: Client) => Promise<void>): Promise<void> {
+async function inSession<Result>(
+  url: string,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
   const client = new Client({ connectionString: url });
   await client.connect();
   try {
-    await work(client);
+    return await work(client);
   } finally {
     await client.end();
   }

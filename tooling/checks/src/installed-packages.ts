@@ -58,10 +58,16 @@ const functions = {
   isBundled: false,
   skipLibCheck: true,
 };
+const testing = {
+  ...functions,
+  program: "testing-product.ts",
+  packages: [...functions.packages, "engine", "testing"],
+};
 const cases: ReadonlyMap<string, Product> = new Map([
   ["jobs, newest dependencies", { ...jobs, versions: [] }],
   ["jobs, oldest dependencies", { ...jobs, versions: ["pg@8.16.0", "zod@4.0.0"] }],
   ["functions, oldest dependencies", { ...functions, versions: ["zod@4.0.0", "inngest@4.24.0"] }],
+  ["testing, newest dependencies", { ...testing, versions: ["inngest@^4.24.0"] }],
 ]);
 
 /** As strict as a product can be. */
@@ -95,7 +101,7 @@ async function check(): Promise<number> {
     return 2;
   }
   const tarballs = new Map<string, string>();
-  for (const name of functions.packages) tarballs.set(name, await pack(name));
+  for (const name of testing.packages) tarballs.set(name, await pack(name));
   cluster.running = await startPostgres({ durable: false });
   let failures = 0;
   for (const [name, product] of cases) {

@@ -2,7 +2,7 @@ import type { Inbox } from "@evenkeel/inbox";
 import type { Ledger } from "@evenkeel/ledger";
 import type { Pool } from "pg";
 
-import type { Snapshot } from "./progress.ts";
+import type { Snapshot } from "./progress-line.ts";
 import type { CronService } from "./ticks.ts";
 
 /** What the tables say at the end. */

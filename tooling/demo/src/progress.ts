@@ -1,15 +1,4 @@
-import type { JobCounts } from "@evenkeel/ledger";
-
-import type { TickCounts } from "./ticks.ts";
-
-/** What the progress line shows. */
-export interface Snapshot {
-  readonly jobs: JobCounts;
-  /** Function runs under way. */
-  readonly runs: number;
-  readonly windows: number;
-  readonly ticks: TickCounts;
-}
+import { progressLine, type Snapshot } from "./progress-line.ts";
 
 /** Tells what happens: one line that changes on a terminal, plain lines elsewhere. */
 export interface Progress {
@@ -39,21 +28,15 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
       end();
       stream.write(`${seconds()}  ${text}\n`);
     },
-    show: ({ jobs, runs, windows, ticks }) => {
-      const line = [
-        seconds(),
-        ` windows ${windows}`,
-        `ticks ${ticks.sent} (${ticks.suppressed} duplicate, ${ticks.failed} failed)`,
-        `runs under way ${runs}`,
-        `jobs due ${jobs.due}, scheduled ${jobs.scheduled}, running ${jobs.running}, done ${jobs.succeeded}, retried ${jobs.retried}, dead ${jobs.dead}`,
-      ].join("  ");
+    show: (snapshot) => {
       if (isTerminal) {
-        const fitted = line.slice(0, (stream.columns || 120) - 1);
-        stream.write(`\r\u001B[2K${fitted}`);
+        // One column stays free: a full line would wrap, and the next write would not erase it.
+        const line = progressLine(seconds(), snapshot, (stream.columns || 80) - 1);
+        stream.write(`\r\u001B[2K${line}`);
         hasOpenLine = true;
       } else if (performance.now() - lastPlainMs > plainEveryMs) {
         lastPlainMs = performance.now();
-        stream.write(`${line}\n`);
+        stream.write(`${progressLine(seconds(), snapshot, Number.POSITIVE_INFINITY)}\n`);
       }
     },
   };

@@ -21,7 +21,8 @@ export async function receiveEvents(
   let problem: Error | undefined = body.refusal;
   for (const [index, item] of body.items.entries()) {
     try {
-      ids.push(deps.intake.receive(item, { seed, index: index + 1 }).internalId);
+      const origin = { seed, index: index + 1, afterResponse: request.afterResponse };
+      ids.push(deps.intake.receive(item, origin).internalId);
     } catch (error) {
       if (!(error instanceof EventRefusedError)) throw error;
       problem = error;

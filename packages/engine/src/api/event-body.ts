@@ -22,7 +22,7 @@ export async function readEventBody(request: InboundRequest): Promise<{
   if (trimmed === "") return { items: [] };
   if (trimmed.startsWith("{")) return readSingle(text);
   if (trimmed.startsWith("[")) return readBatch(trimmed);
-  if (isForm) return { items: [await readForm(text, contentType)] };
+  if (isForm) return readForm(text, contentType);
   return {
     items: [],
     refusal: new EventRefusedError(
@@ -66,11 +66,20 @@ function readBatch(text: string): { items: Json[]; refusal?: EventRefusedError }
   };
 }
 
-async function readForm(text: string, contentType: string): Promise<Record<string, string[]>> {
+async function readForm(
+  text: string,
+  contentType: string,
+): Promise<{ items: Json[]; refusal?: EventRefusedError }> {
   const fields: Record<string, string[]> = {};
   const form = new Response(text, { headers: { "content-type": contentType } });
-  for (const [name, value] of await form.formData()) {
+  let data: FormData;
+  try {
+    data = await form.formData();
+  } catch {
+    return { items: [], refusal: new EventRefusedError("Request body is not the form it says") };
+  }
+  for (const [name, value] of data) {
     (fields[name] ??= []).push(typeof value === "string" ? value : await value.text());
   }
-  return fields;
+  return { items: [fields] };
 }

@@ -4,6 +4,8 @@ export interface InboundRequest {
   readonly url: string;
   readonly headers: Headers;
   text(): Promise<string>;
+  /** Runs work when the response is on its way. Where it is missing, work runs at once. */
+  readonly afterResponse?: (work: () => void) => void;
 }
 
 /**

@@ -1,6 +1,12 @@
 import type { AppRegistry } from "../app/app-registry.ts";
 import type { Explanation } from "../engine-view.ts";
-import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
+import {
+  type EngineEvent,
+  EventRefusedError,
+  internalDataKey,
+  internalEvents,
+  readMeta,
+} from "../event/event.ts";
 import type { Intake } from "../event/intake.ts";
 import { isObject, parseJson } from "../json.ts";
 import { createCancellations } from "./cancellations-api.ts";
@@ -9,6 +15,7 @@ import { receiveEvents } from "./event-api.ts";
 import { type FaultTarget, injectFault } from "./faults-api.ts";
 import type { InboundRequest } from "./inbound-request.ts";
 import { respondError, respondJson } from "./json-response.ts";
+import { showOverview } from "./overview.ts";
 import {
   type RunsApiDeps,
   cancelRun,
@@ -49,12 +56,14 @@ export function createRouter(deps: RouterDeps): Router {
     const body = parseJson(await request.text());
     if (!isObject(body)) return respondError(400, "Unable to read post data request");
     const data = isObject(body["data"]) ? body["data"] : {};
+    const meta = readMeta(body["meta"]);
     const event: EngineEvent = {
       id: deps.nextId(),
       name: internalEvents.invoked,
       data: { ...data, [internalDataKey]: { fn_id: decodeURIComponent(slug) } },
       ts: now(),
       user: {},
+      ...(meta === undefined ? {} : { meta }),
     };
     return respondJson({ id: deps.intake.publish(event).internalId, status: 200 });
   }
@@ -75,6 +84,15 @@ export function createRouter(deps: RouterDeps): Router {
       "DELETE",
       /^\/fn\/remove$/,
       (_request, url) => removeApp(url.searchParams.get("url") ?? "", deps),
+    ],
+    [
+      "GET",
+      /^\/$/,
+      (request) =>
+        showOverview(
+          request.headers.get("accept"),
+          deps.apps.apps().map((app) => app.name),
+        ),
     ],
     ["GET", /^\/health$/, () => respondJson({ status: 200, message: "OK" })],
     ["GET", /^\/dev$/, () => showInfo(deps)],
@@ -116,8 +134,8 @@ export function createRouter(deps: RouterDeps): Router {
   ];
 
   return async (request) => {
-    const url = new URL(request.url);
     try {
+      const url = new URL(request.url);
       for (const [method, pattern, route] of routes) {
         if (method !== request.method) continue;
         const match = pattern.exec(url.pathname);
@@ -125,7 +143,9 @@ export function createRouter(deps: RouterDeps): Router {
       }
       return respondError(404, `No such page: ${request.method} ${url.pathname}`);
     } catch (error) {
-      journal.record("error", "engine.fault", { path: url.pathname, error: String(error) });
+      if (error instanceof EventRefusedError) return respondError(400, error.message);
+      if (error instanceof URIError) return respondError(400, "The path is not well encoded");
+      journal.record("error", "engine.fault", { url: request.url, error: String(error) });
       return respondError(500, "Something went wrong.  Please try again");
     }
   };

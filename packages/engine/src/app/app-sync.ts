@@ -102,6 +102,7 @@ export function createAppSync(deps: {
       const run = async () => {
         while (!stopping.signal.aborted) {
           const problem = await sync(url);
+          if (problem === undefined && pollMs === Number.POSITIVE_INFINITY) return;
           await deps.sleep(
             problem === undefined ? pollMs : Math.min(pollMs, 1_000),
             stopping.signal,

@@ -48,7 +48,7 @@ function assembleBody(job: Job, requestId: string, usesApi: boolean): CallBody {
       request_id: requestId,
       generation_id: job.generation,
       job_id: job.id,
-      disable_immediate_execution: run.forceStepPlan,
+      disable_immediate_execution: job.isPlanning,
       use_api: usesApi,
     },
     version: run.requestVersion,

@@ -1,17 +1,7 @@
-import { type Json, type JsonObject, isObject, parseJson, textOf } from "../json.ts";
+import { type Json, isObject, parseJson, textOf } from "../json.ts";
 import type { StandardError } from "../run/run-error.ts";
 import { type AppResponse, maxResponseBytes } from "../transport/transport.ts";
-
-/** One thing that the app's function wants next, or has done. */
-export interface Opcode {
-  readonly op: string;
-  readonly id: string;
-  readonly name: string;
-  readonly displayName: string;
-  readonly opts: JsonObject;
-  readonly data: Json;
-  readonly error: JsonObject | undefined;
-}
+import { type Opcode, UnreadableOpcodeError, readOpcode } from "./opcode.ts";
 
 /** What an app's response to a call request says. */
 export type CallResponse =
@@ -172,8 +162,10 @@ function readOps(
   }
   const ops: Opcode[] = [];
   for (const item of Array.isArray(value) ? value : [value]) {
-    const op = readOpcode(item);
-    if (op === undefined) return failure("error reading generator opcode response", undefined);
+    const op = tryReadOpcode(item);
+    if (typeof op === "string") {
+      return failure(`error reading generator opcode response: ${op}`, undefined);
+    }
     const problem = checkSizes(op);
     if (problem !== undefined) {
       return failure(`error validating generator opcode ${op.id}: ${problem}`, undefined);
@@ -194,19 +186,12 @@ function checkSizes(op: Opcode): string | undefined {
     : undefined;
 }
 
-/** Reads one opcode; returns `undefined` for what is no opcode. */
-export function readOpcode(value: Json): Opcode | undefined {
-  if (!isObject(value) || typeof value["op"] !== "string") return undefined;
-  const id = typeof value["id"] === "string" ? value["id"] : "";
-  const name = typeof value["name"] === "string" ? value["name"] : "";
-  const displayName = typeof value["displayName"] === "string" ? value["displayName"] : name || id;
-  return {
-    op: value["op"],
-    id,
-    name,
-    displayName,
-    opts: isObject(value["opts"]) ? value["opts"] : {},
-    data: value["data"] ?? null,
-    error: isObject(value["error"]) ? value["error"] : undefined,
-  };
+/** Reads an opcode, or says why there is none to read. */
+function tryReadOpcode(item: Json): Opcode | string {
+  try {
+    return readOpcode(item);
+  } catch (error) {
+    if (!(error instanceof UnreadableOpcodeError)) throw error;
+    return error.message;
+  }
 }

@@ -1,5 +1,8 @@
 import { parseArgs } from "node:util";
 
+import { parseDurationMs } from "../time/duration.ts";
+import { describeIgnored, ignoredOptionTypes } from "./real-options.ts";
+
 /** What the command line was asked to do; `undefined` asks for help. */
 export type Arguments = DevArguments | FaultArguments | ExplainArguments | undefined;
 
@@ -27,7 +30,15 @@ export interface DevArguments {
   readonly isJson: boolean;
   readonly isVerbose: boolean;
   readonly allowProduction: boolean;
+  /** Infinity: an app is asked until it is up, and then no more. */
   readonly pollMs: number;
+  readonly retryMs: number | undefined;
+  readonly maxCalls: number | undefined;
+  readonly allowedHosts: readonly string[];
+  /** The cron route that is called, and how often; `undefined`: nothing is. */
+  readonly tick: { readonly url: string; readonly everyMs: number } | undefined;
+  /** What the command line asks for that has no effect: a line each. */
+  readonly ignored: readonly string[];
   readonly seed: number | undefined;
   readonly signingKey: string | undefined;
   readonly eventKeys: readonly string[];
@@ -45,10 +56,16 @@ evenkeel-engine explain <event id> [options]
 
 Runs the engine as a local Inngest server. It keeps everything in memory.
 
-  -u, --url <url>        serve endpoint of an app; repeat for several
+  -u, --url <url>        serve endpoint of an app; repeat for several (also --sdk-url)
+      --tick <time>      calls the app's cron route this often: 60s
+      --tick-url <url>   the cron route (/api/cron/background-jobs of the first --url)
   -p, --port <port>      port to listen on; 0 takes a free one (8288)
       --host <host>      address to listen on (127.0.0.1)
-      --poll <seconds>   how often apps are asked for changes (5)
+      --allow-host <h>   lets pages of this host and requests to it in; repeat for several
+      --poll <seconds>   how often apps are asked for changes (5; also --poll-interval)
+      --no-poll          asks an app until it is up, and no more
+      --retry-interval <seconds>  time between tries, the same each time (15 s to 2 h)
+      --queue-workers <number>    most requests to apps at once (100)
       --event-key <key>  event key to accept; repeat for several (any)
       --signing-key <k>  sign requests to apps with this key
       --seed <number>    seed of jitter and ids
@@ -56,6 +73,9 @@ Runs the engine as a local Inngest server. It keeps everything in memory.
   -v, --verbose          log small steps too
       --allow-production start even with NODE_ENV=production
   -h, --help             show this text
+
+Ticks carry CRON_SECRET, of the environment or else of .env.local or .env in this folder.
+Other options of "inngest dev" are taken and have no effect.
 
 Fault and explain ask an engine that runs:
 
@@ -96,7 +116,7 @@ export function readArguments(args: readonly string[]): Arguments {
       `the command is "dev", "fault" or "explain", not ${JSON.stringify(positionals.join(" "))}.`,
     );
   }
-  if (!isRemote) return readDev(values);
+  if (!isRemote) return readDev(values, Object.keys(values));
   if (subject === undefined || rest.length > 0) {
     throw new ArgumentError(
       command === "fault" ? "name one fault: fault dropResponses" : "name one event: explain <id>",
@@ -124,7 +144,17 @@ function parse(args: readonly string[]) {
       args: [...args],
       allowPositionals: true,
       options: {
+        ...ignoredOptionTypes,
         url: { type: "string", short: "u", multiple: true },
+        "sdk-url": { type: "string", multiple: true },
+        tick: { type: "string" },
+        "tick-url": { type: "string" },
+        "allow-host": { type: "string", multiple: true },
+        "poll-interval": { type: "string" },
+        "no-poll": { type: "boolean" },
+        "retry-interval": { type: "string" },
+        "queue-workers": { type: "string" },
+        "log-level": { type: "string", short: "l" },
         port: { type: "string", short: "p" },
         host: { type: "string" },
         poll: { type: "string" },
@@ -157,18 +187,58 @@ function readUrl(text: string, name: string): string {
   throw new ArgumentError(`--${name} takes a URL, not ${JSON.stringify(text)}.`);
 }
 
-function readDev(values: Values): DevArguments {
+function readDev(values: Values, given: readonly string[]): DevArguments {
+  const urls = [...(values.url ?? []), ...(values["sdk-url"] ?? [])];
+  const appUrls = urls.map((url) => readUrl(url, "url"));
+  const poll = values.poll ?? values["poll-interval"];
+  const retrySeconds = readNumber(values["retry-interval"], "retry-interval", 0);
+  const workers = readNumber(values["queue-workers"], "queue-workers", 0);
+  const tick = readTick(values.tick, values["tick-url"], appUrls);
   return {
     command: "dev",
-    urls: (values.url ?? []).map((url) => readUrl(url, "url")),
+    urls: appUrls,
     port: readNumber(values.port, "port", 8288),
     host: values.host ?? "127.0.0.1",
     isJson: values.json === true,
-    isVerbose: values.verbose === true,
+    isVerbose: values.verbose === true || /^(debug|trace)$/iu.test(values["log-level"] ?? ""),
     allowProduction: values["allow-production"] === true,
-    pollMs: readNumber(values.poll, "poll", 5) * 1_000,
+    pollMs:
+      values["no-poll"] === true ? Number.POSITIVE_INFINITY : readNumber(poll, "poll", 5) * 1_000,
+    retryMs: retrySeconds === 0 ? undefined : retrySeconds * 1_000,
+    maxCalls: workers === 0 ? undefined : workers,
     seed: values.seed === undefined ? undefined : readNumber(values.seed, "seed", 1),
     signingKey: values["signing-key"],
     eventKeys: values["event-key"] ?? [],
+    allowedHosts: values["allow-host"] ?? [],
+    tick: tick === "ignored" ? undefined : tick,
+    ignored: [
+      ...describeIgnored(given),
+      ...(tick === "ignored"
+        ? ["--tick in milliseconds has no effect: the engine waits for no tick of its own"]
+        : []),
+    ],
   };
+}
+
+/** The real command's `--tick` is a number, the milliseconds between looks at its queue; ours has a unit. */
+function readTick(
+  text: string | undefined,
+  url: string | undefined,
+  appUrls: readonly string[],
+): DevArguments["tick"] | "ignored" {
+  if (text === undefined) {
+    if (url === undefined) return undefined;
+    throw new ArgumentError("--tick-url needs --tick, as in --tick 60s.");
+  }
+  if (/^\d+$/u.test(text)) return "ignored";
+  const everyMs = parseDurationMs(text);
+  if (everyMs === undefined || everyMs < 1_000) {
+    throw new ArgumentError(`--tick takes a time of 1s or more, not ${JSON.stringify(text)}.`);
+  }
+  if (url !== undefined) return { url: readUrl(url, "tick-url"), everyMs };
+  const [appUrl] = appUrls;
+  if (appUrl === undefined) {
+    throw new ArgumentError("--tick needs the app: --url, or --tick-url for its cron route.");
+  }
+  return { url: new URL("/api/cron/background-jobs", appUrl).href, everyMs };
 }

@@ -92,6 +92,34 @@ describe("readArguments", () => {
     });
   });
 
+  it("reads what the real command takes", () => {
+    const args = "dev --sdk-url http://a/x --poll-interval 7 --retry-interval 2 --queue-workers 9";
+    expect(readArguments([...args.split(" "), "--tick", "150", "-l", "debug"])).toMatchObject({
+      urls: ["http://a/x"],
+      pollMs: 7_000,
+      retryMs: 2_000,
+      maxCalls: 9,
+      isVerbose: true,
+      tick: undefined,
+      ignored: [expect.stringContaining("--tick in milliseconds")],
+    });
+    expect(readArguments(["dev", "--no-poll"])).toMatchObject({
+      pollMs: Number.POSITIVE_INFINITY,
+      retryMs: undefined,
+      maxCalls: undefined,
+    });
+  });
+
+  it("reads where to tick: the app's usual route, or the one that is named", () => {
+    const args = ["dev", "--url", "localhost:3000/api/inngest", "--tick", "1m"];
+    expect(readArguments(args)).toMatchObject({
+      tick: { url: "http://localhost:3000/api/cron/background-jobs", everyMs: 60_000 },
+    });
+    expect(readArguments([...args, "--tick-url", "localhost:4000/jobs"])).toMatchObject({
+      tick: { url: "http://localhost:4000/jobs", everyMs: 60_000 },
+    });
+  });
+
   it("reads a fault and what it meets", () => {
     const args = ["fault", "delayCalls", "--by", "5s", "--times", "3", "--function", "app-f"];
     expect(readArguments([...args, "--engine", "localhost:9000"])).toEqual({
@@ -114,6 +142,11 @@ describe("readArguments", () => {
     [["dev", "--port", "x"], /--port takes a number/],
     [["dev", "--url", "http://"], /--url takes a URL/],
     [["dev", "--no-such"], /no-such/],
+    [["dev", "--tick", "soon", "--url", "a:1"], /--tick takes a time of 1s or more/],
+    [["dev", "--tick", "100ms", "--url", "a:1"], /--tick takes a time of 1s or more/],
+    [["dev", "--tick", "60s"], /--tick needs the app/],
+    [["dev", "--tick-url", "http://a"], /--tick-url needs --tick/],
+    [["dev", "--retry-interval", "-1"], /retry-interval/],
   ])("refuses %j", (args, message) => {
     expect(() => readArguments(args)).toThrow(ArgumentError);
     expect(() => readArguments(args)).toThrow(message);

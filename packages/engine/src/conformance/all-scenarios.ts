@@ -6,14 +6,17 @@ import { eventScenarios } from "./scenarios/event-scenarios.ts";
 import { exclusionScenarios } from "./scenarios/exclusion-scenarios.ts";
 import { failureScenarios } from "./scenarios/failure-scenarios.ts";
 import { groupingScenarios } from "./scenarios/grouping-scenarios.ts";
+import { opcodeScenarios } from "./scenarios/opcode-scenarios.ts";
 import { parallelScenarios } from "./scenarios/parallel-scenarios.ts";
 import { rateScenarios } from "./scenarios/rate-scenarios.ts";
+import { sessionScenarios } from "./scenarios/session-scenarios.ts";
 import { stepScenarios } from "./scenarios/step-scenarios.ts";
 import { triggerScenarios } from "./scenarios/trigger-scenarios.ts";
 import { waitScenarios } from "./scenarios/wait-scenarios.ts";
 
 const topics: Readonly<Record<string, readonly Scenario[]>> = {
   "event API": eventScenarios,
+  sessions: sessionScenarios,
   triggers: triggerScenarios,
   steps: stepScenarios,
   waits: waitScenarios,
@@ -25,7 +28,7 @@ const topics: Readonly<Record<string, readonly Scenario[]>> = {
     ...groupingScenarios,
     ...exclusionScenarios,
   ],
-  apps: appScenarios,
+  apps: [...appScenarios, ...opcodeScenarios],
   "HTTP interface": apiScenarios,
 };
 

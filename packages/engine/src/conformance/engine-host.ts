@@ -2,13 +2,13 @@ import { setImmediate } from "node:timers/promises";
 
 import { createEngine } from "../engine.ts";
 import { virtualClock } from "../time/clock.ts";
-import { type ConformanceHost, ConformanceTimeoutError } from "./host.ts";
+import { type ConformanceHost, ConformanceTimeoutError, type HostOptions } from "./host.ts";
 
 const stepMs = 250;
 
 /** A fresh engine in virtual time, with its apps in this process. */
-export function createEngineHost(): ConformanceHost {
-  const engine = createEngine({ clock: virtualClock(), maxCalls: 100 });
+export function createEngineHost(options: HostOptions = {}): ConformanceHost {
+  const engine = createEngine({ clock: virtualClock(), maxCalls: 100, ...options });
   return {
     name: "engine",
     baseUrl: engine.url,

@@ -15,7 +15,7 @@ describe.each([
   ["without checkpointing", false],
 ])("the engine, %s", (_how, isCheckpointing) => {
   it.each(allScenarios)("$topic: $name", async (scenario) => {
-    const host = createEngineHost();
+    const host = createEngineHost(scenario.host);
     open.push(host);
     const t = createScenarioContext(host, { isCheckpointing });
     await expect(scenario.run(t)).resolves.toBeUndefined();

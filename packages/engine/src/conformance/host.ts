@@ -1,5 +1,11 @@
 import type { Handler } from "../transport/transport.ts";
 
+/** How a server is started, where a scenario needs another way than the default. */
+export interface HostOptions {
+  /** A fixed time between tries, in whole seconds of milliseconds; defaults to the server's table. */
+  readonly retryMs?: number;
+}
+
 /** A server that scenarios run against: the engine, or a real Inngest server. */
 export interface ConformanceHost {
   readonly name: string;

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { createAppServer } from "./app-server.ts";
-import { type ConformanceHost, ConformanceTimeoutError } from "./host.ts";
+import { type ConformanceHost, ConformanceTimeoutError, type HostOptions } from "./host.ts";
 
 /** A command that starts a real Inngest server, and the version it names. */
 export interface InngestServerBinary {
@@ -51,6 +51,7 @@ async function stop(child: ChildProcess): Promise<void> {
 export async function startInngestHost(
   binary: InngestServerBinary,
   environment: Environment,
+  { retryMs }: HostOptions = {},
 ): Promise<ConformanceHost> {
   const ports: number[] = [];
   for (let index = 0; index < 4; index += 1) ports.push(await findFreePort());
@@ -64,6 +65,7 @@ export async function startInngestHost(
     "connect-executor-grpc-port": executorGrpc,
     tick: "10",
     "queue-workers": "500",
+    ...(retryMs === undefined ? {} : { "retry-interval": String(retryMs / 1_000) }),
   };
   const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const child = spawn(binary.command, ["dev", "--no-discovery", "--no-poll", ...flags], {

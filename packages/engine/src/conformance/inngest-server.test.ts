@@ -22,7 +22,30 @@ describe.skipIf(binary === undefined)("a real Inngest server", () => {
   });
   afterAll(() => host.close());
 
-  it.concurrent.each(allScenarios)("$topic: $name", { timeout: 600_000 }, async (scenario) => {
-    await expect(scenario.run(createScenarioContext(host))).resolves.toBeUndefined();
-  });
+  it.concurrent.each(allScenarios.filter((each) => each.host === undefined))(
+    "$topic: $name",
+    { timeout: 600_000 },
+    async (scenario) => {
+      await expect(scenario.run(createScenarioContext(host))).resolves.toBeUndefined();
+    },
+  );
+});
+
+describe.skipIf(binary === undefined)("a real Inngest server of its own", () => {
+  it.each(allScenarios.filter((each) => each.host !== undefined))(
+    "$topic: $name",
+    { timeout: 600_000 },
+    async (scenario) => {
+      const own = await startInngestHost(
+        binary ?? { command: "", version: "" },
+        process.env,
+        scenario.host,
+      );
+      try {
+        await expect(scenario.run(createScenarioContext(own))).resolves.toBeUndefined();
+      } finally {
+        await own.close();
+      }
+    },
+  );
 });

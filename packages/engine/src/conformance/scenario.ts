@@ -4,7 +4,7 @@ import { Inngest } from "inngest";
 import { serve } from "inngest/edge";
 
 import type { Handler } from "../transport/transport.ts";
-import type { ConformanceHost } from "./host.ts";
+import type { ConformanceHost, HostOptions } from "./host.ts";
 
 /** What `serve` takes as functions. */
 export type Functions = Parameters<typeof serve>[0]["functions"];
@@ -57,18 +57,21 @@ export interface SentEvent {
   readonly ts?: number;
   readonly v?: string;
   readonly user?: Record<string, unknown>;
+  readonly meta?: { readonly sessions?: Record<string, string | number | null> };
 }
 
 /** One behaviour that the engine and the real server share. */
 export interface Scenario {
   /** Completes "the server …". */
   readonly name: string;
+  /** How its server is started; by default as every scenario's. */
+  readonly host?: HostOptions;
   run(t: ScenarioContext): Promise<void>;
 }
 
 /** Writes a {@link Scenario}. */
-export function scenario(name: string, run: Scenario["run"]): Scenario {
-  return { name, run };
+export function scenario(name: string, run: Scenario["run"], host?: HostOptions): Scenario {
+  return host === undefined ? { name, run } : { name, run, host };
 }
 
 /** Makes `count` of the scenario's events `a`, each with the data that its index gives. */

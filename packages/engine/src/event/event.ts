@@ -1,4 +1,5 @@
 import { type Json, type JsonObject, isObject } from "../json.ts";
+import { type Sessions, SessionsRefusedError, resolveSessions } from "./sessions.ts";
 
 /** An event as functions see it. */
 export interface EngineEvent {
@@ -11,7 +12,12 @@ export interface EngineEvent {
   readonly ts: number;
   readonly v?: string;
   readonly user: JsonObject;
-  readonly meta?: JsonObject;
+  readonly meta?: EventMeta;
+}
+
+/** What an event says beside its data: the sessions of the runs that it starts. */
+export interface EventMeta {
+  readonly sessions: Sessions;
 }
 
 /** A received event. What became of it stands in the decision log, under its internal id. */
@@ -32,6 +38,11 @@ export interface EventInput {
   readonly ts?: number;
   readonly v?: string;
   readonly user?: Readonly<Record<string, unknown>>;
+  /** Sessions group runs; a run's are handed on to what it sends, and `null` cuts one. */
+  readonly meta?: {
+    readonly sessions?: Readonly<Record<string, string | number | null>> | null;
+    readonly propagated_sessions?: Readonly<Record<string, string | number>>;
+  };
 }
 
 /** Names that the server gives its own events. */
@@ -112,7 +123,7 @@ export function normalizeEvent(raw: Json, internalId: string, nowMs: number): En
   const hasData = isObject(fields["data"]);
   const v = fields["v"];
   const id = fields["id"];
-  const meta = objectOr(fields["meta"]);
+  const meta = readMeta(fields["meta"]);
   return {
     id: typeof id === "string" && id !== "" ? id : internalId,
     name,
@@ -120,8 +131,23 @@ export function normalizeEvent(raw: Json, internalId: string, nowMs: number): En
     ts: ts === 0 ? nowMs : ts,
     user: objectOr(fields["user"]),
     ...(typeof v === "string" && v !== "" ? { v } : {}),
-    ...(isObject(meta["sessions"]) ? { meta: { sessions: meta["sessions"] } } : {}),
+    ...(meta === undefined ? {} : { meta }),
   };
+}
+
+/**
+ * Reads an event's `meta`, with the sessions that it inherits folded into its own.
+ *
+ * @throws EventRefusedError for sessions that the server rejects.
+ */
+export function readMeta(value: Json | undefined): EventMeta | undefined {
+  try {
+    const sessions = resolveSessions(objectOr(value));
+    return sessions === undefined ? undefined : { sessions };
+  } catch (error) {
+    if (!(error instanceof SessionsRefusedError)) throw error;
+    throw new EventRefusedError(error.message);
+  }
 }
 
 function objectOr(value: Json | undefined): JsonObject {
@@ -142,7 +168,7 @@ export function eventMap(event: EngineEvent): JsonObject {
     user: event.user,
     ts: event.ts,
     ...(event.v === undefined ? {} : { v: event.v }),
-    ...(event.meta === undefined ? {} : { meta: event.meta }),
+    ...(event.meta === undefined ? {} : { meta: { sessions: { ...event.meta.sessions } } }),
   };
 }
 

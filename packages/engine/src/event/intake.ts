@@ -12,10 +12,7 @@ export interface Intake {
    *
    * @throws EventRefusedError when the event API rejects it with a 400.
    */
-  receive(
-    raw: Json,
-    origin?: { readonly seed?: string | undefined; readonly index: number },
-  ): StoredEvent;
+  receive(raw: Json, origin?: EventOrigin): StoredEvent;
   /** Takes in one of the engine's own events. */
   publish(event: EngineEvent): StoredEvent;
   /** Why the event API refuses every event now, if a fault makes it. */
@@ -25,6 +22,16 @@ export interface Intake {
   release(): void;
   /** Forgets the events that are held, and the ids given out. */
   clear(): void;
+}
+
+/** How an event came in. */
+export interface EventOrigin {
+  /** What a sender that may try again puts on its request. */
+  readonly seed?: string | undefined;
+  /** Its place in the request, from 1. */
+  readonly index: number;
+  /** Runs work when the sender has its answer: what the event starts follows that. By default at once. */
+  readonly afterResponse?: ((work: () => void) => void) | undefined;
 }
 
 /** Creates an {@link Intake}; `deliver` offers an event to functions and waiting runs. */
@@ -41,6 +48,7 @@ export function createIntake(deps: {
   const { log, journal, faults, now, fromMachine, nextId, deliver } = deps;
   const ids = createEventIds({ now, fromMachine, nextId });
   let holds = 0;
+  let epoch = 0;
   let heldEvents: StoredEvent[] = [];
 
   function pass(stored: StoredEvent): void {
@@ -48,10 +56,21 @@ export function createIntake(deps: {
     else faults.deliverEvent(stored.event.name, () => deliver(stored));
   }
 
-  function store(event: EngineEvent, internalId: string): StoredEvent {
+  function store(
+    event: EngineEvent,
+    internalId: string,
+    afterResponse: EventOrigin["afterResponse"],
+  ): StoredEvent {
     const stored = log.add(event, internalId, now());
     journal.record("info", "event.received", { name: event.name, ordinal: stored.ordinal });
-    pass(stored);
+    if (afterResponse === undefined) {
+      pass(stored);
+      return stored;
+    }
+    const storedIn = epoch;
+    afterResponse(() => {
+      if (storedIn === epoch) pass(stored);
+    });
     return stored;
   }
 
@@ -59,9 +78,10 @@ export function createIntake(deps: {
     receive(raw, origin) {
       const internalId = ids.idFor(origin?.seed, origin?.index ?? 1);
       const event = normalizeEvent(raw, internalId, now());
-      return store({ ...event, ts: fromMachine(event.ts) }, internalId);
+      const adopted = { ...event, ts: fromMachine(event.ts) };
+      return store(adopted, internalId, origin?.afterResponse);
     },
-    publish: (event) => store(event, nextId()),
+    publish: (event) => store(event, nextId(), undefined),
     refusal: () => faults.eventRefusal(),
     hold() {
       holds += 1;
@@ -74,6 +94,7 @@ export function createIntake(deps: {
       for (const stored of events) pass(stored);
     },
     clear() {
+      epoch += 1;
       heldEvents = [];
       ids.clear();
     },

@@ -82,6 +82,7 @@ export function createJobQueue(deps: {
         atMs,
         attempt: 0,
         generation: 0,
+        isPlanning: false,
         order: order++,
       };
       schedule(job, atMs);

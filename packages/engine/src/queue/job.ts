@@ -18,6 +18,8 @@ export interface Job {
   attempt: number;
   /** Counts the requests sent for this job: it tells a late response from the present one. */
   generation: number;
+  /** Whether its present request has the app plan each step, as its run stood when the request was made. */
+  isPlanning: boolean;
   readonly isRace: boolean;
   /** Names the parallel batch that the job belongs to. */
   readonly batchKey: string | undefined;

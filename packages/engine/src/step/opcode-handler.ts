@@ -1,11 +1,19 @@
-import type { CallResponse, Opcode } from "../call/call-response.ts";
+import type { CallResponse } from "../call/call-response.ts";
+import { type Opcode, lazyKinds } from "../call/opcode.ts";
 import type { EngineEvent } from "../event/event.ts";
+import type { Journal } from "../journal.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
 import type { Job } from "../queue/job.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import { type Run, isEnded } from "../run/run.ts";
 import { fetchThrough } from "./gateway-opcode.ts";
-import { type OpcodeContext, type OpcodeOutcome, failRun, handled } from "./opcode-outcome.ts";
+import {
+  type OpcodeContext,
+  type OpcodeOutcome,
+  failRun,
+  handled,
+  recordUnsupported,
+} from "./opcode-outcome.ts";
 import { createQueuedOpcodes } from "./queued-opcodes.ts";
 import { createResultOpcodes } from "./result-opcodes.ts";
 import { failForStepLimit, maxSteps } from "./step-limits.ts";
@@ -27,7 +35,6 @@ const plannedOps = new Set([
   "WaitForEvent",
   "WaitForSignal",
 ]);
-const lazyOps = new Set(["DeferAdd", "DeferAbort"]);
 
 /** Creates an {@link OpcodeHandler}; `fetch` carries out `step.fetch`. */
 export function createOpcodeHandler(deps: {
@@ -36,6 +43,7 @@ export function createOpcodeHandler(deps: {
   waitResolver: WaitResolver;
   settler: StepSettler;
   finalizer: Finalizer;
+  journal: Journal;
   now: () => number;
   /** The engine's time for a time that an app computed from the machine's clock. */
   fromMachine: (timestampMs: number) => number;
@@ -43,7 +51,7 @@ export function createOpcodeHandler(deps: {
   publish: (event: EngineEvent) => void;
   fetch: typeof fetch;
 }): OpcodeHandler {
-  const { queue, settler, finalizer, nextId } = deps;
+  const { queue, settler, finalizer, journal, nextId } = deps;
   const results = createResultOpcodes(deps);
   const queued = createQueuedOpcodes(deps);
   const waiting = createWaitingOpcodes(deps);
@@ -78,6 +86,11 @@ export function createOpcodeHandler(deps: {
         settler.endPlanning(context.run);
         queue.enqueue({ id: op.id, kind: "discovery", run: context.run, fromStepId: op.id });
         return handled;
+      case "DeferAdd":
+      case "DeferAbort":
+        // Nothing waits for a deferred function, so the run goes on without it.
+        recordUnsupported(context.run, op, journal);
+        return handled;
       default:
         return failRun(
           "UnsupportedStepError",
@@ -111,7 +124,7 @@ export function createOpcodeHandler(deps: {
       const context: OpcodeContext = {
         job,
         run,
-        batchKey: openBatch(run, ops) ?? job.batchKey,
+        batchKey: openBatch(job, ops) ?? job.batchKey,
         isFinal: response.isFinal,
         retryAtMs: response.retryAtMs,
       };
@@ -133,9 +146,10 @@ export function createOpcodeHandler(deps: {
 }
 
 /** Opens a parallel batch where a response names several steps; returns the batch's key. */
-function openBatch(run: Run, ops: readonly Opcode[]): string | undefined {
-  const steps = ops.filter((op) => !lazyOps.has(op.op));
-  if (steps.length > 1) run.forceStepPlan = true;
+function openBatch(job: Job, ops: readonly Opcode[]): string | undefined {
+  const { run } = job;
+  const steps = ops.filter((op) => !lazyKinds.has(op.op));
+  if (steps.length > 1 && !job.isPlanning) run.forceStepPlan = true;
   const isTracked = run.requestVersion >= 2 && ops.some((op) => plannedOps.has(op.op));
   if (steps.length <= 1 || !isTracked) return undefined;
   const ids = steps.map((op) => op.id);

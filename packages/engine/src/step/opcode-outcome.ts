@@ -1,4 +1,5 @@
-import type { Opcode } from "../call/call-response.ts";
+import type { Opcode } from "../call/opcode.ts";
+import type { Journal } from "../journal.ts";
 import type { Job } from "../queue/job.ts";
 import type { StandardError } from "../run/run-error.ts";
 import type { Run, StepStatus } from "../run/run.ts";
@@ -37,4 +38,14 @@ export function isRace(op: Opcode): boolean {
 /** Notes where an opcode's step stands, for those who ask about the run. */
 export function recordOpcode(run: Run, op: Opcode, status: StepStatus): void {
   recordStep(run, { id: op.id, name: op.displayName, op: op.op }, status);
+}
+
+/** Notes a step that the engine leaves out, and its run goes on without. */
+export function recordUnsupported(run: Run, step: Opcode, journal: Journal): void {
+  journal.record("warn", "step.unsupported", {
+    function: run.fn.slug,
+    runId: run.id,
+    step: step.displayName,
+    op: step.op,
+  });
 }

@@ -1,4 +1,4 @@
-import type { Opcode } from "../call/call-response.ts";
+import type { Opcode } from "../call/opcode.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
 import { parseDurationMs } from "../time/duration.ts";
 import {

@@ -1,4 +1,4 @@
-import { retryDelayMs } from "../call/backoff.ts";
+import type { Backoff } from "../call/backoff.ts";
 import type { CallResponse } from "../call/call-response.ts";
 import type { Journal } from "../journal.ts";
 import type { JobQueue } from "../queue/job-queue.ts";
@@ -6,7 +6,6 @@ import type { Job } from "../queue/job.ts";
 import type { Finalizer } from "../run/finalizer.ts";
 import { toStandardError } from "../run/run-error.ts";
 import { isEnded } from "../run/run.ts";
-import type { Random } from "../time/random.ts";
 import type { OpcodeHandler } from "./opcode-handler.ts";
 
 /** Does what an app's response to a call asks for: the run continues, ends, or its call is tried again. */
@@ -15,19 +14,19 @@ export interface ResponseHandler {
   handle(job: Job, attempt: number, response: CallResponse): Promise<void>;
 }
 
-/** Creates a {@link ResponseHandler}; `random` gives the chance in the delay before another try. */
+/** Creates a {@link ResponseHandler}; `backoff` says when a failure is tried again. */
 export function createResponseHandler(deps: {
   queue: JobQueue;
   opcodes: OpcodeHandler;
   finalizer: Finalizer;
   journal: Journal;
   now: () => number;
-  random: Random;
+  backoff: Backoff;
 }): ResponseHandler {
-  const { queue, opcodes, finalizer, journal, now, random } = deps;
+  const { queue, opcodes, finalizer, journal, now, backoff } = deps;
 
   function retry(job: Job, attempt: number, retryAtMs: number | undefined, reason: string): void {
-    const atMs = retryAtMs ?? now() + retryDelayMs(attempt, random);
+    const atMs = retryAtMs ?? now() + backoff(attempt);
     job.attempt = attempt + 1;
     journal.record("warn", "run.retrying", {
       function: job.run.fn.slug,

@@ -1,4 +1,4 @@
-import type { Opcode } from "../call/call-response.ts";
+import type { Opcode } from "../call/opcode.ts";
 import type { Json, JsonObject } from "../json.ts";
 import {
   type OpcodeContext,

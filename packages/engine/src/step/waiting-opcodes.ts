@@ -1,5 +1,12 @@
-import type { Opcode } from "../call/call-response.ts";
-import { type EngineEvent, internalDataKey, internalEvents } from "../event/event.ts";
+import type { Opcode } from "../call/opcode.ts";
+import {
+  type EngineEvent,
+  type EventMeta,
+  EventRefusedError,
+  internalDataKey,
+  internalEvents,
+  readMeta,
+} from "../event/event.ts";
 import { type Expression, compileExpression } from "../expression/expression.ts";
 import { type Json, type JsonObject, isObject, textOf } from "../json.ts";
 import { parseDeadlineMs } from "../time/duration.ts";
@@ -105,9 +112,11 @@ export function createWaitingOpcodes(deps: {
       if (expiresAtMs === undefined)
         return failRun("Error", "unable to parse invoke function expires");
       if (waits.has(run, op.id) || run.memo.has(op.id)) return handled;
+      const payload = isObject(op.opts["payload"]) ? op.opts["payload"] : {};
+      const meta = readInvocationMeta(payload);
+      if ("problem" in meta) return failRun("Error", meta.problem);
       const correlationId = `${run.id}.${op.id}`;
       startWait(op, context, { kind: "invoke", correlationId, expiresAtMs }, invokeTimeout);
-      const payload = isObject(op.opts["payload"]) ? op.opts["payload"] : {};
       const v = payload["v"];
       publish({
         id: nextId(),
@@ -116,6 +125,7 @@ export function createWaitingOpcodes(deps: {
         ts: now(),
         user: {},
         ...(typeof v === "string" ? { v } : {}),
+        ...meta,
       });
       return handled;
     },
@@ -142,4 +152,14 @@ function invocationData(
       name: op.displayName,
     },
   };
+}
+
+function readInvocationMeta(payload: JsonObject): { meta?: EventMeta } | { problem: string } {
+  try {
+    const meta = readMeta(payload["meta"]);
+    return meta === undefined ? {} : { meta };
+  } catch (error) {
+    if (!(error instanceof EventRefusedError)) throw error;
+    return { problem: `invalid step.invoke sessions: ${error.message}` };
+  }
 }

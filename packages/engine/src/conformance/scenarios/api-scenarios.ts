@@ -138,4 +138,26 @@ export const apiScenarios: readonly Scenario[] = [
     await t.pass(500);
     expect(ran).toEqual(["new"]);
   }),
+  scenario("answers an event before its run starts", async (t) => {
+    const order: string[] = [];
+    await t.serve([
+      t.client.createFunction({ id: "f", triggers: [{ event: t.name("a") }] }, ({ event }) => {
+        order.push(`run ${String(event.data["n"])}`);
+      }),
+    ]);
+    for (const n of [1, 2, 3, 4, 5]) {
+      const sent = await t.ask("POST", "/e/key", { name: t.name("a"), data: { n } });
+      expect(sent.status).toBe(200);
+      order.push(`answer ${n}`);
+      await t.until(() => (order.includes(`run ${n}`) ? true : undefined), 10_000);
+    }
+    expect(order).toEqual([1, 2, 3, 4, 5].flatMap((n) => [`answer ${n}`, `run ${n}`]));
+  }),
+  scenario("answers requests from pages of this machine, and those from no page", async (t) => {
+    const origins = [{}, { origin: "http://localhost:3000" }, { origin: "http://127.0.0.1:8288" }];
+    for (const headers of origins) {
+      const { status } = await t.ask("POST", "/e/key", { name: t.name("a") }, headers);
+      expect(status).toBe(200);
+    }
+  }),
 ];

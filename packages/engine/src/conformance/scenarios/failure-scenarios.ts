@@ -271,4 +271,29 @@ export const failureScenarios: readonly Scenario[] = [
       expect(failed).toEqual([]);
     },
   ),
+  scenario(
+    "tries a failed step again after the interval that the server was started with",
+    async (t) => {
+      const tries: number[] = [];
+      await t.serve([
+        t.client.createFunction(
+          { id: "f", retries: 3, triggers: [{ event: t.name("a") }] },
+          async ({ step }) => {
+            await step.run("s", () => {
+              tries.push(t.now());
+              if (tries.length < 4) throw new Error("not yet");
+            });
+          },
+        ),
+      ]);
+      const [id = ""] = await t.send({ name: t.name("a") });
+      expect(await t.ended(id)).toMatchObject([{ status: "Completed" }]);
+      for (const index of [1, 2, 3]) {
+        const waitedMs = (tries[index] ?? 0) - (tries[index - 1] ?? 0);
+        expect(waitedMs).toBeGreaterThanOrEqual(1_900);
+        expect(waitedMs).toBeLessThan(14_000);
+      }
+    },
+    { retryMs: 2_000 },
+  ),
 ];

@@ -1,7 +1,16 @@
 // oxlint-disable vitest/no-standalone-expect -- the test files of this folder run each scenario within a test
 import { expect } from "vitest";
 
+import { sdkHeaders, serveRaw } from "../raw-app.ts";
 import { type Scenario, scenario } from "../scenario.ts";
+
+/** A response that asks for steps, or that reports them. */
+const ops = (...list: Record<string, unknown>[]) =>
+  new Response(JSON.stringify(list), { status: 206, headers: sdkHeaders });
+const done = () => new Response(JSON.stringify("done"), { status: 200, headers: sdkHeaders });
+const planned = (id: string) => ({ op: "StepPlanned", id, name: id, displayName: id });
+const ran = (id: string) => ({ op: "StepRun", id, name: id, displayName: id, data: id });
+const sleep = (id: string, duration: string) => ({ op: "Sleep", id, name: duration, opts: {} });
 
 /** Steps that run beside each other. */
 export const parallelScenarios: readonly Scenario[] = [
@@ -108,5 +117,47 @@ export const parallelScenarios: readonly Scenario[] = [
     const [run] = await t.ended(id, { withinMs: 60_000 });
     expect(run?.output).toBe(4_950);
     expect(ran).toBe(100);
+  }),
+  scenario("lets an app plan until all of a group is done, where a step ends last", async (t) => {
+    const calls = await serveRaw(t, (call) => {
+      const stepId = call.url.searchParams.get("stepId") ?? "";
+      if (stepId !== "step") return ops(ran(stepId));
+      return Object.keys(Object(call.body["steps"])).length === 2
+        ? done()
+        : ops(planned("aa"), planned("bb"));
+    });
+    const [id = ""] = await t.send({ name: t.name("a") });
+    await t.ended(id);
+    const plans = calls.map((call) => Object(call.body["ctx"])["disable_immediate_execution"]);
+    expect(plans).toEqual([false, true, true, false]);
+  }),
+  scenario("lets an app plan in the request that ends a group's last sleep", async (t) => {
+    const calls = await serveRaw(t, (call) => {
+      const stepId = call.url.searchParams.get("stepId") ?? "";
+      if (stepId !== "step") return ops(ran(stepId));
+      const known = Object.keys(Object(call.body["steps"]));
+      if (known.length === 0) return ops(planned("aa"), sleep("bb", "2s"));
+      if (!known.includes("cc")) return ops(planned("cc"));
+      return known.includes("dd") ? done() : ops(ran("dd"));
+    });
+    const [id = ""] = await t.send({ name: t.name("a") });
+    await t.ended(id);
+    const plans = calls.map((call) => Object(call.body["ctx"])["disable_immediate_execution"]);
+    // The start, the step, the end of the sleep, the step that it plans, and what follows.
+    expect(plans).toEqual([false, true, true, false, false, false]);
+  }),
+  scenario("keeps no plan from a group that follows a group's last sleep", async (t) => {
+    const calls = await serveRaw(t, (call) => {
+      const stepId = call.url.searchParams.get("stepId") ?? "";
+      if (stepId !== "step") return ops(ran(stepId));
+      const known = Object.keys(Object(call.body["steps"]));
+      if (known.length === 0) return ops(planned("aa"), sleep("bb", "2s"));
+      if (known.length < 4) return ops(planned("cc"), planned("dd"));
+      return done();
+    });
+    const [id = ""] = await t.send({ name: t.name("a") });
+    await t.ended(id);
+    const plans = calls.map((call) => Object(call.body["ctx"])["disable_immediate_execution"]);
+    expect(plans).toEqual([false, true, true, false, false, false]);
   }),
 ];

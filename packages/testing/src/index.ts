@@ -1,0 +1,6 @@
+export {
+  createTestBackground,
+  type TestBackground,
+  type TestBackgroundOptions,
+  type TickResult,
+} from "./test-background.ts";
