@@ -145,8 +145,8 @@ test.each(rollbacks)(
     );
     const report = await watchdogOf(host(config)).run();
     expect({ sent, inlined }).toEqual({ sent: [], inlined: 0 });
-    expect(report).toMatchObject({ caughtUp: 0, held: 1 });
-    expect(await watchdogOf(host(normal)).run()).toMatchObject({ caughtUp: 1, held: 0 });
+    expect(report).toMatchObject({ caughtUp: 0, waiting: 1 });
+    expect(await watchdogOf(host(normal)).run()).toMatchObject({ caughtUp: 1, waiting: 0 });
     expect(sent.map(({ name }) => name)).toContain("background/process.requested");
   },
 );

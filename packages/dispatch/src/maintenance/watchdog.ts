@@ -33,7 +33,7 @@ export interface WatchdogReport {
   /** Missed windows that are on record as missed. */
   readonly missed: number;
   /** Missed windows that wait to be caught up with: a rollback is on, or Inngest is off. The next look finds them. */
-  readonly held: number;
+  readonly waiting: number;
   /** Scopes of schedules whose look failed, which is logged, or that the signal left to the next look. */
   readonly unwatched: number;
 }
@@ -106,7 +106,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     total.missed += missed;
     const reason = dispatcher.whyHeld();
     if (reason !== undefined) {
-      total.held += repaired.length;
+      total.waiting += repaired.length;
       const held = repaired.length;
       logger.warn("watchdog.held", { schedule: schedule.id, tenantId, missed, held, reason });
       return;
@@ -135,7 +135,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
         [...schedules.values()].map(({ id, paused, definition }) => ({ id, paused, definition })),
       ),
     run: async ({ signal } = {}) => {
-      const total = { caughtUp: 0, missed: 0, held: 0, unwatched: 0 };
+      const total = { caughtUp: 0, missed: 0, waiting: 0, unwatched: 0 };
       for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
         const schedule = schedules.get(progress.schedule);
         // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
