@@ -17,6 +17,7 @@ export {
 export { computeWindow, type DispatchWindow } from "./schedule/dispatch-window.ts";
 export {
   createDispatcher,
+  type DispatchLimits,
   type Dispatcher,
   type DispatcherOptions,
 } from "./dispatcher/dispatcher.ts";
@@ -32,6 +33,7 @@ export {
   createOutboxRelay,
   type OutboxRelay,
   type OutboxRelayOptions,
+  type RelayRunOptions,
   type RelayedEvent,
   type RelayReport,
 } from "./maintenance/outbox-relay.ts";

@@ -3,6 +3,7 @@ import type { BackgroundConfig } from "@evenkeel/dispatch";
 import type { Ledger } from "@evenkeel/ledger";
 import { Inngest } from "inngest";
 
+import { RequestTime } from "./host-timeout.ts";
 import { createRunRecorder } from "./run-recorder.ts";
 import { toSdkLogger } from "./sdk-logger.ts";
 import { fetchWithSendSignal } from "./send-signal.ts";
@@ -40,8 +41,10 @@ export function createBackgroundClient(options: BackgroundClientOptions): Innges
     isDev: config.dev,
     logger: toSdkLogger(logger),
     fetch: fetchWithSendSignal(options.fetch ?? globalThis.fetch),
-    middleware:
-      ledger === undefined ? [] : [createRunRecorder({ runs: ledger.runs, owner, logger })],
+    middleware: [
+      RequestTime,
+      ...(ledger === undefined ? [] : [createRunRecorder({ runs: ledger.runs, owner, logger })]),
+    ],
     ...defined({
       baseUrl: config.devUrl ?? config.baseUrl,
       eventKey: config.eventKey,

@@ -18,6 +18,7 @@ import {
   type Nudge,
   type OutboxRelay,
   type Reconciler,
+  type RunInline,
   type Watchdog,
 } from "@evenkeel/dispatch";
 import { createRunner, type Runner } from "@evenkeel/jobs";
@@ -114,13 +115,15 @@ function composeOn(
     config: config.inngest,
     ledger,
   });
-  const runInline = ({ budgetMs }: { readonly budgetMs: number }): Promise<unknown> =>
-    runner.drain({ budgetMs });
+  const runInline: RunInline = ({ budgetMs, deadlineMs, signal }) =>
+    runner.drain({ budgetMs, deadlineMs, signal });
+  const { hostTimeoutMs } = options;
   const dispatcher = createDispatcher({
     ...timed,
     ledger,
     send: createEventSender(client),
     ...(options.runsInline === false ? {} : { runInline }),
+    ...(hostTimeoutMs === undefined ? {} : { inlineDeadlineMs: inlineDeadlineOf(hostTimeoutMs) }),
     config,
     schedules,
     environment,
@@ -199,15 +202,25 @@ function reportConfig(config: BackgroundConfig, logger: Logger, now: Date): void
   else logger.warn("background.configured", fields);
 }
 
+/** By when inline work has ended on a host that ends requests: it is waited for 5 s longer, and responds after that. */
+function inlineDeadlineOf(hostTimeoutMs: number): number {
+  return Math.min(50_000, Math.max(1_000, hostTimeoutMs - 10_000));
+}
+
 /** A runner whose drains and single jobs end with the host's signals. */
 function stoppable(
   runner: Runner,
   { stopSignal, signal }: Pick<BackgroundPartsOptions, "stopSignal" | "signal">,
 ): Runner {
-  const signals = defined({ stopSignal, signal });
+  const host = defined({ stopSignal });
+  const either = (own: AbortSignal | undefined): { signal?: AbortSignal } => {
+    const signals = [own, signal].filter((one) => one !== undefined);
+    return signals.length === 0 ? {} : { signal: AbortSignal.any(signals) };
+  };
   return {
-    drain: (options) => runner.drain({ ...signals, ...options }),
-    runOne: (job, options) => runner.runOne(job, { ...signals, ...options }),
+    drain: (options) => runner.drain({ ...host, ...options, ...either(options.signal) }),
+    runOne: (job, options) =>
+      runner.runOne(job, { ...host, ...options, ...either(options?.signal) }),
   };
 }
 
@@ -215,9 +228,9 @@ function stoppable(
 function declaring(watchdog: Watchdog): Watchdog {
   return {
     declare: () => watchdog.declare(),
-    run: async () => {
+    run: async (options) => {
       await watchdog.declare();
-      return watchdog.run();
+      return watchdog.run(options);
     },
   };
 }

@@ -3,10 +3,14 @@ import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 import { z } from "zod";
 
+import { boundStep, checkpointingOf } from "./host-timeout.ts";
+
 /** What the dead-letter function works with. */
 export interface DeadLetterFunctionOptions {
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "deadLetters" | "runs" | "asOperator">;
+  /** When the host ends a request, in milliseconds: a step that is not over 3.5 s before is tried again. Absent: 60 s. */
+  readonly hostTimeoutMs?: number;
   /** Where filed letters are logged; silent by default. */
   readonly logger?: Logger;
 }
@@ -43,7 +47,7 @@ export interface DeadLetterOutcome {
  * ledger, whoever last wrote it, and files a dead letter with its event, its error and its attempts.
  */
 export function createDeadLetterFunction(options: DeadLetterFunctionOptions): InngestFunction.Any {
-  const { client, ledger } = options;
+  const { client, ledger, hostTimeoutMs } = options;
   const logger = options.logger ?? silentLogger;
   const ownPrefix = `${client.id}-`;
   const ownId = `${ownPrefix}${deadLetterFunctionId}`;
@@ -61,6 +65,7 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
       // A dead letter is worth waiting for: about half a day of attempts.
       retries: 12,
       timeouts: { finish: "24h" },
+      ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step }): Promise<DeadLetterOutcome> => {
       const end = endSchema.parse(event.data);
@@ -68,29 +73,33 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
         return { outcome: "ignored" };
       }
       const cancelled = event.name === "inngest/function.cancelled";
-      const letter = await step.run("file", async () => {
-        const { run_id: runId, function_id: functionId } = end;
-        const error =
-          end.error?.message ?? (cancelled ? "The run was cancelled." : "The run failed.");
-        await ledger.runs.finish({
-          runId,
-          functionId,
-          status: cancelled ? "CANCELLED" : "FAILED",
-          error,
-        });
-        const run = await ledger.asOperator(deadLetterFunctionId).runs.find({ runId, functionId });
-        const previousId = redrivenFrom(end.event);
-        return ledger.deadLetters.file({
-          kind: "RUN",
-          sourceId: runId,
-          name: functionId,
-          reason: cancelled ? "cancelled" : reasonOf(end.error?.name),
-          error,
-          payload: end.event ?? null,
-          history: run?.attempts ?? [],
-          ...defined({ tenantId: run?.tenantId ?? undefined, previousId }),
-        });
-      });
+      const letter = await step.run("file", () =>
+        boundStep(hostTimeoutMs, async () => {
+          const { run_id: runId, function_id: functionId } = end;
+          const error =
+            end.error?.message ?? (cancelled ? "The run was cancelled." : "The run failed.");
+          await ledger.runs.finish({
+            runId,
+            functionId,
+            status: cancelled ? "CANCELLED" : "FAILED",
+            error,
+          });
+          const run = await ledger
+            .asOperator(deadLetterFunctionId)
+            .runs.find({ runId, functionId });
+          const previousId = redrivenFrom(end.event);
+          return ledger.deadLetters.file({
+            kind: "RUN",
+            sourceId: runId,
+            name: functionId,
+            reason: cancelled ? "cancelled" : reasonOf(end.error?.name),
+            error,
+            payload: end.event ?? null,
+            history: run?.attempts ?? [],
+            ...defined({ tenantId: run?.tenantId ?? undefined, previousId }),
+          });
+        }),
+      );
       logger.warn("runs.dead", {
         runId: end.run_id,
         functionId: end.function_id,

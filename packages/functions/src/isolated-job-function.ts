@@ -5,7 +5,8 @@ import { jobRequestedEvent } from "@evenkeel/events/inngest";
 import type { RequestRuns, Runner } from "@evenkeel/jobs";
 import type { Inngest, InngestFunction } from "inngest";
 
-import { limitsOf } from "./host-timeout.ts";
+import { boundDrain, checkpointingOf, limitsOf } from "./host-timeout.ts";
+import { sendTimeoutMs, withSendSignal } from "./send-signal.ts";
 
 /** What the isolated-job function works with. */
 export interface IsolatedJobFunctionOptions {
@@ -48,11 +49,14 @@ export function createIsolatedJobFunction(
       idempotency: "event.id",
       concurrency: [{ key: "event.data.tenantId", limit: isolatedPerTenant }],
       retries: 2,
+      ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<IsolatedJobOutcome> => {
       const { jobId, fence } = event.data;
       return step.run("run-job", async () => {
-        const report = await runner.runOne({ id: jobId, fence }, limitsOf(hostTimeoutMs));
+        const report = await boundDrain(hostTimeoutMs, (limits) =>
+          runner.runOne({ id: jobId, fence }, { ...limitsOf(hostTimeoutMs), ...limits }),
+        );
         const outcome = endings.find((name) => report[name] > 0) ?? "skipped";
         logger.info("isolated_job.ended", { runId, jobId, outcome });
         return { outcome, jobId };
@@ -68,23 +72,22 @@ export function createIsolatedJobFunction(
 export function createRequestRuns(client: Pick<Inngest, "send">, environment: string): RequestRuns {
   return async (jobs) => {
     const { name, version: schemaVersion } = jobRequested;
-    await client.send(
-      jobs.map(({ id, fence, tenantId, type, lane, correlationId }) => {
-        const dispatchKey = `job|${id}|${fence}`;
-        const event = checkEvent(jobRequested, {
-          id: formatEventId({ name, schemaVersion, environment, dispatchKey }),
-          data: {
-            jobId: id,
-            fence,
-            tenantId,
-            type,
-            lane,
-            schemaVersion,
-            ...defined({ correlationId: correlationId ?? undefined }),
-          },
-        });
-        return { ...event, v: String(schemaVersion) };
-      }),
-    );
+    const events = jobs.map(({ id, fence, tenantId, type, lane, correlationId }) => {
+      const dispatchKey = `job|${id}|${fence}`;
+      const event = checkEvent(jobRequested, {
+        id: formatEventId({ name, schemaVersion, environment, dispatchKey }),
+        data: {
+          jobId: id,
+          fence,
+          tenantId,
+          type,
+          lane,
+          schemaVersion,
+          ...defined({ correlationId: correlationId ?? undefined }),
+        },
+      });
+      return { ...event, v: String(schemaVersion) };
+    });
+    await withSendSignal(AbortSignal.timeout(sendTimeoutMs), () => client.send(events));
   };
 }

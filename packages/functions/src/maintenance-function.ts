@@ -11,6 +11,7 @@ import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { boundStep, checkpointingOf } from "./host-timeout.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 
 /** What the maintenance function works with. */
@@ -25,6 +26,11 @@ export interface MaintenanceFunctionOptions {
   readonly relay?: Pick<OutboxRelay, "run">;
   /** Deletes what is older than it is kept; absent: nothing is deleted. */
   readonly pruner?: Pruner;
+  /**
+   * When the host ends a request, in milliseconds: every step is over 5 s before, and what is left is for the next run.
+   * Absent: a step takes 55 s at most.
+   */
+  readonly hostTimeoutMs?: number;
   /** Where each run's report is logged; silent by default. */
   readonly logger?: Logger;
 }
@@ -45,7 +51,7 @@ const maintenanceFunctionId = "background-maintenance";
 export function createMaintenanceFunction(
   options: MaintenanceFunctionOptions,
 ): InngestFunction.Any {
-  const { client, ledger, reconciler } = options;
+  const { client, ledger, reconciler, hostTimeoutMs } = options;
   const logger = options.logger ?? silentLogger;
   const functionId = `${client.id}-${maintenanceFunctionId}`;
   return client.createFunction(
@@ -57,23 +63,44 @@ export function createMaintenanceFunction(
       concurrency: [{ limit: 1 }],
       retries: 2,
       timeouts: { start: "1h", finish: "10m" },
+      ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<MaintenanceOutcome> => {
       const { dispatchKey } = event.data;
       const guard = await step.run("take-guard", () =>
-        ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId }),
+        boundStep(hostTimeoutMs, () =>
+          ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId }),
+        ),
       );
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
-      const report = await step.run("reconcile", () => reconciler.run());
+      const report = await step.run("reconcile", () =>
+        boundStep(hostTimeoutMs, (signal) => reconciler.run({ signal })),
+      );
       const { watchdog, relay, pruner } = options;
       const watched =
-        watchdog === undefined ? {} : await step.run("watch-schedules", () => watchdog.run());
+        watchdog === undefined
+          ? {}
+          : await step.run("watch-schedules", () =>
+              boundStep(hostTimeoutMs, (signal) => watchdog.run({ signal })),
+            );
       const relayed =
         relay === undefined
           ? {}
-          : { outbox: await step.run("relay-outbox", () => runBounded(relay)) };
-      const pruned = pruner === undefined ? {} : await step.run("prune", () => pruner.run());
+          : {
+              outbox: await step.run("relay-outbox", () =>
+                boundStep(hostTimeoutMs, (deadline) => {
+                  const signal = AbortSignal.any([AbortSignal.timeout(relayBudgetMs), deadline]);
+                  return relay.run({ signal, deadline });
+                }),
+              ),
+            };
+      const pruned =
+        pruner === undefined
+          ? {}
+          : await step.run("prune", () =>
+              boundStep(hostTimeoutMs, (signal) => pruner.run({ signal })),
+            );
       const total = { ...report, ...watched, ...relayed, ...pruned };
       logger.info("maintenance.done", { runId, dispatchKey, ...total });
       return { outcome: "maintained", ...total };
@@ -83,7 +110,3 @@ export function createMaintenanceFunction(
 
 /** How long a run relays, in milliseconds. The next run sends what is left. */
 const relayBudgetMs = 20_000;
-
-function runBounded(relay: Pick<OutboxRelay, "run">): Promise<RelayReport> {
-  return relay.run({ signal: AbortSignal.timeout(relayBudgetMs) });
-}

@@ -10,11 +10,12 @@ import {
   type RequestRuns,
   type Runner,
 } from "@evenkeel/jobs";
-import type { Ledger } from "@evenkeel/ledger";
+import type { GuardOutcome, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
-import { limitsOf, stepReserveMs } from "./host-timeout.ts";
+import { boundDrain, boundStep, checkpointingOf, limitsOf, stepReserveMs } from "./host-timeout.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
+import { sendTimeoutMs, withSendSignal } from "./send-signal.ts";
 
 /** What the process function works with. */
 export interface ProcessFunctionOptions {
@@ -83,7 +84,6 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   checkNumber("runBudgetMs", runBudgetMs, 0);
   checkNumber("idleTimeoutMs", idleTimeoutMs, 0);
   checkNumber("maxContinuations", maxContinuations, 0);
-  const limits = limitsOf(hostTimeoutMs);
   if (hostTimeoutMs !== undefined) {
     checkNumber("hostTimeoutMs", hostTimeoutMs, stepBudgetMs + stepReserveMs);
   }
@@ -92,7 +92,6 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
     idleTimeoutMs,
     // A run that waits beside another takes one of the function's places.
     standby: false,
-    ...limits,
     ...defined({ requestRuns: options.requestRuns }),
   };
   const functionId = `${client.id}-${processFunctionId}`;
@@ -105,14 +104,19 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       concurrency: [{ limit: options.concurrency }],
       retries: 4,
       timeouts: { start: "1h", finish: "30m" },
+      ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<ProcessOutcome> => {
       const { dispatchKey, continuation = 0 } = event.data;
-      const guard = await step.run("take-guard", async () => {
-        const taken = await ledger.guards.take({ functionId, dispatchKey, continuation, runId });
-        if (taken.outcome === "taken") await fillRecord(ledger, event.data);
-        return taken;
-      });
+      const takeGuard = (): Promise<GuardOutcome> =>
+        ledger.guards.take({ functionId, dispatchKey, continuation, runId });
+      const guard = await step.run("take-guard", () =>
+        boundStep(hostTimeoutMs, async () => {
+          const taken = await takeGuard();
+          if (taken.outcome === "taken") await fillRecord(ledger, event.data);
+          return taken;
+        }),
+      );
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
       let total = emptyDrainCounts();
@@ -120,10 +124,12 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       for (let steps = 1; ; steps += 1) {
         const drained = await step.run(`drain-${steps}`, async () => {
           // A run that was silent too long has been replaced: what it would still do is left to the other.
-          const held = await ledger.guards.take({ functionId, dispatchKey, continuation, runId });
+          const held = await boundStep(hostTimeoutMs, takeGuard);
           if (held.outcome === "held") return { replacedBy: held.runId };
           const startedAtMs = performance.now();
-          const report = await runner.drain(drainOptions);
+          const report = await boundDrain(hostTimeoutMs, (limits) =>
+            runner.drain({ ...drainOptions, ...limitsOf(hostTimeoutMs), ...limits }),
+          );
           const durationMs = Math.round(performance.now() - startedAtMs);
           logger.info("process.drained", {
             runId,
@@ -146,11 +152,17 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
           return { outcome: "bounded", steps, ...total };
         }
         const next = continuation + 1;
-        await step.sendEvent("continue", {
+        const continued = {
           id: `${windowEventId(event.id ?? runId)}:c${next}`,
           name: event.name,
           data: { ...event.data, source: "continuation", continuation: next },
-        });
+        };
+        await step.run("continue", () =>
+          boundStep(hostTimeoutMs, (signal) => {
+            const either = AbortSignal.any([AbortSignal.timeout(sendTimeoutMs), signal]);
+            return withSendSignal(either, () => client.send(continued));
+          }),
+        );
         return { outcome: "continued", steps, ...total };
       }
     },

@@ -1,5 +1,8 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
+/** How long a send of a function may take, in milliseconds. */
+export const sendTimeoutMs: number = 10_000;
+
 /** The SDK's `send` takes no signal; its requests find the caller's here. */
 const sendSignal = new AsyncLocalStorage<AbortSignal>();
 

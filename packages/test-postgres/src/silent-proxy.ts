@@ -7,8 +7,8 @@ import { Pool } from "pg";
 export interface SilentProxy extends AsyncDisposable {
   /** The given connection string, by way of the proxy. */
   readonly url: string;
-  /** A host's pool by way of the proxy, which the proxy's end ends. A new connection is awaited for 2 s. */
-  connect(maxConnections?: number): Pool;
+  /** A host's pool by way of the proxy, which the proxy's end ends. A new connection is awaited for 2 s by default. */
+  connect(maxConnections?: number, connectionTimeoutMs?: number): Pool;
   /** From now on nothing is forwarded in either direction. New connections are accepted and never answered. */
   fallSilent(): void;
   /** New connections are forwarded again. Those that there are stay silent. */
@@ -50,8 +50,8 @@ export async function startSilentProxy(databaseUrl: string): Promise<SilentProxy
   };
   return {
     url: url.href,
-    connect: (max = 4) => {
-      const pool = new Pool({ connectionString: url.href, max, connectionTimeoutMillis: 2_000 });
+    connect: (max = 4, connectionTimeoutMillis = 2_000) => {
+      const pool = new Pool({ connectionString: url.href, max, connectionTimeoutMillis });
       pools.push(pool);
       return pool;
     },

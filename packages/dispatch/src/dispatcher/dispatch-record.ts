@@ -89,6 +89,20 @@ export class DispatchRecord {
     return this.receipt(dispatch, "dispatch-only", isRecorded === true);
   }
 
+  /** Holds a claim for another lease. `false`: it is another's; `undefined`: the ledger is unavailable. */
+  renew(dispatchKey: string, fence: string): Promise<boolean | undefined> {
+    const { leaseMs } = this.#options;
+    return this.#ask("renew", (windows) => windows.renew(dispatchKey, fence, leaseMs));
+  }
+
+  /** Whether no maintenance has begun for so long; `false` when the ledger is unavailable. */
+  async isMaintenanceOverdue(afterMs: number): Promise<boolean> {
+    const isOverdue = await this.#ask("isMaintenanceOverdue", (windows) =>
+      windows.isMaintenanceOverdue(afterMs),
+    );
+    return isOverdue === true;
+  }
+
   /** Records that the work was done inline. */
   async inlined(
     dispatch: PreparedDispatch,

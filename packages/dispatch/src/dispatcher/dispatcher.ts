@@ -14,12 +14,17 @@ import { DispatchRecord, type Claim } from "./dispatch-record.ts";
 import { InlineFallback, type RunInline } from "./inline-fallback.ts";
 import {
   prepare,
+  prepareMaintenance,
   prepareRepair,
   type DispatchRequest,
   type OutgoingEvent,
   type PreparedDispatch,
 } from "./prepared-dispatch.ts";
 import type { Receipt } from "./receipt.ts";
+import { withSignal } from "./send-limits.ts";
+
+/** How long no maintenance has begun when a nudge brings it, in seconds. */
+const maintenanceOverdueSeconds = 300;
 
 /** What a dispatcher works with. */
 export interface DispatcherOptions {
@@ -52,12 +57,27 @@ export interface DispatcherOptions {
   readonly clock?: { now(): Date };
   /** Where receipts and failures are logged; silent by default. */
   readonly logger?: Logger;
-  /** How long a claim is good for, in milliseconds; defaults to 30,000. Longer than both time-outs together. */
+  /**
+   * How long a claim is good for, in milliseconds; defaults to 30,000. Longer than both time-outs together. While inline
+   * work goes on, its claim is renewed every third of it.
+   */
   readonly leaseMs?: number;
   /** How long a send may take, in milliseconds; defaults to 10,000. */
   readonly sendTimeoutMs?: number;
   /** How long the ledger may take before it counts as unavailable, in milliseconds; defaults to 5,000. */
   readonly ledgerTimeoutMs?: number;
+  /**
+   * By when inline work has ended, in milliseconds; defaults to 50,000, and less where its switch ends before or a send
+   * took its time. What ignores it is waited for 5 s longer; then the tick is answered, the claim is held on, and this
+   * host works for no other tick until that work has ended.
+   */
+  readonly inlineDeadlineMs?: number;
+}
+
+/** How far one dispatch goes. */
+export interface DispatchLimits {
+  /** Ends the send when it fires; the window is left to a later repair. None by default. */
+  readonly signal?: AbortSignal;
 }
 
 /** Dispatches windows. */
@@ -71,8 +91,15 @@ export interface Dispatcher {
    */
   dispatch(request: DispatchRequest): Promise<Receipt>;
   /**
-   * Dispatches this very second, as a window of its own. It sends the process event alone, and never works
-   * inline. `createNudge` calls it.
+   * Dispatches a window that no tick asked for, by sending alone: it never works inline, and under a rollback it claims
+   * nothing and returns `not-configured`. The watchdog calls it.
+   *
+   * @throws As {@link dispatch} does.
+   */
+  catchUp(request: DispatchRequest, limits?: DispatchLimits): Promise<Receipt>;
+  /**
+   * Dispatches this very second, as a window of its own. It sends the process event, and the maintenance event where no
+   * maintenance has begun for 5 minutes. It never works inline. `createNudge` calls it.
    *
    * @throws As {@link dispatch} does.
    */
@@ -80,9 +107,11 @@ export interface Dispatcher {
   /**
    * Sends a window's events again, for a repair that the ledger has claimed, and records the outcome under
    * the repair's fence. The ids are new where Inngest remembers the first ones; the guard makes sure that
-   * one run works.
+   * one run works. It never works inline, and under a rollback it sends nothing and fails.
    */
-  repair(repair: WindowRepair): Promise<Receipt>;
+  repair(repair: WindowRepair, limits?: DispatchLimits): Promise<Receipt>;
+  /** Why nothing but a tick works now: a rollback is on, or Inngest is off. `undefined`: events are sent. */
+  whyHeld(): string | undefined;
 }
 
 /**
@@ -99,9 +128,19 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const clock = options.clock ?? { now: () => new Date() };
   const schedules = new Map((options.schedules ?? []).map((schedule) => [schedule.id, schedule]));
   const record = new DispatchRecord({ ledger, lane, owner, logger, leaseMs, ledgerTimeoutMs });
-  // Inline work is done and recorded while the claim still holds.
-  const budgetMs = Math.max(1, leaseMs - sendTimeoutMs - ledgerTimeoutMs);
-  const inline = new InlineFallback({ record, runInline, config, lane, budgetMs, clock, logger });
+  const inline = new InlineFallback({
+    record,
+    runInline,
+    config,
+    lane,
+    leaseMs,
+    budgetMs: Math.max(1, leaseMs - sendTimeoutMs - ledgerTimeoutMs),
+    deadlineMs: options.inlineDeadlineMs ?? 50_000,
+    sendTimeoutMs,
+    graceMs: ledgerTimeoutMs,
+    clock,
+    logger,
+  });
 
   const prepareNow = (request: DispatchRequest, window: DispatchWindow): PreparedDispatch =>
     prepare(request, {
@@ -112,27 +151,69 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       correlationId: randomUUID(),
     });
 
+  const prepareTick = (request: DispatchRequest): PreparedDispatch => {
+    const at = request.scheduledAt ?? clock.now();
+    const schedule = schedules.get(request.schedule);
+    checkScope(schedule, request);
+    return prepareNow(request, schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds));
+  };
+
   const claim = (dispatch: PreparedDispatch): Promise<Claim> => {
     const schedule = schedules.get(dispatch.request.schedule);
     return record.claim(dispatch, schedule?.overlap === "skip");
   };
 
-  async function send(dispatch: PreparedDispatch, held: Claim): Promise<Receipt> {
+  const whyHeld = (): string | undefined => {
+    if (inline.isForced()) return "Work is forced inline, which only a tick does.";
+    return config.useInngest.enabled ? undefined : `Inngest is off (${config.useInngest.because}).`;
+  };
+
+  async function send(
+    dispatch: PreparedDispatch,
+    held: Claim,
+    limits: DispatchLimits & { readonly worksInline: boolean },
+  ): Promise<Receipt> {
     try {
-      await withDeadline(sendTimeoutMs, (signal) => options.send(dispatch.events, { signal }));
+      await withDeadline(sendTimeoutMs, (signal) =>
+        withSignal(limits.signal, signal, (either) =>
+          options.send(dispatch.events, { signal: either }),
+        ),
+      );
     } catch (error) {
-      return inline.afterFailedSend(dispatch, held, error);
+      return limits.worksInline
+        ? inline.afterFailedSend(dispatch, held, error)
+        : record.failed(dispatch, held, error);
     }
     return record.enqueued(dispatch, held);
   }
 
+  /** Claims and sends, and never works inline. */
+  async function sendOnly(
+    dispatch: PreparedDispatch,
+    limits: DispatchLimits = {},
+  ): Promise<Receipt> {
+    const reason = whyHeld();
+    if (reason !== undefined) return record.receipt(dispatch, "not-configured", false, { reason });
+    const held = await claim(dispatch);
+    const declined = record.declined(dispatch, held);
+    if (declined !== undefined) return declined;
+    const events = [...dispatch.events, ...(await overdueMaintenance(dispatch))];
+    return send({ ...dispatch, events }, held, { ...limits, worksInline: false });
+  }
+
+  /** What a nudge brings along. A window of a schedule has a maintenance event of its own. */
+  async function overdueMaintenance(dispatch: PreparedDispatch): Promise<OutgoingEvent[]> {
+    if (dispatch.window.seconds !== nudgeWindowSeconds) return [];
+    if (!(await record.isMaintenanceOverdue(maintenanceOverdueSeconds * 1_000))) return [];
+    // Its window is of five minutes: until a run of it is on record, the same id is sent again, and dropped.
+    const requestedAt = clock.now();
+    const window = computeWindow(requestedAt, maintenanceOverdueSeconds);
+    return [prepareMaintenance(dispatch, { window, lane, environment, requestedAt })];
+  }
+
   return {
     dispatch: async (request) => {
-      const at = request.scheduledAt ?? clock.now();
-      const schedule = schedules.get(request.schedule);
-      checkScope(schedule, request);
-      const window = schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds);
-      const dispatch = prepareNow(request, window);
+      const dispatch = prepareTick(request);
       const canSend = config.useInngest.enabled;
       const isForced = inline.isForced();
       if (!isForced && !canSend && !inline.isOn()) {
@@ -145,25 +226,21 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (declined !== undefined) return declined;
       if (isForced) return inline.work(dispatch, held, "inline-forced");
       if (!canSend) return inline.work(dispatch, held, "inline-emergency-fallback");
-      return send(dispatch, held);
+      return send(dispatch, held, { worksInline: true });
     },
+    catchUp: async (request, limits = {}) => sendOnly(prepareTick(request), limits),
     nudge: async (request) => {
       checkScope(schedules.get(request.schedule), request);
-      const dispatch = prepareNow(request, computeWindow(clock.now(), nudgeWindowSeconds));
-      const isForced = inline.isForced();
-      if (isForced || !config.useInngest.enabled) {
-        const reason = isForced
-          ? "Work is forced inline, which only a tick does."
-          : `Inngest is off (${config.useInngest.because}).`;
-        return record.receipt(dispatch, "not-configured", false, { reason });
-      }
-      const held = await claim(dispatch);
-      return record.declined(dispatch, held) ?? send(dispatch, held);
+      return sendOnly(prepareNow(request, computeWindow(clock.now(), nudgeWindowSeconds)));
     },
-    repair: async (repair) => {
+    repair: async (repair, limits) => {
       const dispatch = prepareRepair(repair, { environment, requestedAt: clock.now() });
       const { claimCount } = repair.window;
-      return send(dispatch, { outcome: "claimed", fence: repair.fence, claimCount });
+      const held: Claim = { outcome: "claimed", fence: repair.fence, claimCount };
+      const reason = whyHeld();
+      if (reason !== undefined) return record.failed(dispatch, held, new Error(reason));
+      return send(dispatch, held, { ...limits, worksInline: false });
     },
+    whyHeld,
   };
 }

@@ -14,6 +14,14 @@ let failure: Error | undefined;
 let schedule: string;
 beforeAll(async () => {
   t = await setup(createLedger);
+  // Maintenance has begun, and no nudge brings it.
+  await t.ledger.runs.begin({
+    runId: randomUUID(),
+    functionId: "app-background-maintenance",
+    eventName: "background/maintenance.requested",
+    owner: "worker-1",
+    attempt: 0,
+  });
 });
 beforeEach(async () => {
   sent = [];

@@ -46,19 +46,30 @@ test("the window of a nudge has the process event alone", () => {
   expect(events.map(({ name }) => name)).toEqual(["background/process.requested"]);
 });
 
-test.each<[RepairReason, number, string]>([
-  ["send_failed", 1, ""],
-  ["never_started", 1, ""],
-  ["never_started", 2, ":r2"],
-  ["stale", 1, ":r1"],
-])("repair %s number %d ends its event ids with %j", (reason, repairCount, suffix) => {
-  const { events, dispatchKey } = prepare(request, context);
-  const repaired = prepareRepair(repairOf(reason, repairCount, dispatchKey), context);
-  expect(repaired.dispatchKey).toBe(dispatchKey);
-  expect(repaired.correlationId).toBe("c-first");
-  expect(repaired.events.map(({ id }) => id)).toEqual(events.map(({ id }) => `${id}${suffix}`));
-  expect(repaired.events.map(({ data }) => data.lane)).toEqual(["canary", "canary"]);
-});
+test.each<[RepairReason, number, "sent" | "never sent", string]>([
+  ["send_failed", 1, "never sent", ""],
+  ["send_failed", 2, "never sent", ""],
+  ["send_failed", 2, "sent", ":r2"],
+  ["expired", 2, "sent", ":r2"],
+  ["never_started", 1, "sent", ""],
+  ["never_started", 2, "sent", ":r2"],
+  ["stale", 1, "sent", ":r1"],
+])(
+  "repair %s number %d of a window %s ends its event ids with %j",
+  (reason, repairCount, was, suffix) => {
+    const { events, dispatchKey } = prepare(request, context);
+    const repair = repairOf(reason, repairCount, dispatchKey);
+    const enqueuedAt = was === "sent" ? start : null;
+    const repaired = prepareRepair(
+      { ...repair, window: { ...repair.window, enqueuedAt } },
+      context,
+    );
+    expect(repaired.dispatchKey).toBe(dispatchKey);
+    expect(repaired.correlationId).toBe("c-first");
+    expect(repaired.events.map(({ id }) => id)).toEqual(events.map(({ id }) => `${id}${suffix}`));
+    expect(repaired.events.map(({ data }) => data.lane)).toEqual(["canary", "canary"]);
+  },
+);
 
 function repairOf(reason: RepairReason, repairCount: number, dispatchKey: string): WindowRepair {
   return {

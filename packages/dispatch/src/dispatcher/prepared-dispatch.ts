@@ -61,38 +61,58 @@ export interface DispatchContext {
  * `invalid_payload` or `payload_too_large`.
  */
 export function prepare(request: DispatchRequest, context: DispatchContext): PreparedDispatch {
-  const { window, lane, environment, requestedAt, idSuffix = "" } = context;
-  const { schedule, source, tenantId, params } = request;
+  const { window } = context;
+  const { schedule, tenantId, params } = request;
   const dispatchKey = formatDispatchKey({ schedule, window, ...defined({ tenantId, params }) });
   const correlationId = request.correlationId ?? context.correlationId;
+  const dispatch = { request, window, dispatchKey, correlationId };
   const contracts =
     window.seconds === nudgeWindowSeconds
       ? [processRequested]
       : [processRequested, maintenanceRequested];
-  const events = contracts.map((contract) => {
-    const { name, version: schemaVersion } = contract;
-    const id = formatEventId({ name, schemaVersion, environment, dispatchKey });
-    const data = {
-      source,
-      requestedAt: requestedAt.toISOString(),
-      dispatchKey,
-      correlationId,
-      dispatchWindowStart: window.start.toISOString(),
-      dispatchWindowSeconds: window.seconds,
-      schemaVersion,
-      lane,
-      schedule,
-      ...defined({ tenantId, params }),
-    };
-    return checkEvent(contract, { id: `${id}${idSuffix}`, data });
-  });
-  return { request, window, dispatchKey, correlationId, events };
+  return { ...dispatch, events: contracts.map((contract) => toEvent(contract, dispatch, context)) };
+}
+
+/** Returns a maintenance event that goes with a nudge, for a window of its own in the schedule's global scope. */
+export function prepareMaintenance(
+  { request, correlationId }: PreparedDispatch,
+  context: Omit<DispatchContext, "correlationId" | "idSuffix">,
+): OutgoingEvent {
+  const { schedule, source } = request;
+  const { window } = context;
+  const dispatchKey = formatDispatchKey({ schedule, window });
+  const dispatch = { request: { schedule, source }, window, dispatchKey, correlationId };
+  return toEvent(maintenanceRequested, dispatch, context);
+}
+
+function toEvent(
+  contract: typeof processRequested | typeof maintenanceRequested,
+  { request, window, dispatchKey, correlationId }: Omit<PreparedDispatch, "events">,
+  context: Omit<DispatchContext, "correlationId">,
+): OutgoingEvent {
+  const { lane, environment, requestedAt, idSuffix = "" } = context;
+  const { schedule, source, tenantId, params } = request;
+  const { name, version: schemaVersion } = contract;
+  const id = formatEventId({ name, schemaVersion, environment, dispatchKey });
+  const data = {
+    source,
+    requestedAt: requestedAt.toISOString(),
+    dispatchKey,
+    correlationId,
+    dispatchWindowStart: window.start.toISOString(),
+    dispatchWindowSeconds: window.seconds,
+    schemaVersion,
+    lane,
+    schedule,
+    ...defined({ tenantId, params }),
+  };
+  return checkEvent(contract, { id: `${id}${idSuffix}`, data });
 }
 
 /**
- * Returns a claimed repair as a dispatch of its window. After a run that fell silent, or when a run never
- * started although the window was sent again, the ids are new: Inngest remembers the first ones, and the
- * guard makes sure that one run works.
+ * Returns a claimed repair as a dispatch of its window. After a run that fell silent, or where the window was sent
+ * before and is repaired for the second time, the ids are new: Inngest remembers the first ones, and the guard makes
+ * sure that one run works.
  *
  * @throws As {@link prepare} does.
  */
@@ -101,8 +121,8 @@ export function prepareRepair(
   context: Pick<DispatchContext, "environment" | "requestedAt">,
 ): PreparedDispatch {
   const { schedule, windowStart, windowSeconds, correlationId, lane, repairCount } = window;
-  const isForgotten = reason === "never_started" && repairCount > 1;
-  const needsNewIds = reason === "stale" || isForgotten;
+  const wasRepaired = window.enqueuedAt !== null && repairCount > 1;
+  const needsNewIds = reason === "stale" || wasRepaired;
   const tenantId = window.tenantId ?? undefined;
   const params = window.params ?? undefined;
   return prepare(

@@ -5,6 +5,7 @@ import { defined, describeMessage, silentLogger, withDeadline, type Logger } fro
 import type { Ledger, OutboxEvent } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
+import { withSignal } from "../dispatcher/send-limits.ts";
 
 /** A product's event as it is given to the sender: sending it again under its id is harmless. */
 export interface RelayedEvent {
@@ -53,10 +54,22 @@ export interface RelayReport {
   readonly outcome: "drained" | "idle" | "unavailable" | "stopped";
 }
 
+/** How far a run of a relay goes. */
+export interface RelayRunOptions {
+  readonly signal?: AbortSignal;
+  readonly deadline?: AbortSignal;
+}
+
 /** Sends what the outbox holds. */
 export interface OutboxRelay {
-  /** Sends until nothing is left. @throws what the ledger throws when it cannot be reached. */
-  run(options?: { readonly signal?: AbortSignal }): Promise<RelayReport>;
+  /**
+   * Sends until nothing is left or `signal` fires, which lets the send under way end; `deadline` ends that too, and its
+   * events are sent again by the next run. It sends under a rollback as well: the outbox holds a product's own events,
+   * which have no other way, and runs that an operator requeued.
+   *
+   * @throws what the ledger throws when it cannot be reached.
+   */
+  run(options?: RelayRunOptions): Promise<RelayReport>;
   /** Runs again and again until it is stopped; `stop` waits for the send under way. */
   start(): { stop(): Promise<void> };
 }
@@ -78,15 +91,20 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
   const logger = options.logger ?? silentLogger;
   const leaseMs = sendTimeoutMs + leaseSlackMs;
 
-  const send = (events: readonly OutboxEvent[]): Promise<unknown> =>
-    withDeadline(sendTimeoutMs, (signal) => options.send(events.map(toRelayed), { signal }));
+  const send = (events: readonly OutboxEvent[], deadline?: AbortSignal): Promise<unknown> =>
+    withDeadline(sendTimeoutMs, (signal) =>
+      withSignal(deadline, signal, (either) =>
+        options.send(events.map(toRelayed), { signal: either }),
+      ),
+    );
 
   /** Sends a batch; one that the server refuses is sent event by event, to find whose fault it is. */
   async function sendBatch(
     events: readonly OutboxEvent[],
+    deadline?: AbortSignal,
   ): Promise<{ sent: OutboxEvent[]; refused: Refusal[]; failure?: unknown }> {
     try {
-      await send(events);
+      await send(events, deadline);
       return { sent: [...events], refused: [] };
     } catch (error) {
       if (!isRefusal(error)) return { sent: [], refused: [], failure: error };
@@ -96,9 +114,9 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
       }
     }
     const half = Math.ceil(events.length / 2);
-    const first = await sendBatch(events.slice(0, half));
+    const first = await sendBatch(events.slice(0, half), deadline);
     if (first.failure !== undefined) return first;
-    const second = await sendBatch(events.slice(half));
+    const second = await sendBatch(events.slice(half), deadline);
     return {
       ...second,
       sent: [...first.sent, ...second.sent],
@@ -116,14 +134,14 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
   async function relay(
     fence: string,
     earlierFailures: number,
-    signal?: AbortSignal,
+    { signal, deadline }: RelayRunOptions,
   ): Promise<RelayReport> {
     let [sent, refused, failureCount] = [0, 0, earlierFailures];
     // A server that was unavailable is asked with one event, and then with more and more.
     let size = failureCount > 0 ? 1 : batchSize;
     for (;;) {
       const startedAt = performance.now();
-      const isStopped = signal?.aborted === true;
+      const isStopped = signal?.aborted === true || deadline?.aborted === true;
       const batch = isStopped
         ? []
         : cutToLength(await ledger.outbox.read({ fence, leaseMs, limit: size }));
@@ -131,14 +149,16 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
         await ledger.outbox.settle({ fence, sent: [], release: true });
         return { sent, refused, outcome: isStopped ? "stopped" : "drained" };
       }
-      const result = await sendBatch(batch);
+      const result = await sendBatch(batch, deadline);
       for (const { event, error } of result.refused) {
         logger.error("outbox.refused", { eventId: event.id, name: event.name, error });
       }
       sent += result.sent.length;
       refused += result.refused.length;
       if (result.sent.length > 0) failureCount = 0;
-      const { failure } = result;
+      // What the deadline cut off says nothing of the server.
+      const isCut = result.failure !== undefined && deadline?.aborted === true;
+      const failure = isCut ? undefined : result.failure;
       await ledger.outbox.settle({
         fence,
         sent: result.sent.map(({ place }) => place),
@@ -154,11 +174,11 @@ export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
     }
   }
 
-  async function run(runOptions: { readonly signal?: AbortSignal } = {}): Promise<RelayReport> {
+  async function run(runOptions: RelayRunOptions = {}): Promise<RelayReport> {
     const fence = randomUUID();
     const lease = await ledger.outbox.lease({ fence, owner, leaseMs });
     if (lease === undefined) return { sent: 0, refused: 0, outcome: "idle" };
-    return relay(fence, lease.failureCount, runOptions.signal);
+    return relay(fence, lease.failureCount, runOptions);
   }
 
   return {

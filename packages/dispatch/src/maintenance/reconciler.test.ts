@@ -52,6 +52,11 @@ async function setWindow(assignment: string): Promise<void> {
   await t.database.pool.query(`UPDATE "evenkeel"."background_dispatch_window" SET ${assignment}`);
 }
 
+/** Lets the pause after a repair pass. */
+async function endPause(): Promise<void> {
+  await setWindow("next_repair_at = now()");
+}
+
 async function beginRun(dispatchKey: string, runId: string = randomUUID()): Promise<string> {
   await t.ledger.runs.begin({
     runId,
@@ -71,6 +76,8 @@ test("a window whose sends failed is sent again without a tick", async () => {
   const { dispatchKey } = await dispatcher.dispatch({ ...request, params, tenantId: "t-1" });
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1 });
   isUnavailable = false;
+  expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 0 });
+  await endPause();
   expect(await reconciler.run()).toMatchObject({ repaired: 1, failed: 0 });
   expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({
     status: "ENQUEUED",
@@ -102,6 +109,7 @@ test("a window that was sent and never started is sent again: first under its id
   expect(await reconciler.run()).toMatchObject({ repaired: 0 });
   for (const suffix of ["", ":r2"]) {
     await setWindow(`"enqueued_at" = now() - interval '3 minutes'`);
+    await endPause();
     sent = [];
     expect(await reconciler.run()).toMatchObject({ repaired: 1 });
     expect(sent.map(({ id }) => id)).toEqual(first.eventIds.map((id) => `${id}${suffix}`));
@@ -222,6 +230,7 @@ test("a window too old to be repaired gets a dead letter, and an operator can pu
   expect(await operator.deadLetters.requeue([{ id: letter?.id ?? "" }])).toEqual([letter?.id]);
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1, givenUp: 0 });
   isUnavailable = false;
+  await endPause();
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
   expect(await t.ledger.windows.find(dispatchKey)).toMatchObject({ status: "ENQUEUED" });
 });
@@ -253,8 +262,10 @@ test("a long window that is first claimed long after its start is repaired for a
   isUnavailable = true;
   expect(await reconciler.run()).toMatchObject({ repaired: 0, failed: 1, givenUp: 0 });
   isUnavailable = false;
+  await endPause();
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
   await setWindow(`"enqueued_at" = now() - interval '3 minutes'`);
+  await endPause();
   expect(await reconciler.run()).toMatchObject({ repaired: 1, givenUp: 0 });
   // It never starts, and a day has passed.
   await setWindow(

@@ -1,15 +1,19 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import type { Ledger } from "@evenkeel/ledger";
 
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
 
 /** What a reconciler works with. */
 export interface ReconcilerOptions {
-  readonly ledger: Pick<Ledger, "reconcile">;
-  readonly dispatcher: Pick<Dispatcher, "repair">;
+  readonly ledger: Pick<Ledger, "reconcile" | "windows">;
+  readonly dispatcher: Pick<Dispatcher, "repair" | "whyHeld">;
   /** Names this host in the ledger. */
   readonly owner: string;
-  /** How long a sent window may wait for its run before it is sent again, in milliseconds; defaults to 120,000. */
+  /**
+   * How long a sent window may wait for its run before it is sent again, in milliseconds; defaults to 120,000. While
+   * runs are under way it is taken to wait behind them, unless a window sent after it started at once: then it is sent
+   * again after 65 minutes. Each repair of a window doubles the pause before its next one, from this time to 30 minutes.
+   */
   readonly neverStartedAfterMs?: number;
   /** How long a run may be silent before another takes its window over, in milliseconds; defaults to 1,200,000. */
   readonly staleAfterMs?: number;
@@ -18,7 +22,7 @@ export interface ReconcilerOptions {
    * window's age counts from its start, or from its first claim where that came later and while the window lasted.
    */
   readonly maxAgeMs?: number;
-  /** Most windows repaired in one call; defaults to 100. */
+  /** Most windows repaired in one call; defaults to 25. */
   readonly limit?: number;
   /** Where repairs are logged; silent by default. */
   readonly logger?: Logger;
@@ -28,8 +32,12 @@ export interface ReconcilerOptions {
 export interface ReconcileReport {
   /** Windows sent again. */
   readonly repaired: number;
-  /** Windows whose repair could not be sent; the next call tries again. */
+  /** Windows whose repair could not be sent; a later call tries again. */
   readonly failed: number;
+  /** Windows that the signal left to the next call. */
+  readonly left: number;
+  /** Why no window was repaired: a rollback is on, or Inngest is off. They wait until it ends. Absent: they were. */
+  readonly held?: string;
   /** Runs marked as stale. */
   readonly staleRuns: number;
   /** Windows that ran twice. Never repaired, never hidden. */
@@ -40,8 +48,12 @@ export interface ReconcileReport {
 
 /** Repairs what the dispatch path left undone. */
 export interface Reconciler {
-  /** Looks once, and repairs what it finds, within its limit. Safe from many hosts at once. */
-  run(): Promise<ReconcileReport>;
+  /**
+   * Looks once, and repairs what it finds, within its limit. Safe from many hosts at once. When the signal fires, the
+   * send under way ends, and what is left is released to the next call. Under a rollback nothing is sent, and no repair
+   * works inline.
+   */
+  run(options?: { readonly signal?: AbortSignal }): Promise<ReconcileReport>;
 }
 
 /** Creates a reconciler. The maintenance function calls it; a host without Inngest can call it by itself. */
@@ -49,29 +61,42 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { ledger, dispatcher, owner } = options;
   const logger = options.logger ?? silentLogger;
   return {
-    run: async () => {
+    run: async ({ signal } = {}) => {
+      const held = dispatcher.whyHeld();
+      if (held !== undefined) logger.warn("reconcile.held", { reason: held });
       const { repairs, stale, breaches, givenUp } = await ledger.reconcile({
         owner,
         leaseMs: 60_000,
         neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
         staleAfterMs: options.staleAfterMs ?? 20 * 60_000,
         maxAgeMs: options.maxAgeMs ?? 24 * 60 * 60_000,
-        limit: options.limit ?? 100,
+        limit: options.limit ?? 25,
+        repairs: held === undefined,
       });
       for (const run of stale) logger.warn("reconcile.stale_run", { ...run });
       for (const breach of breaches) logger.error("reconcile.window_ran_twice", { ...breach });
       for (const dispatchKey of givenUp) logger.error("reconcile.given_up", { dispatchKey });
-      let repaired = 0;
+      let [repaired, failed] = [0, 0];
       // One after another: a server that was unavailable is not met with everything at once.
       for (const repair of repairs) {
-        const { mode } = await dispatcher.repair(repair);
+        if (signal?.aborted === true) break;
+        const { mode } = await dispatcher.repair(repair, defined({ signal }));
         const { dispatchKey, repairCount } = repair.window;
         logger.warn("reconcile.repair", { reason: repair.reason, dispatchKey, repairCount, mode });
         if (mode === "dispatch-only") repaired += 1;
+        else failed += 1;
+      }
+      const left = repairs.slice(repaired + failed);
+      const [first] = left;
+      if (first !== undefined) {
+        const dispatchKeys = left.map(({ window }) => window.dispatchKey);
+        await ledger.windows.releaseRepairs(dispatchKeys, first.fence);
       }
       return {
         repaired,
-        failed: repairs.length - repaired,
+        failed,
+        left: left.length,
+        ...defined({ held }),
         staleRuns: stale.length,
         breaches: breaches.length,
         givenUp: givenUp.length,

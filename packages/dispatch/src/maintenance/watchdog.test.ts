@@ -87,33 +87,49 @@ async function statuses(): Promise<string[]> {
 }
 
 test.each([
-  ["none", ["ENQUEUED", "MISSED", "MISSED", "MISSED"], { caughtUp: 0, missed: 3, unwatched: 0 }],
+  [
+    "none",
+    ["ENQUEUED", "MISSED", "MISSED", "MISSED"],
+    { caughtUp: 0, missed: 3, waiting: 0, unwatched: 0 },
+  ],
   [
     "latest",
     ["ENQUEUED", "MISSED", "MISSED", "ENQUEUED"],
-    { caughtUp: 1, missed: 2, unwatched: 0 },
+    { caughtUp: 1, missed: 2, waiting: 0, unwatched: 0 },
   ],
   [
     { max: 2 },
     ["ENQUEUED", "MISSED", "ENQUEUED", "ENQUEUED"],
-    { caughtUp: 2, missed: 1, unwatched: 0 },
+    { caughtUp: 2, missed: 1, waiting: 0, unwatched: 0 },
   ],
 ] as const)("a cron service that was down, catch-up %j", async (catchUp, expected, report) => {
   const { dispatcher, watchdog, moveTo } = host({ catchUp });
   await watchdog.declare();
   await dispatcher.dispatch({ schedule: "s", source: "cron" });
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, waiting: 0, unwatched: 0 });
   moveTo(5 * minute + 1_000);
   expect(await watchdog.run()).toEqual(report);
   expect(await statuses()).toEqual(expected);
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, waiting: 0, unwatched: 0 });
 });
 
 test.each([
-  ["none", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1, unwatched: 0 }],
+  [
+    "none",
+    ["ENQUEUED", "MISSED", "ENQUEUED"],
+    { caughtUp: 0, missed: 1, waiting: 0, unwatched: 0 },
+  ],
   // The work of the gap was done by the window after it.
-  ["latest", ["ENQUEUED", "MISSED", "ENQUEUED"], { caughtUp: 0, missed: 1, unwatched: 0 }],
-  [{ max: 2 }, ["ENQUEUED", "ENQUEUED", "ENQUEUED"], { caughtUp: 1, missed: 0, unwatched: 0 }],
+  [
+    "latest",
+    ["ENQUEUED", "MISSED", "ENQUEUED"],
+    { caughtUp: 0, missed: 1, waiting: 0, unwatched: 0 },
+  ],
+  [
+    { max: 2 },
+    ["ENQUEUED", "ENQUEUED", "ENQUEUED"],
+    { caughtUp: 1, missed: 0, waiting: 0, unwatched: 0 },
+  ],
 ] as const)(
   "one tick that never came, between two that did, catch-up %j",
   async (catchUp, expected, report) => {
@@ -125,7 +141,7 @@ test.each([
     moveTo(4 * minute - 1_000);
     expect(await watchdog.run()).toEqual(report);
     expect(await statuses()).toEqual(expected);
-    expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
+    expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, waiting: 0, unwatched: 0 });
   },
 );
 
@@ -173,7 +189,8 @@ test("a schedule that cannot be looked at keeps none of the others from it", asy
     schedules,
     ledger: t.ledger,
     dispatcher: {
-      dispatch: ({ schedule }) => {
+      whyHeld: () => undefined,
+      catchUp: ({ schedule }) => {
         dispatched.push(schedule);
         throw new Error(`${schedule} cannot be dispatched, whatever password=hunter2 it takes`);
       },
@@ -186,7 +203,7 @@ test("a schedule that cannot be looked at keeps none of the others from it", asy
   for (const id of ids) await setDeclared(id, start);
   moveTo(5 * minute);
   // What will not be caught up with is on record all the same.
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 6, unwatched: 3 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 6, waiting: 0, unwatched: 3 });
   expect(dispatched.toSorted()).toEqual(ids);
   expect(await statuses()).toEqual(Array.from({ length: 6 }, () => "MISSED"));
   expect(failures).toHaveLength(3);
@@ -267,7 +284,7 @@ test("windows of a pause are not missed, and a deploy resumes nothing", async ()
     paused: true,
     pausedBy: "night-shift",
   });
-  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, unwatched: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 0, missed: 0, waiting: 0, unwatched: 0 });
   expect(await statuses()).toEqual(["ENQUEUED"]);
 });
 
@@ -287,7 +304,7 @@ test("a tenant's schedule is watched for every tenant that it was dispatched for
     await dispatcher.dispatch({ schedule: "s", source: "cron", tenantId });
   }
   moveTo(3 * minute);
-  expect(await watchdog.run()).toEqual({ caughtUp: 2, missed: 0, unwatched: 0 });
+  expect(await watchdog.run()).toEqual({ caughtUp: 2, missed: 0, waiting: 0, unwatched: 0 });
 });
 
 test("the sender of a tick can ask later what became of it", async () => {

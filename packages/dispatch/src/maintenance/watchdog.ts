@@ -13,7 +13,7 @@ export interface WatchdogOptions {
   readonly schedules: readonly Schedule[];
   readonly ledger: Pick<Ledger, "schedules" | "windows">;
   /** Knows the same schedules. */
-  readonly dispatcher: Pick<Dispatcher, "dispatch">;
+  readonly dispatcher: Pick<Dispatcher, "catchUp" | "whyHeld">;
   /** Names this host in the ledger. */
   readonly owner: string;
   /** The cohort of missed windows; defaults to `stable`. The dispatcher's own. */
@@ -32,7 +32,9 @@ export interface WatchdogReport {
   readonly caughtUp: number;
   /** Missed windows that are on record as missed. */
   readonly missed: number;
-  /** Scopes of schedules whose look failed. It is logged, and the next look tries again. */
+  /** Missed windows that wait to be caught up with: a rollback is on, or Inngest is off. The next look finds them. */
+  readonly waiting: number;
+  /** Scopes of schedules whose look failed, which is logged, or that the signal left to the next look. */
   readonly unwatched: number;
 }
 
@@ -42,9 +44,10 @@ export interface Watchdog {
   declare(): Promise<void>;
   /**
    * Looks once. Safe from many hosts at once: a window is dispatched or recorded once. A schedule whose look fails
-   * keeps no other from its own.
+   * keeps no other from its own. When the signal fires, the send under way ends, and what is left is found by the next
+   * look. It never works inline, and under a rollback it sends nothing.
    */
-  run(): Promise<WatchdogReport>;
+  run(options?: { readonly signal?: AbortSignal }): Promise<WatchdogReport>;
 }
 
 /** Most windows of one scope that one look handles. */
@@ -79,6 +82,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
     schedule: Schedule,
     progress: ScheduleProgress,
     total: WatchdogTotal,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     const { tenantId, newest, definedAt } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
@@ -100,14 +104,25 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       windows.filter((window) => !repaired.includes(window)),
     );
     total.missed += missed;
+    const reason = dispatcher.whyHeld();
+    if (reason !== undefined) {
+      total.waiting += repaired.length;
+      const held = repaired.length;
+      logger.warn("watchdog.held", { schedule: schedule.id, tenantId, missed, held, reason });
+      return;
+    }
     let caughtUp = 0;
     for (const { windowStart } of repaired) {
-      const { mode } = await dispatcher.dispatch({
-        schedule: schedule.id,
-        scheduledAt: windowStart,
-        source: "watchdog",
-        ...defined({ tenantId: tenantId ?? undefined }),
-      });
+      if (signal?.aborted === true) break;
+      const { mode } = await dispatcher.catchUp(
+        {
+          schedule: schedule.id,
+          scheduledAt: windowStart,
+          source: "watchdog",
+          ...defined({ tenantId: tenantId ?? undefined }),
+        },
+        defined({ signal }),
+      );
       if (mode === "dispatch-only") caughtUp += 1;
     }
     total.caughtUp += caughtUp;
@@ -119,15 +134,19 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       ledger.schedules.declare(
         [...schedules.values()].map(({ id, paused, definition }) => ({ id, paused, definition })),
       ),
-    run: async () => {
-      const total = { caughtUp: 0, missed: 0, unwatched: 0 };
+    run: async ({ signal } = {}) => {
+      const total = { caughtUp: 0, missed: 0, waiting: 0, unwatched: 0 };
       for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
         const schedule = schedules.get(progress.schedule);
         // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
         const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
         if (schedule === undefined || !isKnownScope) continue;
+        if (signal?.aborted === true) {
+          total.unwatched += 1;
+          continue;
+        }
         try {
-          await look(schedule, progress, total);
+          await look(schedule, progress, total, signal);
         } catch (error) {
           total.unwatched += 1;
           const { schedule: id, tenantId } = progress;

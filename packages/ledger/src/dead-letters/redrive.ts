@@ -95,7 +95,7 @@ WITH items AS MATERIALIZED (
 ), windows AS (
   -- The reconciler picks it up, however old it is.
   UPDATE evenkeel.background_dispatch_window AS dispatch_window
-  SET status = 'ENQUEUE_FAILED', lease_expires_at = NULL, updated_at = clock_timestamp()
+  SET status = 'ENQUEUE_FAILED', lease_expires_at = NULL, next_repair_at = NULL, updated_at = clock_timestamp()
   FROM letters AS letter
   WHERE letter.kind = 'DISPATCH' AND dispatch_window.dispatch_key = letter.source_id
     AND (dispatch_window.status = 'ENQUEUE_FAILED'

@@ -30,8 +30,11 @@ export interface PrunerReport {
 
 /** Keeps the ledger from growing for ever. */
 export interface Pruner {
-  /** Deletes what is older than it is kept, within its limits. Safe from many hosts at once. */
-  run(): Promise<PrunerReport>;
+  /**
+   * Deletes what is older than it is kept, within its limits. Safe from many hosts at once. When the signal fires, no
+   * other batch begins.
+   */
+  run(options?: { readonly signal?: AbortSignal }): Promise<PrunerReport>;
 }
 
 /**
@@ -55,7 +58,7 @@ export function createPruner(options: PrunerOptions): Pruner {
     });
   }
   return {
-    run: async () => {
+    run: async ({ signal } = {}) => {
       const totals = new Map<string, number>();
       let pruned = 0;
       let moreToPrune = true;
@@ -73,6 +76,7 @@ export function createPruner(options: PrunerOptions): Pruner {
         const pauseMs = nowMs - startedAtMs;
         if (batch >= maxBatches || nowMs + pauseMs >= endMs) break;
         if (moreToPrune) await rest(pauseMs, clock);
+        if (signal?.aborted === true) break;
       }
       if (pruned > 0) {
         logger.info("ledger.pruned", { pruned, moreToPrune, rows: Object.fromEntries(totals) });

@@ -55,7 +55,8 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
     },
     progress: (ids) =>
       sql.query<ScheduleProgress>(
-        // now() and not clock_timestamp(): it bounds the scan of an index.
+        // now() and not clock_timestamp(): it bounds the scan of an index. A nudge's window, of one second, is none of the
+        // schedule's own, which last 15 at least.
         `SELECT schedule.id AS schedule, recent.tenant_id AS "tenantId",
            greatest(schedule.updated_at, CASE WHEN recent.tenant_id IS NOT NULL THEN recent.oldest
              -- Gaps are looked for in the last day, or since the newest window if that is older: what was
@@ -67,13 +68,13 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
          LEFT JOIN LATERAL (
            SELECT dispatch_window.window_start, dispatch_window.window_seconds
            FROM evenkeel.background_dispatch_window AS dispatch_window
-           WHERE dispatch_window.schedule = schedule.id ORDER BY dispatch_window.window_start DESC LIMIT 1
+           WHERE dispatch_window.schedule = schedule.id AND dispatch_window.window_seconds > 1 ORDER BY dispatch_window.window_start DESC LIMIT 1
          ) AS latest ON true
          LEFT JOIN LATERAL (
            SELECT dispatch_window.tenant_id, min(dispatch_window.window_start) AS oldest,
              max(dispatch_window.window_start) AS newest
            FROM evenkeel.background_dispatch_window AS dispatch_window
-           WHERE dispatch_window.schedule = schedule.id
+           WHERE dispatch_window.schedule = schedule.id AND dispatch_window.window_seconds > 1
              -- A window is missed once it is over, and the one before it is as long.
              AND dispatch_window.window_start > now()
                - greatest(interval '1 day', latest.window_seconds * interval '3 seconds')

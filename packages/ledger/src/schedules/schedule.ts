@@ -35,7 +35,7 @@ export interface ScheduleProgress {
    * is older; for a tenant, its first window of the last day, or of the last three if that is longer.
    */
   readonly since: Date;
-  /** The start of the newest window on record; `null` without one in that time. */
+  /** The start of the newest window of its own on record, nudges left out; `null` without one in that time. */
   readonly newest: Date | null;
   /** Since when its windows are those of its definition; `null`: from the first declaration. */
   readonly definedAt: Date | null;

@@ -12,7 +12,12 @@ export interface ReconcileRequest {
   readonly owner: string;
   /** How long the claims of repairs are good for, in milliseconds. */
   readonly leaseMs: number;
-  /** How long a sent window may wait for its run before it is sent again, in milliseconds. */
+  /**
+   * How long a sent window may wait for its run before it can count as lost, in milliseconds. It counts as lost where no
+   * run of its lane is under way or was within that time, or where a window sent later started at once; otherwise it
+   * waits behind a backlog, and counts as lost after 65 minutes, as Inngest gives up a run that has waited for an hour.
+   * Each repair of a window doubles the pause before its next one, which begins with this time, up to 30 minutes.
+   */
   readonly neverStartedAfterMs: number;
   /**
    * How old a window may be to be sent again, in milliseconds; an older one gets a dead letter. It counts from the
@@ -23,6 +28,8 @@ export interface ReconcileRequest {
   readonly staleAfterMs: number;
   /** Most windows and most runs picked up in one call. */
   readonly limit: number;
+  /** Whether windows are claimed for repairs; defaults to `true`. `false`: the rest is done, and they wait. */
+  readonly repairs?: boolean;
 }
 
 /** What marks silent runs as stale: a run store. */
@@ -64,11 +71,49 @@ export interface Reconciliation {
 const agedFrom = `greatest(dispatch_window.window_start, least(dispatch_window.created_at,
       dispatch_window.window_start + dispatch_window.window_seconds * interval '1 second'))`;
 
+/** When a window that waits behind a backlog counts as lost, in milliseconds: runs time out before they start after 1 h. */
+const lostAfterMs = 65 * 60_000;
+
+/** The longest pause between two repairs of a window, in milliseconds. */
+const longestPauseMs = 30 * 60_000;
+
+// A window is repaired once its pause is over, unless its schedule is paused.
+const isRepairable = `(dispatch_window.next_repair_at IS NULL OR dispatch_window.next_repair_at <= clock_timestamp())
+    AND NOT EXISTS (
+      SELECT FROM evenkeel.background_schedule AS schedule
+      WHERE schedule.id = dispatch_window.schedule AND schedule.paused
+    )`;
+
 // Rows that another host is working on are skipped, so that many hosts can reconcile at once.
 const repairStatement = defineStatement<
-  "fence" | "owner" | "leaseMs" | "limit" | "maxAgeMs" | "neverStartedAfterMs"
+  | "fence"
+  | "owner"
+  | "leaseMs"
+  | "limit"
+  | "maxAgeMs"
+  | "neverStartedAfterMs"
+  | "lostAfterMs"
+  | "longestPauseMs"
 >(`
-WITH undispatched AS MATERIALIZED (
+WITH started AS MATERIALIZED (
+  -- The process function's runs of late. now(), and every status, for an index.
+  SELECT run.lane, run.status, run.dispatch_key, run.continuation, run.started_at, run.heartbeat_at
+  FROM evenkeel.background_function_run AS run
+  WHERE run.status IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED', 'STALE', 'SKIPPED_DUPLICATE')
+    AND run.started_at > now() - :lostAfterMs::double precision * interval '1 millisecond'
+    AND run.event_name = 'background/process.requested'
+), busy AS MATERIALIZED (
+  SELECT DISTINCT started.lane FROM started WHERE started.status <> 'STALE'
+    AND started.heartbeat_at > clock_timestamp() - :neverStartedAfterMs::double precision * interval '1 millisecond'
+), passing AS MATERIALIZED (
+  -- The newest window whose run started as good as at once: in that moment nothing waited before it.
+  SELECT started.lane, max(later.enqueued_at) AS sent_at
+  FROM started JOIN evenkeel.background_dispatch_window AS later ON later.dispatch_key = started.dispatch_key
+  WHERE started.continuation = 0 AND later.status = 'ENQUEUED' AND later.repair_count = 0
+    AND started.started_at < later.enqueued_at
+      + :neverStartedAfterMs::double precision / 4 * interval '1 millisecond'
+  GROUP BY started.lane
+), undispatched AS MATERIALIZED (
   SELECT dispatch_window.dispatch_key,
     CASE dispatch_window.status WHEN 'DISPATCHING' THEN 'expired' ELSE 'send_failed' END AS reason
   FROM evenkeel.background_dispatch_window AS dispatch_window
@@ -82,6 +127,7 @@ WITH undispatched AS MATERIALIZED (
         AND letter.status = 'REQUEUED'
         AND letter.resolved_at > clock_timestamp() - :maxAgeMs::double precision * interval '1 millisecond'
     ))
+    AND ${isRepairable}
   ORDER BY dispatch_window.lease_expires_at
   LIMIT :limit::int
   FOR UPDATE SKIP LOCKED
@@ -100,22 +146,36 @@ WITH undispatched AS MATERIALIZED (
     AND (dispatch_window.repair_count = 0 OR ${agedFrom} > clock_timestamp()
       - :maxAgeMs::double precision * interval '1 millisecond')
     AND NOT ${hasLiveRun}
+    AND ${isRepairable}
+    -- Lost, or its run fell silent. Otherwise it waits behind others.
+    AND (
+      EXISTS (
+        SELECT FROM evenkeel.background_function_run AS run
+        WHERE run.dispatch_key = dispatch_window.dispatch_key AND run.event_name = 'background/process.requested'
+          AND (dispatch_window.repair_count = 0 OR run.heartbeat_at > dispatch_window.enqueued_at)
+      )
+      OR dispatch_window.lane NOT IN (SELECT lane FROM busy)
+      OR dispatch_window.enqueued_at < (SELECT sent_at FROM passing WHERE passing.lane = dispatch_window.lane)
+      OR dispatch_window.enqueued_at < clock_timestamp() - :lostAfterMs::double precision * interval '1 millisecond'
+    )
   ORDER BY dispatch_window.enqueued_at
   LIMIT :limit::int
   FOR UPDATE SKIP LOCKED
 ), found AS (
   SELECT * FROM undispatched UNION ALL SELECT * FROM unstarted
+  LIMIT :limit::int
 )
 UPDATE evenkeel.background_dispatch_window AS dispatch_window SET
   status = 'DISPATCHING', fence = :fence::uuid, owner = :owner,
   lease_expires_at = clock_timestamp() + :leaseMs::double precision * interval '1 millisecond',
   claim_count = dispatch_window.claim_count + 1, repair_count = dispatch_window.repair_count + 1,
+  next_repair_at = clock_timestamp() + least(
+    :longestPauseMs::double precision,
+    :neverStartedAfterMs::double precision * 2 ^ least(dispatch_window.repair_count, 20)
+  ) * interval '1 millisecond',
   updated_at = clock_timestamp()
 FROM found
-WHERE dispatch_window.dispatch_key = found.dispatch_key AND NOT EXISTS (
-  SELECT FROM evenkeel.background_schedule AS schedule
-  WHERE schedule.id = dispatch_window.schedule AND schedule.paused
-)
+WHERE dispatch_window.dispatch_key = found.dispatch_key
 RETURNING dispatch_window.*, found.reason`);
 
 const breachStatement = `
@@ -175,12 +235,20 @@ export async function reconcile(
   request: ReconcileRequest,
 ): Promise<Reconciliation> {
   const { owner, leaseMs, limit, maxAgeMs, neverStartedAfterMs, staleAfterMs } = request;
+  const repairs = request.repairs ?? true;
   const stale = await runs.markStale({ silentMs: staleAfterMs, limit });
   const fence = randomUUID();
-  const rows = await sql.query<WindowRow & { readonly reason: RepairReason }>(
-    repairStatement.text,
-    repairStatement.values({ fence, owner, leaseMs, limit, maxAgeMs, neverStartedAfterMs }),
-  );
+  const values = { fence, owner, leaseMs, limit, maxAgeMs, neverStartedAfterMs };
+  const rows = repairs
+    ? await sql.query<WindowRow & { readonly reason: RepairReason }>(
+        repairStatement.text,
+        repairStatement.values({
+          ...values,
+          lostAfterMs: Math.max(lostAfterMs, neverStartedAfterMs),
+          longestPauseMs,
+        }),
+      )
+    : [];
   const givenUp = await sql.query<{ dispatchKey: string }>(giveUpStatement, [
     maxAgeMs,
     limit,

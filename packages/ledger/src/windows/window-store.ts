@@ -25,6 +25,8 @@ export interface WindowStore {
   markEnqueued(dispatchKey: string, fence: string): Promise<boolean>;
   /** Records that the send failed; the next tick may claim at once. `false`: the fence no longer holds. */
   markFailed(dispatchKey: string, fence: string, error: string): Promise<boolean>;
+  /** Holds a claim for so many milliseconds from now on. `false`: the fence no longer holds; nothing was written. */
+  renew(dispatchKey: string, fence: string, leaseMs: number): Promise<boolean>;
   /** Records that the work ran inline. `false`: the fence no longer holds. */
   markInline(dispatchKey: string, fence: string): Promise<boolean>;
   /**
@@ -39,6 +41,13 @@ export interface WindowStore {
   recordStarted(window: StartedWindow): Promise<boolean>;
   /** Those of the dispatch keys that no window on record has, in the order given. */
   unrecorded(dispatchKeys: readonly string[]): Promise<string[]>;
+  /**
+   * Gives back repairs that were claimed under a fence and not tried, as if they had not been: they may be claimed at
+   * once. Returns how many.
+   */
+  releaseRepairs(dispatchKeys: readonly string[], fence: string): Promise<number>;
+  /** Whether no run of a maintenance event has started for so many milliseconds. */
+  isMaintenanceOverdue(afterMs: number): Promise<boolean>;
   /** Returns a window as recorded; `undefined` when none is. */
   find(dispatchKey: string): Promise<WindowRecord | undefined>;
 }
@@ -93,6 +102,31 @@ const markEnqueuedStatement = settleStatement(
 const markFailedStatement = settleStatement(
   "status = 'ENQUEUE_FAILED', failure_count = failure_count + 1, last_error = $3",
 );
+const renewStatement = `
+UPDATE evenkeel.background_dispatch_window
+SET lease_expires_at = clock_timestamp() + $3::double precision * interval '1 millisecond', updated_at = clock_timestamp()
+WHERE dispatch_key = $1 AND fence = $2::uuid AND status = 'DISPATCHING'
+RETURNING dispatch_key`;
+
+// A window that was sent stays sent, another is to be sent.
+const releaseRepairsStatement = `
+UPDATE evenkeel.background_dispatch_window AS dispatch_window SET
+  status = CASE WHEN enqueued_at IS NULL THEN 'ENQUEUE_FAILED'::evenkeel.window_status ELSE 'ENQUEUED' END,
+  lease_expires_at = NULL, next_repair_at = NULL, updated_at = clock_timestamp(),
+  claim_count = greatest(claim_count - 1, 0), repair_count = greatest(repair_count - 1, 0)
+WHERE dispatch_key IN (SELECT jsonb_array_elements_text($1::jsonb))
+  AND fence = $2::uuid AND status = 'DISPATCHING'
+RETURNING dispatch_key`;
+
+// now(), and every status, for an index.
+const maintenanceOverdueStatement = `
+SELECT NOT EXISTS (
+  SELECT FROM evenkeel.background_function_run AS run
+  WHERE run.status IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED', 'STALE', 'SKIPPED_DUPLICATE')
+    AND run.started_at > now() - $1::double precision * interval '1 millisecond'
+    AND run.event_name = 'background/maintenance.requested'
+) AS "isOverdue"`;
+
 const markInlineStatement = settleStatement("status = 'INLINE_EMERGENCY'");
 
 /** Creates the window store on a connection pool. */
@@ -104,6 +138,7 @@ export function createWindowStore(sql: SqlClient): WindowStore {
     markEnqueued: (dispatchKey, fence) => writes(markEnqueuedStatement, [dispatchKey, fence]),
     markFailed: (dispatchKey, fence, error) =>
       writes(markFailedStatement, [dispatchKey, fence, redactError(error)]),
+    renew: (dispatchKey, fence, leaseMs) => writes(renewStatement, [dispatchKey, fence, leaseMs]),
     markInline: (dispatchKey, fence) => writes(markInlineStatement, [dispatchKey, fence]),
     recordMissed: async (missed) =>
       (await sql.query(recordMissedStatement, [JSON.stringify(missed)])).length,
@@ -114,6 +149,12 @@ export function createWindowStore(sql: SqlClient): WindowStore {
         JSON.stringify(dispatchKeys),
       ]);
       return rows.map(({ key }) => key);
+    },
+    releaseRepairs: async (dispatchKeys, fence) =>
+      (await sql.query(releaseRepairsStatement, [JSON.stringify(dispatchKeys), fence])).length,
+    isMaintenanceOverdue: async (afterMs) => {
+      const [row] = await sql.query<{ isOverdue: boolean }>(maintenanceOverdueStatement, [afterMs]);
+      return row?.isOverdue === true;
     },
     find: async (dispatchKey) => {
       const [row] = await sql.query<WindowRow>(

@@ -11,6 +11,7 @@ export interface ModelWindow {
   duplicates: number;
   failures: number;
   repairs: number;
+  nextRepairAt: number;
   enqueuedAt: number;
   updatedAt: number;
 }
@@ -104,6 +105,7 @@ export class LedgerModel {
         duplicates: 0,
         failures: 0,
         repairs: 0,
+        nextRepairAt: 0,
         enqueuedAt: 0,
         updatedAt: this.now(),
       });

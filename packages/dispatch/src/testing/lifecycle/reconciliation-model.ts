@@ -15,6 +15,7 @@ export interface ModelReconciliation {
 export function reconcileModel(model: LedgerModel): ModelReconciliation {
   const now = model.now();
   const { latenessMs, neverStartedAfterMs, repairLeaseMs, staleAfterMs, windowMs } = settings;
+  const { lostAfterMs, longestPauseMs } = settings;
   const stale = [...model.runs]
     .filter(([, run]) => run.status === "RUNNING" && run.heartbeatAt < now - staleAfterMs)
     .map(([runId, run]) => {
@@ -33,8 +34,32 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
   const isUndispatched = (window: ModelWindow): boolean =>
     window.status === "ENQUEUE_FAILED" || model.hasExpired(window);
 
+  // A window that was sent waits behind others, or is lost: nothing is under way, a later one started at once, or it
+  // has waited for so long that Inngest has given it up.
+  const recent = [...model.runs.values()].filter(({ startedAt }) => startedAt > now - lostAfterMs);
+  const isBusy = recent.some(
+    ({ status, heartbeatAt }) => status !== "STALE" && heartbeatAt > now - neverStartedAfterMs,
+  );
+  const passing = recent.flatMap(({ dispatchKey, startedAt }) => {
+    const later = model.windows.get(dispatchKey);
+    const isPrompt =
+      later?.status === "ENQUEUED" &&
+      later.repairs === 0 &&
+      startedAt < later.enqueuedAt + neverStartedAfterMs / 4;
+    return isPrompt ? [later.enqueuedAt] : [];
+  });
+  const isLost = (key: string, { enqueuedAt, repairs: count }: ModelWindow): boolean =>
+    !isBusy ||
+    passing.some((sentAt) => sentAt > enqueuedAt) ||
+    enqueuedAt < now - lostAfterMs ||
+    [...model.runs.values()].some(
+      ({ dispatchKey, heartbeatAt }) =>
+        dispatchKey === key && (count === 0 || heartbeatAt > enqueuedAt),
+    );
+
   const repairs: ModelReconciliation["repairs"] = new Map();
   for (const [key, window] of model.windows) {
+    if (window.nextRepairAt > now) continue;
     const isRequeued = lettersOf(key).some(
       ({ status, resolvedAt }) => status === "REQUEUED" && resolvedAt > now - latenessMs,
     );
@@ -43,7 +68,8 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
     } else if (
       isUnstarted(key, window) &&
       window.enqueuedAt > now - latenessMs &&
-      (window.repairs === 0 || isYoung(window))
+      (window.repairs === 0 || isYoung(window)) &&
+      isLost(key, window)
     ) {
       const hasRun = [...model.runs.values()].some(({ dispatchKey }) => dispatchKey === key);
       repairs.set(key, hasRun ? "stale" : "never_started");
@@ -54,6 +80,7 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
     window.status = "DISPATCHING";
     window.leaseUntil = now + repairLeaseMs;
     window.claims += 1;
+    window.nextRepairAt = now + Math.min(longestPauseMs, neverStartedAfterMs * 2 ** window.repairs);
     window.repairs += 1;
     window.updatedAt = now;
   }
@@ -103,7 +130,7 @@ export function requeueModel(model: LedgerModel, letter: ModelLetter, letterId: 
       model.hasExpired(window) ||
       (window.status === "ENQUEUED" && !model.hasLiveRun(letter.sourceId));
     if (!isUndone) return false;
-    Object.assign(window, { status: "ENQUEUE_FAILED", updatedAt: now });
+    Object.assign(window, { status: "ENQUEUE_FAILED", nextRepairAt: 0, updatedAt: now });
   }
   Object.assign(letter, { status: "REQUEUED", resolvedAt: now });
   return true;

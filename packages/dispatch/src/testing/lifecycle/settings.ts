@@ -14,6 +14,10 @@ export const settings = {
   /** How many jobs a worker starts at once. */
   slots: 3,
   neverStartedAfterMs: 120_000,
+  /** When a window that waits behind others counts as lost, as the ledger has it. */
+  lostAfterMs: 3_900_000,
+  /** The longest pause between two repairs of a window, as the ledger has it. */
+  longestPauseMs: 1_800_000,
   staleAfterMs: 1_200_000,
   /** The longest that a tick, a repair or a frozen host can come late, and Inngest's memory of event ids. */
   latenessMs: 86_400_000,
