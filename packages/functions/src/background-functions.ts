@@ -34,7 +34,7 @@ export interface BackgroundFunctionsOptions extends Pick<
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;
   };
-  /** Where runs are logged; silent by default. */
+  /** Where runs are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 

@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 import { z } from "zod";
@@ -7,7 +7,7 @@ import { z } from "zod";
 export interface DeadLetterFunctionOptions {
   readonly client: Inngest;
   readonly ledger: Pick<Ledger, "deadLetters" | "runs" | "asOperator">;
-  /** Where filed letters are logged; silent by default. */
+  /** Where filed letters are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -44,7 +44,7 @@ export interface DeadLetterOutcome {
  */
 export function createDeadLetterFunction(options: DeadLetterFunctionOptions): InngestFunction.Any {
   const { client, ledger } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const ownPrefix = `${client.id}-`;
   const ownId = `${ownPrefix}${deadLetterFunctionId}`;
   const condition = `event.data.function_id.startsWith(${JSON.stringify(ownPrefix)})`;

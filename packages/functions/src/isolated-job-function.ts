@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import { formatEventId } from "@evenkeel/dispatch";
 import { checkEvent, jobRequested } from "@evenkeel/events";
 import { jobRequestedEvent } from "@evenkeel/events/inngest";
@@ -18,7 +18,7 @@ export interface IsolatedJobFunctionOptions {
    * host has no limit.
    */
   readonly hostTimeoutMs?: number;
-  /** Where the end of each run is logged; silent by default. */
+  /** Where the end of each run is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -39,7 +39,7 @@ export function createIsolatedJobFunction(
   options: IsolatedJobFunctionOptions,
 ): InngestFunction.Any {
   const { client, runner, isolatedPerTenant = 1, hostTimeoutMs } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   return client.createFunction(
     {
       id: "run-isolated-job",

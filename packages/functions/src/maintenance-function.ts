@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { resolveLogger, type Logger } from "@evenkeel/core";
 import type {
   OutboxRelay,
   Reconciler,
@@ -25,7 +25,7 @@ export interface MaintenanceFunctionOptions {
   readonly relay?: Pick<OutboxRelay, "run">;
   /** Deletes what is older than it is kept; absent: nothing is deleted. */
   readonly pruner?: Pruner;
-  /** Where each run's report is logged; silent by default. */
+  /** Where each run's report is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -46,7 +46,7 @@ export function createMaintenanceFunction(
   options: MaintenanceFunctionOptions,
 ): InngestFunction.Any {
   const { client, ledger, reconciler } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const functionId = `${client.id}-${maintenanceFunctionId}`;
   return client.createFunction(
     {

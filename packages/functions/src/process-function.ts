@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import { scopeOf } from "@evenkeel/dispatch";
 import type { DispatchEventData } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
@@ -42,7 +42,7 @@ export interface ProcessFunctionOptions {
   readonly runBudgetMs?: number;
   /** Continuations of one window; defaults to 50. What is left after the last waits for the next window. */
   readonly maxContinuations?: number;
-  /** Where each step's report is logged; silent by default. */
+  /** Where each step's report is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -76,7 +76,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   const { client, ledger, runner, stepBudgetMs = 20_000, runBudgetMs = 60_000 } = options;
   const idleTimeoutMs = options.idleTimeoutMs ?? 2_000;
   const maxContinuations = options.maxContinuations ?? 50;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const { hostTimeoutMs } = options;
   checkNumber("concurrency", options.concurrency, 1);
   checkNumber("stepBudgetMs", stepBudgetMs, 1);

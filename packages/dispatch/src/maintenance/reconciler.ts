@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { resolveLogger, type Logger } from "@evenkeel/core";
 import type { Ledger } from "@evenkeel/ledger";
 
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
@@ -20,7 +20,7 @@ export interface ReconcilerOptions {
   readonly maxAgeMs?: number;
   /** Most windows repaired in one call; defaults to 100. */
   readonly limit?: number;
-  /** Where repairs are logged; silent by default. */
+  /** Where repairs are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -47,7 +47,7 @@ export interface Reconciler {
 /** Creates a reconciler. The maintenance function calls it; a host without Inngest can call it by itself. */
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { ledger, dispatcher, owner } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   return {
     run: async () => {
       const { repairs, stale, breaches, givenUp } = await ledger.reconcile({
