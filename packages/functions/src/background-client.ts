@@ -39,7 +39,7 @@ export function createBackgroundClient(options: BackgroundClientOptions): Innges
     id: options.appId,
     isDev: config.dev,
     logger: toSdkLogger(logger),
-    fetch: fetchWithSendSignal(options.fetch ?? globalThis.fetch),
+    fetch: fetchWithSendSignal(options.fetch ?? globalThis.fetch, logger),
     middleware:
       ledger === undefined ? [] : [createRunRecorder({ runs: ledger.runs, owner, logger })],
     ...defined({
