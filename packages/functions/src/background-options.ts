@@ -57,6 +57,7 @@ export type FunctionSettings = Pick<
   | "runBudgetMs"
   | "maxContinuations"
   | "isolatedPerTenant"
+  | "isolatedConcurrency"
 >;
 
 /** What the parts of a host are made from. */

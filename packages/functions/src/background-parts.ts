@@ -231,6 +231,7 @@ function functionSettings({
   runBudgetMs,
   maxContinuations,
   isolatedPerTenant,
+  isolatedConcurrency,
 }: FunctionSettings): FunctionSettings {
   return defined({
     stepBudgetMs,
@@ -239,5 +240,6 @@ function functionSettings({
     runBudgetMs,
     maxContinuations,
     isolatedPerTenant,
+    isolatedConcurrency,
   });
 }

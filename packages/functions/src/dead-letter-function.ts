@@ -3,6 +3,8 @@ import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 import { z } from "zod";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
+
 /** What the dead-letter function works with. */
 export interface DeadLetterFunctionOptions {
   readonly client: Inngest;
@@ -11,8 +13,8 @@ export interface DeadLetterFunctionOptions {
   readonly logger?: Logger;
 }
 
-/** The id of {@link createDeadLetterFunction}'s function within its app. */
-const deadLetterFunctionId = "file-dead-letters";
+const policies = functionPolicies();
+const deadLetterFunctionId = policies.deadLetters.id;
 
 /** The data of `inngest/function.failed` and `inngest/function.cancelled`, as measured on both servers. */
 const endSchema = z.object({
@@ -50,17 +52,12 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
   const condition = `event.data.function_id.startsWith(${JSON.stringify(ownPrefix)})`;
   return client.createFunction(
     {
-      id: deadLetterFunctionId,
+      ...functionOptions(policies.deadLetters),
       name: "File dead letters",
       triggers: [
         { event: "inngest/function.failed", if: condition },
         { event: "inngest/function.cancelled", if: condition },
       ],
-      idempotency: "event.data.run_id",
-      concurrency: [{ limit: 5 }],
-      // A dead letter is worth waiting for: about half a day of attempts.
-      retries: 12,
-      timeouts: { finish: "24h" },
     },
     async ({ event, step }): Promise<DeadLetterOutcome> => {
       const end = endSchema.parse(event.data);
@@ -68,6 +65,12 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
         return { outcome: "ignored" };
       }
       const cancelled = event.name === "inngest/function.cancelled";
+      if (cancelled && end.function_id === `${ownPrefix}${policies.isolatedJob.id}`) {
+        // Nothing is lost: the job is delegated again, or its lease expires, and the ledger keeps how it ends.
+        const run = { runId: end.run_id, functionId: end.function_id };
+        await step.run("end", () => ledger.runs.finish({ ...run, status: "CANCELLED" }));
+        return { outcome: "ignored" };
+      }
       const letter = await step.run("file", async () => {
         const { run_id: runId, function_id: functionId } = end;
         const error =

@@ -11,6 +11,7 @@ import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 
 /** What the maintenance function works with. */
@@ -38,25 +39,19 @@ export type MaintenanceOutcome =
     } & ReconcileReport &
       Partial<WatchdogReport & PrunerReport>);
 
-/** The id of {@link createMaintenanceFunction}'s function within its app. */
-const maintenanceFunctionId = "background-maintenance";
-
 /** Creates the function that keeps the ledger in order, once per dispatched window. */
 export function createMaintenanceFunction(
   options: MaintenanceFunctionOptions,
 ): InngestFunction.Any {
   const { client, ledger, reconciler } = options;
   const logger = resolveLogger(options.logger);
-  const functionId = `${client.id}-${maintenanceFunctionId}`;
+  const policy = functionPolicies().maintenance;
+  const functionId = `${client.id}-${policy.id}`;
   return client.createFunction(
     {
-      id: maintenanceFunctionId,
+      ...functionOptions(policy),
       name: "Background maintenance",
       triggers: [maintenanceRequestedEvent],
-      idempotency: "event.id",
-      concurrency: [{ limit: 1 }],
-      retries: 2,
-      timeouts: { start: "1h", finish: "10m" },
     },
     async ({ event, step, runId }): Promise<MaintenanceOutcome> => {
       const { dispatchKey } = event.data;

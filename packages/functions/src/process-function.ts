@@ -13,6 +13,7 @@ import {
 import type { Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { limitsOf, stepReserveMs } from "./host-timeout.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 
@@ -61,9 +62,6 @@ export type ProcessOutcome =
 /** Most steps of one run: a drain that keeps ending early must not fill a run with steps. */
 const maxSteps = 30;
 
-/** The id of {@link createProcessFunction}'s function within its app. */
-const processFunctionId = "process-background-jobs";
-
 /**
  * Creates the function that drains the queue for a dispatched window. Its first step takes the guard: a
  * second run of the same window ends as `skipped_duplicate`, however long ago the first one was. It drains
@@ -95,16 +93,13 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
     ...limits,
     ...defined({ requestRuns: options.requestRuns }),
   };
-  const functionId = `${client.id}-${processFunctionId}`;
+  const policy = functionPolicies({ concurrency: options.concurrency }).process;
+  const functionId = `${client.id}-${policy.id}`;
   return client.createFunction(
     {
-      id: processFunctionId,
+      ...functionOptions(policy),
       name: "Process background jobs",
       triggers: [processRequestedEvent],
-      idempotency: "event.id",
-      concurrency: [{ limit: options.concurrency }],
-      retries: 4,
-      timeouts: { start: "1h", finish: "30m" },
     },
     async ({ event, step, runId }): Promise<ProcessOutcome> => {
       const { dispatchKey, continuation = 0 } = event.data;
@@ -175,7 +170,7 @@ async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventDa
     windowStart: new Date(data.dispatchWindowStart),
     windowSeconds: data.dispatchWindowSeconds,
     lane,
-    owner: processFunctionId,
+    owner: functionPolicies().process.id,
     correlationId,
     ...defined({ tenantId, params }),
   });
