@@ -25,6 +25,8 @@ export default defineConfig({
     maxWorkers: 2,
     sequence: { sequencer: SlowestFirst },
     reporters: ["default", new SlowestReporter()],
+    // The packages log to the console by default: a test's lines are shown when it fails.
+    silent: "passed-only",
     // A hung test must end some day; no test depends on how fast it is.
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -24,7 +24,27 @@ export abstract class EvenkeelError<Code extends string = string> extends Error 
   }
 }
 
-/** Returns an error's message, or the text of whatever else was thrown. It may hold secrets: redact it before it is stored. */
+/** How many causes of an error are told. */
+const maxCauses = 5;
+
+/**
+ * Returns an error's message and those of its causes, as `fetch failed: connect ECONNREFUSED 127.0.0.1:8288`, or the
+ * text of whatever else was thrown. It never throws. It may hold secrets: loggers and the ledger redact it.
+ */
 export function describeMessage(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  try {
+    const parts: string[] = [];
+    const queue = [error];
+    for (let told = 0; queue.length > 0 && told <= maxCauses; told += 1) {
+      const next = queue.shift();
+      const message = next instanceof Error ? next.message : String(next);
+      // Many a message already ends with its cause's.
+      if (message !== "" && !parts.some((part) => part.includes(message))) parts.push(message);
+      if (next instanceof AggregateError) queue.push(...next.errors.slice(0, maxCauses));
+      if (next instanceof Error && next.cause !== undefined) queue.push(next.cause);
+    }
+    return parts.length > 0 ? parts.join(": ") : String(error);
+  } catch {
+    return "A value that cannot be described was thrown.";
+  }
 }

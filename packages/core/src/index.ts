@@ -1,4 +1,11 @@
 export { allBuckets, bucketCount, bucketOf, type BucketRange } from "./bucket.ts";
+export {
+  consoleLogger,
+  createConsoleLogger,
+  resolveLogger,
+  type ConsoleLoggerOptions,
+  type LogLevel,
+} from "./console-logger.ts";
 export { systemClock, type Clock } from "./clock.ts";
 export { DeadlineExceededError, withDeadline } from "./deadline.ts";
 export { describeMessage, EvenkeelError, type ErrorData } from "./error.ts";
@@ -21,4 +28,6 @@ export {
   type DefinedFields,
   type JsonValue,
 } from "./payload.ts";
+export { redactingLogger } from "./redacting-logger.ts";
+export { redactText, redactValue } from "./redaction.ts";
 export { maxTenantIdLength, parseTenantId, tenantIdSchema } from "./tenant.ts";

@@ -4,7 +4,7 @@ export type LogFields = Readonly<Record<string, unknown>>;
 /**
  * Where Evenkeel's packages report what they do: an event name with fields, as in
  * `logger.info("dispatch.claimed", { dispatchKey })`. A pino logger fits through
- * {@link fieldsFirst}; without a logger the packages are silent.
+ * {@link fieldsFirst}; without a logger the packages write to the console. What they write is redacted first.
  */
 export interface Logger {
   debug(event: string, fields?: LogFields): void;
@@ -13,7 +13,7 @@ export interface Logger {
   error(event: string, fields?: LogFields): void;
 }
 
-/** A logger that drops everything: the default of every package. */
+/** A logger that drops everything, for tests and for hosts that must be silent. */
 export const silentLogger: Logger = {
   debug: () => {},
   info: () => {},

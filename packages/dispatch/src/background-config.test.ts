@@ -25,6 +25,7 @@ function problemsOf(environment: Environment, servesFunctions = false): Record<s
 test("nothing set: closed endpoint, Inngest off, no inline work, windows of a minute", () => {
   expect(parse({})).toEqual({
     cronSecrets: [],
+    receiptsSecrets: [],
     useInngest: { enabled: false, because: "neither INNGEST_EVENT_KEY nor INNGEST_DEV is set" },
     windowSeconds: 60,
     concurrency: 4,
@@ -53,6 +54,18 @@ test("both secrets are accepted, the current one first", () => {
     current,
     previous,
   ]);
+});
+
+test("receipts have secrets of their own: the scheduler's is refused for them", () => {
+  const [current, previous] = ["0123456789abcdef", "fedcba9876543210"] as const;
+  const own = { RECEIPTS_SECRET: current, RECEIPTS_SECRET_PREVIOUS: previous };
+  expect(parse(own)).toMatchObject({ cronSecrets: [], receiptsSecrets: [current, previous] });
+  for (const name of ["RECEIPTS_SECRET", "RECEIPTS_SECRET_PREVIOUS"]) {
+    for (const scheduler of ["CRON_SECRET", "CRON_SECRET_PREVIOUS"]) {
+      expect(problemsOf({ [name]: current, [scheduler]: ` ${current}\n` })).toHaveProperty(name);
+    }
+    expect(problemsOf({ [name]: "short" })).toHaveProperty(name);
+  }
 });
 
 test("every problem is reported at once, by name and never by value", () => {

@@ -20,13 +20,15 @@ import {
 /** The longest time that an inline switch may be set ahead, in milliseconds: 24 hours. */
 const maxInlineMs = 24 * 60 * 60 * 1000;
 
-/** The shortest secret that authenticates ticks, in characters: 16, as Vercel advises for its own. */
+/** The shortest secret that authenticates ticks or readers, in characters: 16, as Vercel advises for its own. */
 const minSecretLength = 16;
 
 /** The configuration of a host, parsed once per process. */
 export interface BackgroundConfig {
   /** Secrets that authenticate cron requests, the current one first; empty closes the endpoint. */
   readonly cronSecrets: readonly string[];
+  /** Secrets that authenticate readers of receipts, the current one first; empty closes that endpoint. */
+  readonly receiptsSecrets: readonly string[];
   readonly useInngest: {
     readonly enabled: boolean;
     /** Why, in words for an operator. */
@@ -70,6 +72,8 @@ const migrateModes = ["off", "start", "only"] as const;
 const variables = z.object({
   CRON_SECRET: secret(minSecretLength),
   CRON_SECRET_PREVIOUS: secret(minSecretLength),
+  RECEIPTS_SECRET: secret(minSecretLength),
+  RECEIPTS_SECRET_PREVIOUS: secret(minSecretLength),
   BACKGROUND_JOBS_USE_INNGEST: flag,
   BACKGROUND_JOBS_FORCE_INLINE: flag,
   BACKGROUND_JOBS_FORCE_INLINE_UNTIL: instant,
@@ -147,6 +151,7 @@ export function parseBackgroundConfig(
   }
   problems.push(
     ...inlineSwitches.flatMap((name) => checkExpiry(given, name, now)),
+    ...checkReceiptsSecrets(given),
     ...(servesFunctions ? checkSigningKey(given) : []),
   );
   if (!parsed.success || problems.length > 0) throw invalidConfiguration(problems);
@@ -154,9 +159,8 @@ export function parseBackgroundConfig(
   const values = parsed.data;
   const dev = values.INNGEST_DEV ?? { dev: false };
   return {
-    cronSecrets: [values.CRON_SECRET, values.CRON_SECRET_PREVIOUS].filter(
-      (each) => each !== undefined,
-    ),
+    cronSecrets: present(values.CRON_SECRET, values.CRON_SECRET_PREVIOUS),
+    receiptsSecrets: present(values.RECEIPTS_SECRET, values.RECEIPTS_SECRET_PREVIOUS),
     useInngest: decideInngest(
       values.BACKGROUND_JOBS_USE_INNGEST,
       values.INNGEST_EVENT_KEY,
@@ -191,6 +195,11 @@ export function parseBackgroundConfig(
   };
 }
 
+/** Those of a secret and its predecessor that are set. */
+function present(...secrets: readonly (string | undefined)[]): string[] {
+  return secrets.filter((each) => each !== undefined);
+}
+
 /** A switch needs an end, at most a day ahead; one that has passed only means off. */
 function checkExpiry(given: Environment, name: string, now: Date): ConfigProblem[] {
   const end = `${name}_UNTIL`;
@@ -200,6 +209,14 @@ function checkExpiry(given: Environment, name: string, now: Date): ConfigProblem
   return until.data.getTime() > now.getTime() + maxInlineMs
     ? [{ name: end, problem: "must be at most 24 hours ahead" }]
     : [];
+}
+
+/** Who may ask for ticks must not read what became of every tenant's. */
+function checkReceiptsSecrets(given: Environment): ConfigProblem[] {
+  const schedulers = [given["CRON_SECRET"], given["CRON_SECRET_PREVIOUS"]];
+  return ["RECEIPTS_SECRET", "RECEIPTS_SECRET_PREVIOUS"]
+    .filter((name) => given[name] !== undefined && schedulers.includes(given[name]))
+    .map((name) => ({ name, problem: "must differ from CRON_SECRET and CRON_SECRET_PREVIOUS" }));
 }
 
 function checkSigningKey(given: Environment): ConfigProblem[] {

@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import type { BackgroundConfig } from "@evenkeel/dispatch";
 import type { Ledger } from "@evenkeel/ledger";
 import { Inngest } from "inngest";
@@ -20,7 +20,7 @@ export interface BackgroundClientOptions {
   readonly owner: string;
   /** The app's release, which Inngest shows beside its runs; none by default. */
   readonly appVersion?: string;
-  /** Where the SDK's lines and failed records are logged; silent by default. */
+  /** Where the SDK's lines and failed records are logged; defaults to the console. */
   readonly logger?: Logger;
   /** Sends the SDK's requests; defaults to `globalThis.fetch`. */
   readonly fetch?: typeof fetch;
@@ -35,12 +35,12 @@ export interface BackgroundClientOptions {
  */
 export function createBackgroundClient(options: BackgroundClientOptions): Inngest {
   const { config, ledger, owner } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   return new Inngest({
     id: options.appId,
     isDev: config.dev,
     logger: toSdkLogger(logger),
-    fetch: fetchWithSendSignal(options.fetch ?? globalThis.fetch),
+    fetch: fetchWithSendSignal(options.fetch ?? globalThis.fetch, logger),
     middleware: [
       RequestTime,
       ...(ledger === undefined ? [] : [createRunRecorder({ runs: ledger.runs, owner, logger })]),

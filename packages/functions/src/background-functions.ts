@@ -22,6 +22,8 @@ export interface BackgroundFunctionsOptions extends Pick<
   readonly environment: string;
   /** Isolated jobs of one tenant that run at a time; defaults to 1. */
   readonly isolatedPerTenant?: number;
+  /** Isolated jobs of all tenants that run at a time; defaults to 8. */
+  readonly isolatedConcurrency?: number;
   /** Made by `createReconciler` of `@evenkeel/dispatch`. */
   readonly reconciler: Reconciler;
   /** Made by `createWatchdog` of `@evenkeel/dispatch`, for a host that knows its schedules. */
@@ -34,7 +36,7 @@ export interface BackgroundFunctionsOptions extends Pick<
     /** Concurrent process runs: `BACKGROUND_JOBS_INNGEST_CONCURRENCY`. */
     readonly concurrency: number;
   };
-  /** Where runs are logged; silent by default. */
+  /** Where runs are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -48,11 +50,12 @@ export interface BackgroundFunctionsOptions extends Pick<
 export function createBackgroundFunctions(
   options: BackgroundFunctionsOptions,
 ): InngestFunction.Any[] {
-  const { config, environment, isolatedPerTenant, ...shared } = options;
+  const { config, environment, isolatedPerTenant, isolatedConcurrency, ...shared } = options;
+  const isolated = defined({ isolatedPerTenant, isolatedConcurrency });
   const requestRuns = createRequestRuns(shared.client, environment);
   return [
     createProcessFunction({ ...shared, requestRuns, concurrency: config.concurrency }),
-    createIsolatedJobFunction({ ...shared, ...defined({ isolatedPerTenant }) }),
+    createIsolatedJobFunction({ ...shared, ...isolated }),
     createMaintenanceFunction(shared),
     createDeadLetterFunction(shared),
   ];

@@ -57,6 +57,7 @@ export type FunctionSettings = Pick<
   | "runBudgetMs"
   | "maxContinuations"
   | "isolatedPerTenant"
+  | "isolatedConcurrency"
 >;
 
 /** What the parts of a host are made from. */
@@ -98,6 +99,6 @@ export type BackgroundPartsOptions = ConfigSource &
     readonly signal?: AbortSignal;
     /** Decides windows, late ticks and cooldowns; defaults to the system's clock. */
     readonly clock?: { now(): Date };
-    /** Where every part logs; silent by default. */
+    /** Where every part logs; defaults to the console. */
     readonly logger?: Logger;
   };

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import {
   createCronHandler,
   createDispatcher,
@@ -97,8 +97,9 @@ function composeOn(
   pool: BackgroundPool,
   ownsPool: boolean,
 ): BackgroundParts {
-  const { appId, appVersion, fetch, clock, schedules = [], logger = silentLogger } = options;
-  const { cronSecrets, environment, windowSeconds } = config;
+  const { appId, appVersion, fetch, clock, schedules = [] } = options;
+  const logger = resolveLogger(options.logger);
+  const { cronSecrets, receiptsSecrets, environment, windowSeconds } = config;
   // Host names and process ids repeat where hosts are started from one template.
   const owner = options.owner ?? `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
   const base = { owner, logger };
@@ -185,17 +186,18 @@ function composeOn(
     nudge,
     cron: createCronHandler(handler),
     cronOfSchedule: createCronHandler({ ...handler, schedules }),
-    receipts: createReceiptHandler({ ...defined({ clock }), ledger, cronSecrets, logger }),
+    receipts: createReceiptHandler({ ...defined({ clock }), ledger, receiptsSecrets, logger }),
   };
 }
 
 /** Says once which mode is on and why, and which variables came with whitespace around them. */
 function reportConfig(config: BackgroundConfig, logger: Logger, now: Date): void {
-  const { cronSecrets, environment, trimmed } = config;
+  const { cronSecrets, receiptsSecrets, environment, trimmed } = config;
   const fields = {
     ...decideMode(config, now),
     environment,
     cron: cronSecrets.length === 0 ? "closed: CRON_SECRET is not set" : "open",
+    receipts: receiptsSecrets.length === 0 ? "closed: RECEIPTS_SECRET is not set" : "open",
     ...(trimmed.length === 0 ? {} : { trimmed }),
   };
   if (trimmed.length === 0) logger.info("background.configured", fields);
@@ -242,6 +244,7 @@ function functionSettings({
   runBudgetMs,
   maxContinuations,
   isolatedPerTenant,
+  isolatedConcurrency,
 }: FunctionSettings): FunctionSettings {
   return defined({
     stepBudgetMs,
@@ -250,5 +253,6 @@ function functionSettings({
     runBudgetMs,
     maxContinuations,
     isolatedPerTenant,
+    isolatedConcurrency,
   });
 }

@@ -38,6 +38,7 @@ afterEach(async () => {
 function environmentOf(change: Environment = {}): Environment {
   return {
     CRON_SECRET: "0123456789abcdef",
+    RECEIPTS_SECRET: "fedcba9876543210",
     INNGEST_DEV: "1",
     INNGEST_BASE_URL: engine.url,
     ...change,
@@ -63,9 +64,9 @@ function open(change: Partial<HostOptions> & { environment?: Environment } = {})
   return host;
 }
 
-function tick(schedule = "background-jobs"): Request {
+function tick(schedule = "background-jobs", secret = "0123456789abcdef"): Request {
   return new Request(`http://localhost/api/cron/${schedule}`, {
-    headers: { authorization: "Bearer 0123456789abcdef" },
+    headers: { authorization: `Bearer ${secret}` },
   });
 }
 
@@ -79,7 +80,9 @@ test("a host of its options alone runs an enqueued job on a tick, and tells what
   const { dispatchKey } = z.object({ dispatchKey: z.string() }).parse(await response.json());
   await engine.settled();
   expect(notes).toEqual(["first"]);
-  const receipt = await background.receipts(tick(`receipts/${encodeURIComponent(dispatchKey)}`));
+  const path = `receipts/${encodeURIComponent(dispatchKey)}`;
+  expect((await background.receipts(tick(path))).status).toBe(401);
+  const receipt = await background.receipts(tick(path, "fedcba9876543210"));
   expect(await receipt.json()).toMatchObject({ progress: "finished" });
   expect((await background.cronOfSchedule(tick("unknown"))).status).toBe(404);
 });
@@ -177,6 +180,7 @@ test("keys that end in a line break serve signed calls, and the host tells of th
         because: "INNGEST_EVENT_KEY is set",
         environment: "production",
         cron: "open",
+        receipts: "closed: RECEIPTS_SECRET is not set",
         trimmed: ["CRON_SECRET", "INNGEST_EVENT_KEY", "INNGEST_SIGNING_KEY"],
       },
     ],

@@ -1,4 +1,4 @@
-import { describeMessage, silentLogger } from "@evenkeel/core";
+import { describeMessage, resolveLogger } from "@evenkeel/core";
 import type { Nudge } from "@evenkeel/dispatch";
 import { redactError, type MigrationResult } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
@@ -32,7 +32,7 @@ export interface Background<Args extends unknown[], Result> {
   readonly cron: (request: Request) => Promise<Response>;
   /** The route `/api/cron/[schedule]`: dispatches the schedule that the last segment of the path names. */
   readonly cronOfSchedule: (request: Request) => Promise<Response>;
-  /** The route `/api/cron/receipts/[dispatchKey]`: returns what became of a tick. GET, with the cron secret. */
+  /** The route `/api/cron/receipts/[dispatchKey]`: returns what became of a tick. GET, with `RECEIPTS_SECRET`. */
   readonly receipts: (request: Request) => Promise<Response>;
   /** The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. */
   readonly inngest: (...args: Args) => Result;
@@ -87,7 +87,7 @@ const watchPauseMs = 60_000;
 export function createBackground<Args extends unknown[], Result>(
   options: BackgroundOptions<Args, Result>,
 ): Background<Args, Result> {
-  const { logger = silentLogger } = options;
+  const logger = resolveLogger(options.logger);
   const composed = new Lazy(() => composeParts(options));
   const parts = (): BackgroundParts => composed.get();
   const handler = new Lazy(() => {

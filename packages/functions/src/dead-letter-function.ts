@@ -1,8 +1,9 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import type { DeadLetterReason, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 import { z } from "zod";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { boundStep, checkpointingOf } from "./host-timeout.ts";
 
 /** What the dead-letter function works with. */
@@ -11,12 +12,12 @@ export interface DeadLetterFunctionOptions {
   readonly ledger: Pick<Ledger, "deadLetters" | "runs" | "asOperator">;
   /** When the host ends a request, in milliseconds: a step that is not over 3.5 s before is tried again. Absent: 60 s. */
   readonly hostTimeoutMs?: number;
-  /** Where filed letters are logged; silent by default. */
+  /** Where filed letters are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
-/** The id of {@link createDeadLetterFunction}'s function within its app. */
-const deadLetterFunctionId = "file-dead-letters";
+const policies = functionPolicies();
+const deadLetterFunctionId = policies.deadLetters.id;
 
 /** The data of `inngest/function.failed` and `inngest/function.cancelled`, as measured on both servers. */
 const endSchema = z.object({
@@ -48,23 +49,18 @@ export interface DeadLetterOutcome {
  */
 export function createDeadLetterFunction(options: DeadLetterFunctionOptions): InngestFunction.Any {
   const { client, ledger, hostTimeoutMs } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const ownPrefix = `${client.id}-`;
   const ownId = `${ownPrefix}${deadLetterFunctionId}`;
   const condition = `event.data.function_id.startsWith(${JSON.stringify(ownPrefix)})`;
   return client.createFunction(
     {
-      id: deadLetterFunctionId,
+      ...functionOptions(policies.deadLetters),
       name: "File dead letters",
       triggers: [
         { event: "inngest/function.failed", if: condition },
         { event: "inngest/function.cancelled", if: condition },
       ],
-      idempotency: "event.data.run_id",
-      concurrency: [{ limit: 5 }],
-      // A dead letter is worth waiting for: about half a day of attempts.
-      retries: 12,
-      timeouts: { finish: "24h" },
       ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step }): Promise<DeadLetterOutcome> => {
@@ -73,6 +69,14 @@ export function createDeadLetterFunction(options: DeadLetterFunctionOptions): In
         return { outcome: "ignored" };
       }
       const cancelled = event.name === "inngest/function.cancelled";
+      if (cancelled && end.function_id === `${ownPrefix}${policies.isolatedJob.id}`) {
+        // Nothing is lost: the job is delegated again, or its lease expires, and the ledger keeps how it ends.
+        const run = { runId: end.run_id, functionId: end.function_id };
+        await step.run("end", () =>
+          boundStep(hostTimeoutMs, () => ledger.runs.finish({ ...run, status: "CANCELLED" })),
+        );
+        return { outcome: "ignored" };
+      }
       const letter = await step.run("file", () =>
         boundStep(hostTimeoutMs, async () => {
           const { run_id: runId, function_id: functionId } = end;

@@ -64,3 +64,26 @@ test("isolated jobs run as runs of their own, one at a time per tenant, once how
   ]);
   expect(await app.ledger.jobs.counts()).toMatchObject({ succeeded: 6, retried: 0 });
 });
+
+test("a run of an isolated job that is cancelled files no letter: its job is delegated again", async () => {
+  app = await createBackgroundApp({
+    handlers: [handleJob(exportJob, async () => {})],
+    wrapRunner: () => ({ runOne: () => Promise.reject(new Error("The host is away.")) }),
+  });
+  await enqueueMany(app.database.pool, exportJob, [{ tenantId: "a", payload: { n: 1 } }]);
+  await createEventSender(app.client)([windowEvent()]);
+  await app.engine.settled();
+  const [run] = app.engine.runs({ function: "app-run-isolated-job" });
+  expect(app.engine.cancel(run?.id ?? "")).toBe(true);
+  await app.engine.settled();
+  const operator = app.ledger.asOperator("test");
+  expect(await operator.deadLetters.list()).toEqual([]);
+  const functionId = "app-run-isolated-job";
+  expect(await operator.runs.find({ runId: run?.id ?? "", functionId })).toMatchObject({
+    status: "CANCELLED",
+  });
+  await app.advance(5 * 60_000);
+  await createEventSender(app.client)([windowEvent()]);
+  await app.engine.settled();
+  expect(app.engine.runs({ function: functionId })).toHaveLength(2);
+});

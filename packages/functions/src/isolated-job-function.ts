@@ -1,10 +1,11 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import { formatEventId } from "@evenkeel/dispatch";
 import { checkEvent, jobRequested } from "@evenkeel/events";
 import { jobRequestedEvent } from "@evenkeel/events/inngest";
 import type { RequestRuns, Runner } from "@evenkeel/jobs";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { boundDrain, checkpointingOf, limitsOf } from "./host-timeout.ts";
 import { sendTimeoutMs, withSendSignal } from "./send-signal.ts";
 
@@ -14,12 +15,14 @@ export interface IsolatedJobFunctionOptions {
   readonly runner: Pick<Runner, "runOne">;
   /** Isolated jobs of one tenant that run at a time; defaults to 1. */
   readonly isolatedPerTenant?: number;
+  /** Isolated jobs that run at a time, of all tenants; defaults to 8. */
+  readonly isolatedConcurrency?: number;
   /**
    * When the host ends a request, in milliseconds: a job that still runs 5 s before has timed out. Absent: the
    * host has no limit.
    */
   readonly hostTimeoutMs?: number;
-  /** Where the end of each run is logged; silent by default. */
+  /** Where the end of each run is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -32,23 +35,23 @@ export interface IsolatedJobOutcome {
 const endings = ["succeeded", "retried", "snoozed", "dead", "lost", "released"] as const;
 
 /**
- * Creates the function that runs isolated jobs, one per run, at most `isolatedPerTenant` of a tenant at a time. The
- * fence in the event makes a repeated or late one void. The ledger keeps how an attempt ended, so a run whose job
+ * Creates the function that runs isolated jobs, one per run, at most `isolatedPerTenant` of a tenant and
+ * `isolatedConcurrency` of all at a time. The fence in the event makes a repeated or late one void. The ledger keeps how an attempt ended, so a run whose job
  * failed has succeeded: the job's own policy says when it is delegated again.
+ *
+ * @throws JobError `invalid_options` when a limit is no whole number from 1.
  */
 export function createIsolatedJobFunction(
   options: IsolatedJobFunctionOptions,
 ): InngestFunction.Any {
-  const { client, runner, isolatedPerTenant = 1, hostTimeoutMs } = options;
-  const logger = options.logger ?? silentLogger;
+  const { client, runner, isolatedPerTenant, isolatedConcurrency, hostTimeoutMs } = options;
+  const policy = functionPolicies(defined({ isolatedPerTenant, isolatedConcurrency })).isolatedJob;
+  const logger = resolveLogger(options.logger);
   return client.createFunction(
     {
-      id: "run-isolated-job",
+      ...functionOptions(policy),
       name: "Run an isolated job",
       triggers: [jobRequestedEvent],
-      idempotency: "event.id",
-      concurrency: [{ key: "event.data.tenantId", limit: isolatedPerTenant }],
-      retries: 2,
       ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<IsolatedJobOutcome> => {

@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { resolveLogger, type Logger } from "@evenkeel/core";
 import type {
   OutboxRelay,
   Reconciler,
@@ -11,6 +11,7 @@ import { maintenanceRequestedEvent } from "@evenkeel/events/inngest";
 import type { Ledger, Pruner, PrunerReport } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { boundStep, checkpointingOf } from "./host-timeout.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 
@@ -31,7 +32,7 @@ export interface MaintenanceFunctionOptions {
    * Absent: a step takes 55 s at most.
    */
   readonly hostTimeoutMs?: number;
-  /** Where each run's report is logged; silent by default. */
+  /** Where each run's report is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -44,25 +45,19 @@ export type MaintenanceOutcome =
     } & ReconcileReport &
       Partial<WatchdogReport & PrunerReport>);
 
-/** The id of {@link createMaintenanceFunction}'s function within its app. */
-const maintenanceFunctionId = "background-maintenance";
-
 /** Creates the function that keeps the ledger in order, once per dispatched window. */
 export function createMaintenanceFunction(
   options: MaintenanceFunctionOptions,
 ): InngestFunction.Any {
   const { client, ledger, reconciler, hostTimeoutMs } = options;
-  const logger = options.logger ?? silentLogger;
-  const functionId = `${client.id}-${maintenanceFunctionId}`;
+  const logger = resolveLogger(options.logger);
+  const policy = functionPolicies().maintenance;
+  const functionId = `${client.id}-${policy.id}`;
   return client.createFunction(
     {
-      id: maintenanceFunctionId,
+      ...functionOptions(policy),
       name: "Background maintenance",
       triggers: [maintenanceRequestedEvent],
-      idempotency: "event.id",
-      concurrency: [{ limit: 1 }],
-      retries: 2,
-      timeouts: { start: "1h", finish: "10m" },
       ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<MaintenanceOutcome> => {

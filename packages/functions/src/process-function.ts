@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import { scopeOf } from "@evenkeel/dispatch";
 import type { DispatchEventData } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
@@ -13,6 +13,7 @@ import {
 import type { GuardOutcome, Ledger } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
+import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { boundDrain, boundStep, checkpointingOf, limitsOf, stepReserveMs } from "./host-timeout.ts";
 import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 import { sendTimeoutMs, withSendSignal } from "./send-signal.ts";
@@ -43,7 +44,7 @@ export interface ProcessFunctionOptions {
   readonly runBudgetMs?: number;
   /** Continuations of one window; defaults to 50. What is left after the last waits for the next window. */
   readonly maxContinuations?: number;
-  /** Where each step's report is logged; silent by default. */
+  /** Where each step's report is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -62,9 +63,6 @@ export type ProcessOutcome =
 /** Most steps of one run: a drain that keeps ending early must not fill a run with steps. */
 const maxSteps = 30;
 
-/** The id of {@link createProcessFunction}'s function within its app. */
-const processFunctionId = "process-background-jobs";
-
 /**
  * Creates the function that drains the queue for a dispatched window. Its first step takes the guard: a
  * second run of the same window ends as `skipped_duplicate`, however long ago the first one was. It drains
@@ -77,7 +75,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
   const { client, ledger, runner, stepBudgetMs = 20_000, runBudgetMs = 60_000 } = options;
   const idleTimeoutMs = options.idleTimeoutMs ?? 2_000;
   const maxContinuations = options.maxContinuations ?? 50;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const { hostTimeoutMs } = options;
   checkNumber("concurrency", options.concurrency, 1);
   checkNumber("stepBudgetMs", stepBudgetMs, 1);
@@ -94,16 +92,13 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
     standby: false,
     ...defined({ requestRuns: options.requestRuns }),
   };
-  const functionId = `${client.id}-${processFunctionId}`;
+  const policy = functionPolicies({ concurrency: options.concurrency }).process;
+  const functionId = `${client.id}-${policy.id}`;
   return client.createFunction(
     {
-      id: processFunctionId,
+      ...functionOptions(policy),
       name: "Process background jobs",
       triggers: [processRequestedEvent],
-      idempotency: "event.id",
-      concurrency: [{ limit: options.concurrency }],
-      retries: 4,
-      timeouts: { start: "1h", finish: "30m" },
       ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<ProcessOutcome> => {
@@ -187,7 +182,7 @@ async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventDa
     windowStart: new Date(data.dispatchWindowStart),
     windowSeconds: data.dispatchWindowSeconds,
     lane,
-    owner: processFunctionId,
+    owner: functionPolicies().process.id,
     correlationId,
     ...defined({ tenantId, params }),
   });

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import { defined, type Logger } from "@evenkeel/core";
+import { defined, describeMessage, resolveLogger, type Logger } from "@evenkeel/core";
 import { eventContracts } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
 import { Middleware, type Inngest } from "inngest";
@@ -33,7 +33,8 @@ interface Recording extends RunIdentity {
  * one ends the run. A ledger that is slow or unavailable costs at most one time-out per cooldown, and never the run.
  */
 export function createRunRecorder(options: RunRecorderOptions): Middleware.Class {
-  const { runs, owner, logger, heartbeatMs = 10_000 } = options;
+  const { runs, owner, heartbeatMs = 10_000 } = options;
+  const logger = resolveLogger(options.logger);
   const holder = randomUUID();
   const circuit = new LedgerCircuit({
     logger,
@@ -82,13 +83,14 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
     }
 
     override async onStepError({ error }: Middleware.OnStepErrorArgs): Promise<void> {
-      await this.#endAttempt(error.message);
+      await this.#endAttempt(describeMessage(error));
     }
 
     override async onRunError({ error, isFinalAttempt }: Middleware.OnRunErrorArgs): Promise<void> {
-      if (!isFinalAttempt) return this.#endAttempt(error.message);
+      const message = describeMessage(error);
+      if (!isFinalAttempt) return this.#endAttempt(message);
       await this.#record("finish", (run) =>
-        runs.finish({ ...run, status: "FAILED", error: error.message }),
+        runs.finish({ ...run, status: "FAILED", error: message }),
       );
     }
 

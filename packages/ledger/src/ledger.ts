@@ -1,4 +1,4 @@
-import { silentLogger, type Logger } from "@evenkeel/core";
+import { resolveLogger, type Logger } from "@evenkeel/core";
 import type pg from "pg";
 
 import { createConnections, type Connections, type Patience } from "./database/connections.ts";
@@ -148,7 +148,7 @@ export interface Ledger {
 export function createLedger(options: LedgerOptions): Ledger {
   checkSource(options);
   checkEnvironmentName(options.environment);
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const patience = readPatience(options);
   const ownsPool = !("pool" in options);
   const pool = ownsPool

@@ -1,3 +1,4 @@
+import { silentLogger } from "@evenkeel/core";
 import { createCronHandler, createDispatcher } from "@evenkeel/dispatch";
 import { createEngine } from "@evenkeel/engine";
 import { createBackgroundClient, createEventSender } from "@evenkeel/functions";
@@ -44,7 +45,8 @@ export async function benchDispatch({ size }: { readonly size: BenchSize }): Pro
     const ledger = createLedger({ pool });
     await ledger.migrate();
     const config = { dev: true, baseUrl: url };
-    const client = createBackgroundClient({ appId: "bench", config, owner: "bench" });
+    const logger = silentLogger;
+    const client = createBackgroundClient({ appId: "bench", config, owner: "bench", logger });
     const dispatcher = createDispatcher({
       ledger,
       send: createEventSender(client),
@@ -54,8 +56,9 @@ export async function benchDispatch({ size }: { readonly size: BenchSize }): Pro
       },
       environment: "bench",
       owner: "bench",
+      logger,
     });
-    const handler = createCronHandler({ dispatcher, cronSecrets: [secret] });
+    const handler = createCronHandler({ dispatcher, cronSecrets: [secret], logger });
     const clock = new WindowClock();
     await measureTicks(handler, clock, amount);
     const empty = await measureTicks(handler, clock, amount);

@@ -1,3 +1,4 @@
+import { silentLogger } from "@evenkeel/core";
 import { createLedger } from "@evenkeel/ledger";
 import { startPostgres } from "@evenkeel/test-postgres";
 import { startPgbouncer } from "@evenkeel/test-postgres/pgbouncer";
@@ -15,7 +16,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await admin.query(`CREATE DATABASE "${template}"`);
   await admin.end();
 
-  const ledger = createLedger({ databaseUrl: cluster.url(template) });
+  const ledger = createLedger({ databaseUrl: cluster.url(template), logger: silentLogger });
   await ledger.migrate();
   await ledger.close();
 

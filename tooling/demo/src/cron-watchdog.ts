@@ -1,3 +1,4 @@
+import { silentLogger } from "@evenkeel/core";
 import {
   createDispatcher,
   createWatchdog,
@@ -27,6 +28,7 @@ export function createCronWatchdog(
     appId: "evenkeel",
     config: { dev: true, devUrl: gate.url },
     owner,
+    logger: silentLogger,
   });
   const dispatcher = createDispatcher({
     ledger,
@@ -39,6 +41,7 @@ export function createCronWatchdog(
     environment: "production",
     owner,
     schedules: [schedule],
+    logger: silentLogger,
   });
   return createWatchdog({
     schedules: [schedule],
@@ -46,6 +49,7 @@ export function createCronWatchdog(
     dispatcher,
     owner,
     clock: { now: () => cron.now },
+    logger: silentLogger,
     graceMs: 2 * cron.windowSeconds * 1_000,
   });
 }

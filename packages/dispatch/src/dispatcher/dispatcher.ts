@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import { silentLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import { resolveLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
 import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
@@ -55,7 +55,7 @@ export interface DispatcherOptions {
   readonly lane?: Lane;
   /** Decides windows and the ends of the inline switches; defaults to the system's clock. */
   readonly clock?: { now(): Date };
-  /** Where receipts and failures are logged; silent by default. */
+  /** Where receipts and failures are logged; defaults to the console. */
   readonly logger?: Logger;
   /**
    * How long a claim is good for, in milliseconds; defaults to 30,000. Longer than both time-outs together. While inline
@@ -124,7 +124,8 @@ export interface Dispatcher {
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { config, environment, lane = "stable", owner } = options;
   const { leaseMs = 30_000, sendTimeoutMs = 10_000, ledgerTimeoutMs = 5_000 } = options;
-  const { ledger, runInline, logger = silentLogger } = options;
+  const { ledger, runInline } = options;
+  const logger = resolveLogger(options.logger);
   const clock = options.clock ?? { now: () => new Date() };
   const schedules = new Map((options.schedules ?? []).map((schedule) => [schedule.id, schedule]));
   const record = new DispatchRecord({ ledger, lane, owner, logger, leaseMs, ledgerTimeoutMs });

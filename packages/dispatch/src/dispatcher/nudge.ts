@@ -1,6 +1,6 @@
 import {
   describeMessage,
-  silentLogger,
+  resolveLogger,
   withDeadline,
   type Lane,
   type Logger,
@@ -21,7 +21,7 @@ export interface NudgeOptions {
   readonly lane?: Lane;
   /** Decides seconds and the time of backing off; defaults to the system's clock. */
   readonly clock?: { now(): Date };
-  /** Where failures are logged; silent by default. */
+  /** Where failures are logged; defaults to the console. */
   readonly logger?: Logger;
   /** How long the ledger may take before the nudge has failed, in milliseconds; defaults to 5,000. */
   readonly ledgerTimeoutMs?: number;
@@ -63,7 +63,7 @@ const longestCooldownMs = 60_000;
 export function createNudge(options: NudgeOptions): Nudge {
   const { dispatcher, ledger, schedule, lane = "stable", ledgerTimeoutMs = 5_000 } = options;
   const clock = options.clock ?? { now: () => new Date() };
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   let current: Promise<unknown> = Promise.resolve();
   let next: Promise<NudgeOutcome> | undefined;
   let failures = 0;

@@ -1,4 +1,10 @@
-import { defined, describeMessage, EvenkeelError, silentLogger, type Logger } from "@evenkeel/core";
+import {
+  defined,
+  describeMessage,
+  EvenkeelError,
+  resolveLogger,
+  type Logger,
+} from "@evenkeel/core";
 
 import { DispatchError } from "../dispatch-error.ts";
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
@@ -24,7 +30,7 @@ export interface CronHandlerOptions {
   readonly schedules?: readonly Schedule[];
   /** Judges the age of a scheduled time, and paces the lines about refused ticks; defaults to the system's clock. */
   readonly clock?: { now(): Date };
-  /** Where failures are logged; silent by default. */
+  /** Where failures are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -61,8 +67,8 @@ export function createCronHandler(
   const schedules =
     options.schedules && new Map(options.schedules.map((schedule) => [schedule.id, schedule]));
   const clock = options.clock ?? { now: () => new Date() };
-  const logger = options.logger ?? silentLogger;
-  const refusals = new Refusals({ event: "cron.refused", logger, clock });
+  const logger = resolveLogger(options.logger);
+  const refusals = new Refusals({ route: "cron", logger, clock });
 
   return async (request) => {
     if (request.method !== "GET" && request.method !== "POST") {
@@ -71,7 +77,7 @@ export function createCronHandler(
     const authorization = request.headers.get("authorization");
     const authentication = authenticate(authorization, cronSecrets);
     if (authentication === "closed") {
-      logger.error("cron.not_configured", { missing: "CRON_SECRET" });
+      refusals.close("CRON_SECRET");
       return jsonResponse(503, {
         mode: "not-configured",
         reason: "This endpoint is not configured.",

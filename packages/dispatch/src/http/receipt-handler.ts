@@ -1,5 +1,5 @@
-import { describeMessage, silentLogger, type Logger } from "@evenkeel/core";
-import { redactError, type Ledger } from "@evenkeel/ledger";
+import { describeMessage, resolveLogger, type Logger } from "@evenkeel/core";
+import type { Ledger } from "@evenkeel/ledger";
 
 import { authenticate, Refusals } from "./cron-authentication.ts";
 import { jsonResponse, lastSegment } from "./json-response.ts";
@@ -7,33 +7,41 @@ import { jsonResponse, lastSegment } from "./json-response.ts";
 /** What a receipt handler works with. */
 export interface ReceiptHandlerOptions {
   readonly ledger: Pick<Ledger, "receipt">;
-  /** The secrets that authenticate ticks; an empty list closes the endpoint with 503. */
-  readonly cronSecrets: readonly string[];
+  /**
+   * Secrets that authenticate a reader, the current one first; an empty list closes the endpoint with 503. Receipts are
+   * of all tenants: a scheduler's secret is none of these.
+   */
+  readonly receiptsSecrets: readonly string[];
   /** Paces the lines about refused requests; defaults to the system's clock. */
   readonly clock?: { now(): Date };
-  /** Where failures are logged; silent by default. */
+  /** Where failures are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
 /**
- * Creates the route that tells what became of a tick: GET with the cron secret, and the dispatch key as the
+ * Creates the route that tells what became of a tick: GET with
+ * `Authorization: Bearer <RECEIPTS_SECRET>`, and the dispatch key as the
  * last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the receipt, 404
  * when no such window is on record, 503 when the ledger is unavailable.
  */
 export function createReceiptHandler({
   ledger,
-  cronSecrets,
+  receiptsSecrets,
   clock = { now: () => new Date() },
-  logger = silentLogger,
+  logger: given,
 }: ReceiptHandlerOptions): (request: Request) => Promise<Response> {
-  const refusals = new Refusals({ event: "receipt.refused", logger, clock });
+  const logger = resolveLogger(given);
+  const refusals = new Refusals({ route: "receipt", logger, clock });
   return async (request) => {
     if (request.method !== "GET") {
       return jsonResponse(405, { error: "method_not_allowed" }, { allow: "GET" });
     }
     const authorization = request.headers.get("authorization");
-    const authentication = authenticate(authorization, cronSecrets);
-    if (authentication === "closed") return jsonResponse(503, { error: "not_configured" });
+    const authentication = authenticate(authorization, receiptsSecrets);
+    if (authentication === "closed") {
+      refusals.close("RECEIPTS_SECRET");
+      return jsonResponse(503, { error: "not_configured" });
+    }
     if (authentication === "refused") return refusals.refuse(authorization);
     const dispatchKey = readKey(request);
     if (dispatchKey === undefined) return jsonResponse(404, { error: "not_found" });
@@ -43,8 +51,7 @@ export function createReceiptHandler({
         ? jsonResponse(404, { error: "not_found" })
         : jsonResponse(200, receipt);
     } catch (error) {
-      const message = describeMessage(error);
-      logger.error("receipt.failed", { error: redactError(message) });
+      logger.error("receipt.failed", { error: describeMessage(error) });
       return jsonResponse(503, { error: "ledger_unavailable" }, { "retry-after": "5" });
     }
   };

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { defined, describeMessage, silentLogger, withDeadline, type Logger } from "@evenkeel/core";
+import { defined, describeMessage, resolveLogger, withDeadline, type Logger } from "@evenkeel/core";
 import type { Ledger, OutboxEvent } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
@@ -37,7 +37,7 @@ export interface OutboxRelayOptions {
   readonly pollMs?: number;
   /** How long a send may take, in milliseconds; defaults to 10,000. The lease lasts 20 s longer. */
   readonly sendTimeoutMs?: number;
-  /** Where failed and refused sends are logged; silent by default. */
+  /** Where failed and refused sends are logged; defaults to the console. */
   readonly logger?: Logger;
   /** Returns a number from 0 up to 1, for the jitter; defaults to `Math.random`. */
   readonly random?: () => number;
@@ -88,7 +88,7 @@ const backoff = { baseMs: 250, maxMs: 30_000 };
 export function createOutboxRelay(options: OutboxRelayOptions): OutboxRelay {
   const { ledger, owner, batchSize = 100, maxPerSecond = 500, pollMs = 500 } = options;
   const { sendTimeoutMs = 10_000, random = Math.random } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const leaseMs = sendTimeoutMs + leaseSlackMs;
 
   const send = (events: readonly OutboxEvent[], deadline?: AbortSignal): Promise<unknown> =>

@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import type { Ledger } from "@evenkeel/ledger";
 
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
@@ -24,7 +24,7 @@ export interface ReconcilerOptions {
   readonly maxAgeMs?: number;
   /** Most windows repaired in one call; defaults to 25. */
   readonly limit?: number;
-  /** Where repairs are logged; silent by default. */
+  /** Where repairs are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -59,7 +59,7 @@ export interface Reconciler {
 /** Creates a reconciler. The maintenance function calls it; a host without Inngest can call it by itself. */
 export function createReconciler(options: ReconcilerOptions): Reconciler {
   const { ledger, dispatcher, owner } = options;
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   return {
     run: async ({ signal } = {}) => {
       const held = dispatcher.whyHeld();

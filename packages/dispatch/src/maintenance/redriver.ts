@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { defined, silentLogger, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import type { JobHandler } from "@evenkeel/jobs";
 import type { DeadLetterFilter, DeadLetterRecord, Ledger, RequeueItem } from "@evenkeel/ledger";
 
@@ -11,7 +11,7 @@ export interface RedriverOptions {
   readonly ledger: Pick<Ledger, "asOperator">;
   /** The jobs that this build knows: a job's payload is checked against today's schema first. */
   readonly handlers: readonly Pick<JobHandler, "definition" | "prepare">[];
-  /** Where progress is logged; silent by default. */
+  /** Where progress is logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -74,7 +74,7 @@ const notRequeued =
  * });
  */
 export function createRedriver(options: RedriverOptions): Redriver {
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const handlers = new Map(options.handlers.map((handler) => [handler.definition.type, handler]));
 
   function prepare(letter: DeadLetterRecord): RequeueItem | { readonly refusal: string } {

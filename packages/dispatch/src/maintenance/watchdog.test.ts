@@ -310,7 +310,7 @@ test("a tenant's schedule is watched for every tenant that it was dispatched for
 test("the sender of a tick can ask later what became of it", async () => {
   const { dispatcher } = host({});
   const { dispatchKey } = await dispatcher.dispatch({ schedule: "s", source: "cron" });
-  const handler = createReceiptHandler({ ledger: t.ledger, cronSecrets: ["secret"] });
+  const handler = createReceiptHandler({ ledger: t.ledger, receiptsSecrets: ["secret"] });
   const ask = async (key: string, secret = "secret"): Promise<Response> =>
     handler(
       new Request(`http://127.0.0.1/api/cron/receipts/${encodeURIComponent(key)}`, {
@@ -333,7 +333,10 @@ test("the sender of a tick can ask later what became of it", async () => {
   expect((await ask("no|such|key")).status).toBe(404);
   expect((await ask(dispatchKey, "wrong")).status).toBe(401);
   expect(
-    (await createReceiptHandler({ ledger: t.ledger, cronSecrets: [] })(new Request("http://x/k")))
-      .status,
+    (
+      await createReceiptHandler({ ledger: t.ledger, receiptsSecrets: [] })(
+        new Request("http://x/k"),
+      )
+    ).status,
   ).toBe(503);
 });

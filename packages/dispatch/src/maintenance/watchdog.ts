@@ -1,4 +1,4 @@
-import { defined, silentLogger, type Lane, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, type Lane, type Logger } from "@evenkeel/core";
 import type { Ledger, MissedWindow, ScheduleProgress } from "@evenkeel/ledger";
 
 import { describeFailure } from "../dispatcher/dispatch-record.ts";
@@ -22,7 +22,7 @@ export interface WatchdogOptions {
   readonly clock?: { now(): Date };
   /** How long after its end a window may still get its tick, in milliseconds; defaults to 60,000. */
   readonly graceMs?: number;
-  /** Where missed windows are logged; silent by default. */
+  /** Where missed windows are logged; defaults to the console. */
   readonly logger?: Logger;
 }
 
@@ -57,7 +57,7 @@ const maxWindows = 500;
 export function createWatchdog(options: WatchdogOptions): Watchdog {
   const { ledger, dispatcher, owner, lane = "stable", graceMs = 60_000 } = options;
   const clock = options.clock ?? { now: () => new Date() };
-  const logger = options.logger ?? silentLogger;
+  const logger = resolveLogger(options.logger);
   const schedules = new Map(options.schedules.map((schedule) => [schedule.id, schedule]));
 
   function toMissed(

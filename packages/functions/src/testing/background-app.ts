@@ -77,7 +77,7 @@ export interface BackgroundAppOptions extends Partial<
    * drains until `clock.advance` moves it.
    */
   readonly runnerTime?: "real" | "moved";
-  readonly wrapRunner?: (runner: Runner) => Pick<Runner, "drain">;
+  readonly wrapRunner?: (runner: Runner) => Partial<Pick<Runner, "drain" | "runOne">>;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
   /** The product's own functions. */

@@ -1,5 +1,6 @@
 import type { Logger, Clock } from "@evenkeel/core";
 import {
+  redactError,
   toSqlClient,
   type ClaimedJob,
   type JobStore,
@@ -13,6 +14,9 @@ import { countedAs, type DrainCounts } from "./drain-report.ts";
 import type { LeaseRenewer } from "./lease-renewer.ts";
 import { decideSettlement, type AttemptOutcome, type Decision } from "./settlement-decision.ts";
 import { SettlementQueue } from "./settlement-queue.ts";
+
+/** How much of an error's message a log line tells, in characters; the ledger keeps more. */
+const maxLoggedLength = 500;
 
 /** What a drain's jobs are settled with. */
 interface JobSettlerDeps {
@@ -133,9 +137,10 @@ export class JobSettler {
         if (answer === "lost") logger.warn("job.lost", { ...fields, kind: decision.kind });
         else if (answer === "cancelled") logger.info("job.cancelled", fields);
         else if (decision.kind === "dead" || decision.kind === "retry") {
-          const { code } = decision.error;
+          const { code, message } = decision.error;
+          const error = redactError(message).slice(0, maxLoggedLength);
           const reason = decision.kind === "dead" ? decision.reason : undefined;
-          logger.warn(`job.${decision.kind}`, { ...fields, code, reason });
+          logger.warn(`job.${decision.kind}`, { ...fields, code, error, reason });
         }
       },
     });

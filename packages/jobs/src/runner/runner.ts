@@ -3,7 +3,7 @@ import {
   bucketCount,
   type BucketRange,
   lanes,
-  silentLogger,
+  resolveLogger,
   type Lane,
   type Logger,
   systemClock,
@@ -146,7 +146,7 @@ export function createRunner(options: RunnerOptions): Runner {
     suspects: new SuspectGate(),
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
-    logger: options.logger ?? silentLogger,
+    logger: resolveLogger(options.logger),
   };
   return {
     drain: async (drainOptions) => {

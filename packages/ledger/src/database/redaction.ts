@@ -1,22 +1,22 @@
+import { redactText } from "@evenkeel/core";
+
 /** The longest error text kept in a row, in characters. */
 const maxErrorLength = 4_000;
 
-const secrets: readonly (readonly [RegExp, string])[] = [
-  // Credentials inside a URL, as connection strings carry them.
-  [/([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/@:]{1,300}(?::[^\s@]{0,300})?@/giu, "$1[redacted]@"],
-  [/\b(bearer|basic)\s+[\w.~+/=-]+/giu, "$1 [redacted]"],
-  [/\b(signkey-[a-z]+-)[\w-]+/giu, "$1[redacted]"],
-  [
-    /((?:api[-_]?key|secret|password|passwd|token|authorization)["']?\s*[:=]\s*["']?)[^\s"',;&]+/giu,
-    "$1[redacted]",
-  ],
-];
+/** What a cut may have left of a credential, which nothing would know for one, in characters. */
+const maxRemainder = 1_000;
 
 /** Returns an error's text fit for a row or a log line: without credentials or NUL, and bounded. */
 export function redactError(text: string): string {
-  let clean = text.slice(0, maxErrorLength * 2).replaceAll("\u0000", "\uFFFD");
-  for (const [pattern, replacement] of secrets) clean = clean.replace(pattern, replacement);
-  return clean.slice(0, maxErrorLength).toWellFormed();
+  return redactStart(text, maxErrorLength);
+}
+
+/** Returns the beginning of a text, redacted, of at most so many characters. */
+export function redactStart(text: string, maxLength: number): string {
+  const considered = maxLength + 4 * maxRemainder;
+  let clean = redactText(text.slice(0, considered));
+  if (text.length > considered) clean = clean.slice(0, Math.max(0, clean.length - maxRemainder));
+  return clean.slice(0, maxLength).replaceAll("\u0000", "\uFFFD").toWellFormed();
 }
 
 /** Returns the message of a recorded error without the worker's name, which the ledger's own message holds. */

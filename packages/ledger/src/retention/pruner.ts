@@ -1,4 +1,4 @@
-import { silentLogger, systemClock, type Clock, type Logger } from "@evenkeel/core";
+import { resolveLogger, systemClock, type Clock, type Logger } from "@evenkeel/core";
 
 import { LedgerError } from "../database/ledger-error.ts";
 import type { Prunable, PruneRequest } from "./pruning.ts";
@@ -47,10 +47,11 @@ export function createPruner(options: PrunerOptions): Pruner {
     ledger,
     budgetMs = 20_000,
     maxBatches = Number.POSITIVE_INFINITY,
-    logger = silentLogger,
     clock = systemClock,
+    logger: given,
     ...request
   } = options;
+  const logger = resolveLogger(given);
   resolveRetention(request.policy, request.latenessMs);
   if (!(budgetMs >= 0 && budgetMs <= 3_600_000)) {
     throw new LedgerError("invalid_retention", "budgetMs must be from 0 to 3,600,000.", {

@@ -1,8 +1,9 @@
 import type { SqlClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
-import { encodeStorable, toStorableText } from "../database/storable-json.ts";
+import { toStorableText } from "../database/storable-json.ts";
 import { wasTakenOver } from "./run-conditions.ts";
+import { encodeOutput } from "./run-output.ts";
 import type { AttemptEnd, RunEnd, RunIdentity, RunStart, SilentRuns } from "./run.ts";
 
 /** The record of function runs and their attempts. Each method is one statement. */
@@ -154,7 +155,7 @@ export function createRunStore(sql: SqlClient): RunStore {
           functionId: end.functionId,
           status: end.status,
           fence: end.fence ?? null,
-          output: encodeStorable(end.output),
+          output: encodeOutput(end.output),
           error: end.error === undefined ? null : redactError(end.error),
           duplicateOf: end.duplicateOf ?? null,
         }),

@@ -1,6 +1,7 @@
 import { createServer } from "node:http";
 import { parseArgs } from "node:util";
 
+import { silentLogger } from "@evenkeel/core";
 import { createCronHandler, createDispatcher, createReconciler } from "@evenkeel/dispatch";
 import {
   createBackgroundClient,
@@ -27,12 +28,13 @@ const { values } = parseArgs({
     inline: { type: "boolean", default: false },
   },
 });
+const logger = silentLogger;
 const owner = `host-${process.pid}`;
 const pool = new Pool({ connectionString: values.database, max: 20 });
 const ledger = createLedger({ pool });
-const runner = createRunner({ ledger, handlers: [busyHandler], owner });
+const runner = createRunner({ ledger, handlers: [busyHandler], owner, logger });
 const config = { dev: true, baseUrl: values.engine };
-const client = createBackgroundClient({ appId: "impact", config, ledger, owner });
+const client = createBackgroundClient({ appId: "impact", config, ledger, owner, logger });
 const dispatcher = createDispatcher({
   ledger,
   send: createEventSender(client),
@@ -44,9 +46,10 @@ const dispatcher = createDispatcher({
   },
   environment: "bench",
   owner,
+  logger,
 });
-const cron = createCronHandler({ dispatcher, cronSecrets: [values.secret] });
-const reconciler = createReconciler({ ledger, dispatcher, owner });
+const cron = createCronHandler({ dispatcher, cronSecrets: [values.secret], logger });
+const reconciler = createReconciler({ ledger, dispatcher, owner, logger });
 const functions = createBackgroundFunctions({
   environment: "bench",
   client,
@@ -54,6 +57,7 @@ const functions = createBackgroundFunctions({
   runner,
   reconciler,
   config: { concurrency: 4 },
+  logger,
 });
 const inngest = serve({ client, functions });
 

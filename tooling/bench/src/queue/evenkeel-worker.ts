@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 
+import { silentLogger } from "@evenkeel/core";
 import { createDispatcher, createNudge, createReconciler } from "@evenkeel/dispatch";
 import { createEngine } from "@evenkeel/engine";
 import {
@@ -29,9 +30,10 @@ export async function startEvenkeelWorker({
   readonly onStart: OnStart;
 }): Promise<PickupWorker> {
   const owner = "bench";
+  const logger = silentLogger;
   const environment = "bench";
   const handler = handleJob(benchJob, async ({ payload: { n } }) => onStart(n, epochMs()));
-  const runner = createRunner({ ledger, handlers: [handler], owner, concurrency });
+  const runner = createRunner({ ledger, handlers: [handler], owner, concurrency, logger });
   const stopping = new AbortController();
   let answer: ReturnType<typeof serve> | undefined;
   const server = createServer((request, response) => {
@@ -45,6 +47,7 @@ export async function startEvenkeelWorker({
     config: { dev: true, baseUrl: url },
     ledger,
     owner,
+    logger,
   });
   const useInngest = { enabled: true, because: "bench" };
   const dispatcher = createDispatcher({
@@ -53,6 +56,7 @@ export async function startEvenkeelWorker({
     config: { useInngest, windowSeconds: 60 },
     environment,
     owner,
+    logger,
   });
   const functions = createBackgroundFunctions({
     client,
@@ -61,13 +65,14 @@ export async function startEvenkeelWorker({
       runOne: async (job) => runner.runOne(job),
       drain: async (options) => runner.drain({ ...options, stopSignal: stopping.signal }),
     },
-    reconciler: createReconciler({ ledger, dispatcher, owner }),
+    reconciler: createReconciler({ ledger, dispatcher, owner, logger }),
     config: { concurrency: 4 },
     environment,
+    logger,
   });
   answer = serve({ client, functions });
   await engine.register(app);
-  const nudge = createNudge({ dispatcher, ledger, schedule: "bench" });
+  const nudge = createNudge({ dispatcher, ledger, schedule: "bench", logger });
   return {
     enqueueOne: async (n) => {
       await enqueue(pool, benchJob, { tenantId: tenantOf(n), payload: { n } });
