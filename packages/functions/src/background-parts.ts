@@ -116,16 +116,17 @@ function composeOn(
   });
   const runInline = ({ budgetMs }: { readonly budgetMs: number }): Promise<unknown> =>
     runner.drain({ budgetMs });
+  const { neverStartedAfterMs, staleAfterMs } = options;
   const dispatcher = createDispatcher({
     ...timed,
     ledger,
     send: createEventSender(client),
     ...(options.runsInline === false ? {} : { runInline }),
     config,
+    ...defined({ neverStartedAfterMs, staleAfterMs }),
     schedules,
     environment,
   });
-  const { neverStartedAfterMs, staleAfterMs } = options;
   const reconciler = createReconciler({
     ...base,
     ...defined({ neverStartedAfterMs, staleAfterMs }),

@@ -95,6 +95,7 @@ export type {
   ScheduleRecord,
 } from "./schedules/schedule.ts";
 export type { ScheduleStore } from "./schedules/schedule-store.ts";
+export type { TickOutlook, TickRequest } from "./windows/tick-outlook.ts";
 export {
   windowTransitions,
   type ClaimOutcome,

@@ -1,37 +1,8 @@
+import { clockStatements } from "./clock-schema.ts";
 import { connectDirectly, type TestDatabase } from "./test-database.ts";
 
 /** Where a clock stands at first, unless told otherwise: within a minute, so that no window's edge is near. */
 const defaultStart: number = Date.parse("2026-01-01T00:00:30.000Z");
-
-// Functions of these names ahead of Postgres' own on the search path. Within a command time passes by a
-// millisecond per look at the clock, so that what is written later has a later time.
-const installStatements = `
-create schema clock;
-create sequence clock.looks minvalue 0;
-create table clock.state (moved_to timestamptz not null);
-insert into clock.state values (pg_catalog.now());
-create function clock.clock_timestamp() returns timestamptz language sql volatile as
-  $$ select moved_to + nextval('clock.looks') * interval '1 millisecond' from clock.state $$;
-create function clock.now() returns timestamptz language sql stable as
-  $$ select moved_to + last_value * interval '1 millisecond' from clock.state, clock.looks $$;
-create function clock.statement_timestamp() returns timestamptz language sql stable as
-  $$ select clock.now() $$;
-create function clock.transaction_timestamp() returns timestamptz language sql stable as
-  $$ select clock.now() $$;
-do $do$
-declare defaulted record;
-begin
-  for defaulted in select table_schema, table_name, column_name, column_default from information_schema.columns
-    where table_schema not in ('clock', 'information_schema', 'pg_catalog')
-      and column_default ~ 'CURRENT_TIMESTAMP|now\\(\\)|clock_timestamp\\(\\)'
-  loop
-    execute format('alter table %I.%I alter column %I set default %s',
-      defaulted.table_schema, defaulted.table_name, defaulted.column_name,
-      regexp_replace(defaulted.column_default, 'CURRENT_TIMESTAMP|now\\(\\)|clock_timestamp\\(\\)',
-        'clock.clock_timestamp()', 'g'));
-  end loop;
-  execute format('alter database %I set search_path = clock, pg_catalog, public', current_database());
-end $do$`;
 
 /**
  * The time of a test database and of the hosts over it, which moves when it is told to. It has the methods of the
@@ -111,7 +82,7 @@ export async function installMovableClock(
         "Install the clock before the first query: open sessions keep the real time.",
       );
     }
-    await client.query(installStatements);
+    await client.query(clockStatements);
   });
   await reset();
   return {

@@ -1,5 +1,12 @@
 import { defined, describeMessage, withDeadline, type Lane, type Logger } from "@evenkeel/core";
-import { isUnreachable, redactError, type ClaimOutcome, type Ledger } from "@evenkeel/ledger";
+import {
+  isUnreachable,
+  redactError,
+  type ClaimOutcome,
+  type Ledger,
+  type TickOutlook,
+  type TickRequest,
+} from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { scopeOf } from "../schedule/dispatch-key.ts";
@@ -35,9 +42,30 @@ export class DispatchRecord {
     this.#options = options;
   }
 
+  /** Looks at what the tick has to do; `undefined` when the ledger is unavailable. */
+  async look(
+    { request, window, dispatchKey }: PreparedDispatch,
+    judgement: Pick<
+      TickRequest,
+      "mayBeIdle" | "skipOnOverlap" | "neverStartedAfterMs" | "staleAfterMs"
+    >,
+  ): Promise<TickOutlook | undefined> {
+    const { schedule, tenantId } = request;
+    return this.#ask("look", (windows) =>
+      windows.look({
+        ...judgement,
+        dispatchKey,
+        schedule,
+        scope: scopeOf(tenantId),
+        windowStart: window.start,
+        windowSeconds: window.seconds,
+      }),
+    );
+  }
+
   /** Claims the window; `untracked` when the ledger is unavailable. */
   async claim(
-    { request, window, dispatchKey, correlationId }: PreparedDispatch,
+    { request, window, dispatchKey, correlationId, events }: PreparedDispatch,
     skipOnOverlap: boolean,
   ): Promise<Claim> {
     const { lane, owner, leaseMs } = this.#options;
@@ -54,6 +82,7 @@ export class DispatchRecord {
         lane,
         owner,
         correlationId,
+        events: events.map(({ name }) => name),
         leaseMs,
       }),
     );

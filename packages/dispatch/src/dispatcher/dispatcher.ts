@@ -11,6 +11,7 @@ import {
 } from "../schedule/dispatch-window.ts";
 import { checkScope, type Schedule } from "../schedule/schedule.ts";
 import { DispatchRecord, type Claim } from "./dispatch-record.ts";
+import { mayBeIdle, withDueEvents } from "./due-events.ts";
 import { InlineFallback, type RunInline } from "./inline-fallback.ts";
 import {
   prepare,
@@ -58,6 +59,9 @@ export interface DispatcherOptions {
   readonly sendTimeoutMs?: number;
   /** How long the ledger may take before it counts as unavailable, in milliseconds; defaults to 5,000. */
   readonly ledgerTimeoutMs?: number;
+  /** When a sent window counts as waiting for repair, which makes upkeep due at once: the reconciler's own settings. */
+  readonly neverStartedAfterMs?: number;
+  readonly staleAfterMs?: number;
 }
 
 /** Dispatches windows. */
@@ -117,6 +121,19 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return record.claim(dispatch, schedule?.overlap === "skip");
   };
 
+  /** Leaves out what is not due; a window of which nothing is left is on record as idle. */
+  async function limitToDue(dispatch: PreparedDispatch): Promise<PreparedDispatch | "idle"> {
+    const schedule = schedules.get(dispatch.request.schedule);
+    const isWorkOptional = mayBeIdle(dispatch.request, schedule);
+    const outlook = await record.look(dispatch, {
+      mayBeIdle: isWorkOptional,
+      skipOnOverlap: schedule?.overlap === "skip",
+      neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
+      staleAfterMs: options.staleAfterMs ?? 1_200_000,
+    });
+    return outlook?.isIdle === true ? "idle" : withDueEvents(dispatch, outlook, isWorkOptional);
+  }
+
   async function send(dispatch: PreparedDispatch, held: Claim): Promise<Receipt> {
     try {
       await withDeadline(sendTimeoutMs, (signal) => options.send(dispatch.events, { signal }));
@@ -132,14 +149,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const schedule = schedules.get(request.schedule);
       checkScope(schedule, request);
       const window = schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds);
-      const dispatch = prepareNow(request, window);
+      const prepared = prepareNow(request, window);
       const canSend = config.useInngest.enabled;
       const isForced = inline.isForced();
       if (!isForced && !canSend && !inline.isOn()) {
-        return record.receipt(dispatch, "not-configured", false, {
+        return record.receipt(prepared, "not-configured", false, {
           reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
         });
       }
+      const isLimited = request.onlyIfDue === true && canSend && !isForced;
+      const dispatch = isLimited ? await limitToDue(prepared) : prepared;
+      if (dispatch === "idle") return record.receipt(prepared, "idle", true);
       const held = await claim(dispatch);
       const declined = record.declined(dispatch, held);
       if (declined !== undefined) return declined;

@@ -60,6 +60,16 @@ test.each<[RepairReason, number, string]>([
   expect(repaired.events.map(({ data }) => data.lane)).toEqual(["canary", "canary"]);
 });
 
+test("a repair sends what its window was to send", () => {
+  const { dispatchKey } = prepare(request, context);
+  const repair = repairOf("send_failed", 1, dispatchKey);
+  for (const name of ["background/process.requested", "background/maintenance.requested"]) {
+    const window = { ...repair.window, events: [name] };
+    const { events } = prepareRepair({ ...repair, window }, context);
+    expect(events.map((event) => event.name)).toEqual([name]);
+  }
+});
+
 function repairOf(reason: RepairReason, repairCount: number, dispatchKey: string): WindowRepair {
   return {
     reason,
@@ -75,6 +85,7 @@ function repairOf(reason: RepairReason, repairCount: number, dispatchKey: string
       status: "DISPATCHING",
       owner: "host-1",
       correlationId: "c-first",
+      events: ["background/process.requested", "background/maintenance.requested"],
       claimCount: 1,
       duplicateCount: 0,
       failureCount: 0,

@@ -28,6 +28,11 @@ export interface DispatchRequest {
   readonly source: string;
   /** Follows this tick through logs and records; defaults to a new UUID. */
   readonly correlationId?: string;
+  /**
+   * Sends what is due and nothing else: nothing at all where no job is due and no upkeep, and upkeep on its own cadence.
+   * The cron route asks for it. Defaults to `false`: work and upkeep are sent, as when an operator asks.
+   */
+  readonly onlyIfDue?: boolean;
 }
 
 /** One dispatch that is ready to be claimed and sent. */
@@ -90,7 +95,7 @@ export function prepare(request: DispatchRequest, context: DispatchContext): Pre
 }
 
 /**
- * Returns a claimed repair as a dispatch of its window. After a run that fell silent, or when a run never
+ * Returns a claimed repair as a dispatch of its window, with the events that the window was to send. After a run that fell silent, or when a run never
  * started although the window was sent again, the ids are new: Inngest remembers the first ones, and the
  * guard makes sure that one run works.
  *
@@ -101,11 +106,12 @@ export function prepareRepair(
   context: Pick<DispatchContext, "environment" | "requestedAt">,
 ): PreparedDispatch {
   const { schedule, windowStart, windowSeconds, correlationId, lane, repairCount } = window;
+  const sent = new Set(window.events);
   const isForgotten = reason === "never_started" && repairCount > 1;
   const needsNewIds = reason === "stale" || isForgotten;
   const tenantId = window.tenantId ?? undefined;
   const params = window.params ?? undefined;
-  return prepare(
+  const dispatch = prepare(
     { schedule, source: "reconciler", ...defined({ tenantId, params }) },
     {
       ...context,
@@ -115,4 +121,5 @@ export function prepareRepair(
       idSuffix: needsNewIds ? `:r${repairCount}` : "",
     },
   );
+  return { ...dispatch, events: dispatch.events.filter(({ name }) => sent.has(name)) };
 }

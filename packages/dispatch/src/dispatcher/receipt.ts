@@ -9,6 +9,7 @@ export type DispatchMode =
   | "inline-forced"
   | "paused"
   | "skipped-overlap"
+  | "idle"
   | "not-configured";
 
 /** What became of a tick, in full. It is also the body of the HTTP response. */
@@ -41,6 +42,7 @@ const statuses: Readonly<Record<DispatchMode, number>> = {
   "inline-forced": 200,
   paused: 200,
   "skipped-overlap": 200,
+  idle: 200,
   "not-configured": 503,
 };
 

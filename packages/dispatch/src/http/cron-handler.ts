@@ -88,6 +88,7 @@ export function createCronHandler(
       const receipt = await dispatcher.dispatch({
         schedule,
         source: "cron",
+        onlyIfDue: true,
         ...(schedules === undefined ? {} : readQuery(request)),
         ...defined({ scheduledAt, correlationId }),
       });

@@ -6,7 +6,9 @@ import { jsonResponse, lastSegment } from "./json-response.ts";
 
 /** What a receipt handler works with. */
 export interface ReceiptHandlerOptions {
-  readonly ledger: Pick<Ledger, "receipt">;
+  readonly ledger: Pick<Ledger, "receipt"> & {
+    readonly windows?: Pick<Ledger["windows"], "wasIdle">;
+  };
   /** The secrets that authenticate ticks; an empty list closes the endpoint with 503. */
   readonly cronSecrets: readonly string[];
   /** Paces the lines about refused requests; defaults to the system's clock. */
@@ -17,8 +19,8 @@ export interface ReceiptHandlerOptions {
 
 /**
  * Creates the route that tells what became of a tick: GET with the cron secret, and the dispatch key as the
- * last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the receipt, 404
- * when no such window is on record, 503 when the ledger is unavailable.
+ * last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the receipt, or
+ * with `progress: "idle"` for a tick that found nothing to do; 404 when no such window is on record, 503 when the ledger is unavailable.
  */
 export function createReceiptHandler({
   ledger,
@@ -39,9 +41,10 @@ export function createReceiptHandler({
     if (dispatchKey === undefined) return jsonResponse(404, { error: "not_found" });
     try {
       const receipt = await ledger.receipt(dispatchKey);
-      return receipt === undefined
-        ? jsonResponse(404, { error: "not_found" })
-        : jsonResponse(200, receipt);
+      if (receipt !== undefined) return jsonResponse(200, receipt);
+      return (await ledger.windows?.wasIdle(dispatchKey)) === true
+        ? jsonResponse(200, { progress: "idle", dispatchKey, runs: [] })
+        : jsonResponse(404, { error: "not_found" });
     } catch (error) {
       const message = describeMessage(error);
       logger.error("receipt.failed", { error: redactError(message) });

@@ -82,9 +82,9 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
   ): Promise<void> {
     const { tenantId, newest, definedAt } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
-    const candidates = windowsOf(schedule, progress, until).map((window) =>
-      toMissed(schedule, window, tenantId),
-    );
+    const candidates = windowsOf(schedule, progress, until)
+      .filter((window) => !hasFired(window, progress))
+      .map((window) => toMissed(schedule, window, tenantId));
     if (candidates.length === 0) return;
     const gaps = new Set(
       await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
@@ -162,6 +162,15 @@ function windowsOf(
   });
   const from = definedAt === null ? since : later(since, definedAt);
   return [...earlier, ...schedule.windowsBetween(from, until, maxWindows)].slice(-maxWindows);
+}
+
+/** Whether a window's tick came and found nothing to do. */
+function hasFired({ start, seconds }: DispatchWindow, { fired }: ScheduleProgress): boolean {
+  const startMs = start.getTime();
+  return fired.some(
+    ({ from, until }) =>
+      Date.parse(from) <= startMs && startMs + seconds * 1_000 <= Date.parse(until),
+  );
 }
 
 function later(a: Date, b: Date): Date {

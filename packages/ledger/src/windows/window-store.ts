@@ -1,6 +1,7 @@
 import type { SqlClient, SqlValue } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import { lookAtTick, wasIdle, type TickOutlook, type TickRequest } from "./tick-outlook.ts";
 import { claimWindow } from "./window-claim.ts";
 import {
   describeWindow,
@@ -16,6 +17,13 @@ import {
 
 /** The record of dispatch windows. Each method is one statement; the database's clock decides. */
 export interface WindowStore {
+  /**
+   * Returns what a tick has to do. Where that is nothing, its window is recorded as idle: counted on its schedule, and
+   * on record as one that had its tick.
+   */
+  look(tick: TickRequest): Promise<TickOutlook>;
+  /** Returns whether a window had its tick and found nothing to do. Known for two days. */
+  wasIdle(dispatchKey: string): Promise<boolean>;
   /**
    * Claims a window under a new fence: a new one, one whose send failed, one whose claim expired, or one
    * that was missed. Otherwise counts a duplicate and returns what is recorded. A paused schedule is not claimed.
@@ -100,6 +108,8 @@ export function createWindowStore(sql: SqlClient): WindowStore {
   const writes = async (text: string, values: readonly SqlValue[]): Promise<boolean> =>
     (await sql.query(text, values)).length === 1;
   return {
+    look: (tick) => lookAtTick(sql, tick),
+    wasIdle: (dispatchKey) => wasIdle(sql, dispatchKey),
     claim: (claim) => claimWindow(sql, claim),
     markEnqueued: (dispatchKey, fence) => writes(markEnqueuedStatement, [dispatchKey, fence]),
     markFailed: (dispatchKey, fence, error) =>

@@ -27,6 +27,12 @@ export const windowTransitions: Readonly<Record<WindowStatus, readonly WindowSta
   SKIPPED_OVERLAP: [],
 };
 
+/** The events that a window sends unless its claim says otherwise. */
+export const dispatchEvents: readonly string[] = [
+  "background/process.requested",
+  "background/maintenance.requested",
+];
+
 /** The window that a tick asks to dispatch. */
 export interface WindowClaim {
   readonly dispatchKey: string;
@@ -44,6 +50,8 @@ export interface WindowClaim {
   /** Names the claiming host for people; it is no fence. */
   readonly owner: string;
   readonly correlationId: string;
+  /** The names of the events that are to be sent; by default those of processing and of upkeep. */
+  readonly events?: readonly string[];
   /** How long the claim is good for, in milliseconds of the database's clock. */
   readonly leaseMs: number;
 }
@@ -78,6 +86,8 @@ export interface WindowRecord {
   readonly leaseExpiresAt: Date | null;
   readonly enqueuedAt: Date | null;
   readonly params: Readonly<Record<string, JsonValue>> | null;
+  /** The names of the events that its last claim was to send. */
+  readonly events: readonly string[];
   /** How often a repair has sent it again. */
   readonly repairCount: number;
 }
@@ -96,7 +106,7 @@ export type MissedWindow = Pick<
 >;
 
 /** A window whose run has started. */
-export type StartedWindow = Omit<WindowClaim, "leaseMs" | "skipOnOverlap">;
+export type StartedWindow = Omit<WindowClaim, "leaseMs" | "skipOnOverlap" | "events">;
 
 /** A row of the table. */
 export interface WindowRow {
@@ -118,6 +128,7 @@ export interface WindowRow {
   readonly lease_expires_at: Date | null;
   readonly enqueued_at: Date | null;
   readonly params: Readonly<Record<string, JsonValue>> | null;
+  readonly events: readonly string[];
   readonly repair_count: number;
 }
 
@@ -141,6 +152,7 @@ export function toRecord(row: WindowRow): WindowRecord {
     leaseExpiresAt: row.lease_expires_at,
     enqueuedAt: row.enqueued_at,
     params: row.params,
+    events: row.events,
     repairCount: row.repair_count,
   };
 }
