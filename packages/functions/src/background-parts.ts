@@ -5,6 +5,7 @@ import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import {
   createCronHandler,
   createDispatcher,
+  createFanOut,
   createNudge,
   createOutboxRelay,
   createReceiptHandler,
@@ -106,7 +107,13 @@ function composeOn(
   const handlers =
     typeof options.handlers === "function" ? options.handlers({ config, pool }) : options.handlers;
   const ledger = createLedger({ pool, logger });
-  const runner = stoppable(createRunner({ ...options.runner, ...base, ledger, handlers }), options);
+  const fanOuts = schedules.some(({ scope, windowScope }) => scope !== windowScope)
+    ? [createFanOut({ ledger, pool, schedules })]
+    : [];
+  const runner = stoppable(
+    createRunner({ ...options.runner, ...base, ledger, handlers: [...handlers, ...fanOuts] }),
+    options,
+  );
   const client = createBackgroundClient({
     ...base,
     ...defined({ appVersion, fetch }),

@@ -1,20 +1,33 @@
-import { defined, describeMessage, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import {
+  defined,
+  describeMessage,
+  EvenkeelError,
+  withDeadline,
+  type Lane,
+  type Logger,
+} from "@evenkeel/core";
 import {
   isUnreachable,
+  LedgerError,
   redactError,
   type ClaimOutcome,
   type Ledger,
   type TickOutlook,
   type TickRequest,
+  type TransactionClient,
 } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { scopeOf } from "../schedule/dispatch-key.ts";
 import type { PreparedDispatch } from "./prepared-dispatch.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
+import type { StartedWork } from "./window-start.ts";
 
-/** A claim's outcome; `untracked`: the ledger is unavailable, or there is none. */
-export type Claim = ClaimOutcome | { readonly outcome: "untracked" };
+/**
+ * A claim's outcome. `untracked`: the ledger is unavailable, or there is none. `unstarted`: so it is, and the job that the
+ * window starts would have been written with the claim.
+ */
+export type Claim = ClaimOutcome | { readonly outcome: "untracked" | "unstarted" };
 
 /** What a receipt says beyond the dispatch itself. */
 export type ReceiptDetails = Partial<Pick<Receipt, "duplicateOf" | "reason" | "inline">>;
@@ -63,30 +76,51 @@ export class DispatchRecord {
     );
   }
 
-  /** Claims the window; `untracked` when the ledger is unavailable. */
+  /**
+   * Claims the window, and enqueues with it what it starts; `untracked` or `unstarted` when the ledger is unavailable.
+   *
+   * @throws InputError or JobError of the job that it starts; nothing is claimed then.
+   */
   async claim(
     { request, window, dispatchKey, correlationId, events }: PreparedDispatch,
     skipOnOverlap: boolean,
+    started?: StartedWork,
   ): Promise<Claim> {
     const { lane, owner, leaseMs } = this.#options;
     const { schedule, tenantId, params } = request;
-    const outcome = await this.#ask("claim", (windows) =>
-      windows.claim({
-        dispatchKey,
-        schedule,
-        scope: scopeOf(tenantId),
-        ...defined({ tenantId, params }),
-        windowStart: window.start,
-        windowSeconds: window.seconds,
-        skipOnOverlap,
-        lane,
-        owner,
-        correlationId,
-        events: events.map(({ name }) => name),
-        leaseMs,
-      }),
-    );
-    return outcome ?? { outcome: "untracked" };
+    const claim = {
+      dispatchKey,
+      schedule,
+      scope: scopeOf(tenantId),
+      ...defined({ tenantId, params }),
+      windowStart: window.start,
+      windowSeconds: window.seconds,
+      skipOnOverlap,
+      lane,
+      owner,
+      correlationId,
+      events: events.map(({ name }) => name),
+      leaseMs,
+      ...defined({ started: started?.job }),
+    };
+    if (started === undefined) {
+      return (
+        (await this.#ask("claim", (windows) => windows.claim(claim))) ?? { outcome: "untracked" }
+      );
+    }
+    let refusal: unknown;
+    const start = async (tx: TransactionClient): Promise<void> => {
+      try {
+        await started.enqueue(tx);
+      } catch (error) {
+        if (error instanceof EvenkeelError && !(error instanceof LedgerError)) refusal = error;
+        throw error;
+      }
+    };
+    const outcome = await this.#ask("claim", (windows) => windows.claimAndStart(claim, start));
+    // What the product's own payload does not hold up to is no fault of the ledger's.
+    if (refusal !== undefined) throw refusal;
+    return outcome ?? { outcome: "unstarted" };
   }
 
   /** Records that the events were sent. */
@@ -144,6 +178,10 @@ export class DispatchRecord {
           duplicateOf: { status, correlationId },
         });
       }
+      case "unstarted":
+        return this.receipt(dispatch, "dispatch-failed", false, {
+          reason: "The ledger is unavailable, and with it the job that the window starts.",
+        });
       case "claimed":
       case "untracked":
         return undefined;

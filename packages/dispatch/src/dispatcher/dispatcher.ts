@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 
-import { silentLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import { defined, silentLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import { maintenanceRequested } from "@evenkeel/events";
 import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
@@ -21,6 +22,7 @@ import {
   type PreparedDispatch,
 } from "./prepared-dispatch.ts";
 import type { Receipt } from "./receipt.ts";
+import { findInlineProblem, repairedEventOf, startedWorkOf, workEventOf } from "./window-start.ts";
 
 /** What a dispatcher works with. */
 export interface DispatcherOptions {
@@ -109,6 +111,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   const prepareNow = (request: DispatchRequest, window: DispatchWindow): PreparedDispatch =>
     prepare(request, {
+      ...defined({
+        workEvent: isNudge(window)
+          ? undefined
+          : workEventOf(schedules.get(request.schedule), request, window),
+      }),
       window,
       lane,
       environment,
@@ -118,7 +125,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   const claim = (dispatch: PreparedDispatch): Promise<Claim> => {
     const schedule = schedules.get(dispatch.request.schedule);
-    return record.claim(dispatch, schedule?.overlap === "skip");
+    return record.claim(
+      dispatch,
+      schedule?.overlap === "skip",
+      isNudge(dispatch.window) ? undefined : startedWorkOf(schedule, dispatch),
+    );
   };
 
   /** Leaves out what is not due; a window of which nothing is left is on record as idle. */
@@ -138,7 +149,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     try {
       await withDeadline(sendTimeoutMs, (signal) => options.send(dispatch.events, { signal }));
     } catch (error) {
-      return inline.afterFailedSend(dispatch, held, error);
+      const isReplaceable =
+        findInlineProblem(schedules.get(dispatch.request.schedule)) === undefined;
+      if (isReplaceable) return inline.afterFailedSend(dispatch, held, error);
+      return record.failed(dispatch, held, error);
     }
     return record.enqueued(dispatch, held);
   }
@@ -160,6 +174,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const isLimited = request.onlyIfDue === true && canSend && !isForced;
       const dispatch = isLimited ? await limitToDue(prepared) : prepared;
       if (dispatch === "idle") return record.receipt(prepared, "idle", true);
+      const problem = canSend && !isForced ? undefined : findInlineProblem(schedule);
+      if (problem !== undefined) {
+        return record.receipt(prepared, "not-configured", false, { reason: problem });
+      }
       const held = await claim(dispatch);
       const declined = record.declined(dispatch, held);
       if (declined !== undefined) return declined;
@@ -181,9 +199,28 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return record.declined(dispatch, held) ?? send(dispatch, held);
     },
     repair: async (repair) => {
-      const dispatch = prepareRepair(repair, { environment, requestedAt: clock.now() });
-      const { claimCount } = repair.window;
-      return send(dispatch, { outcome: "claimed", fence: repair.fence, claimCount });
+      const { schedule, claimCount } = repair.window;
+      const workEvent = repairedEventOf(schedules.get(schedule), repair.window);
+      const dispatch = prepareRepair(repair, {
+        ...defined({ workEvent }),
+        environment,
+        requestedAt: clock.now(),
+      });
+      const held = { outcome: "claimed", fence: repair.fence, claimCount } as const;
+      if (isComplete(dispatch, repair)) return send(dispatch, held);
+      const error = new Error(`This host does not know what schedule ${schedule} sends.`);
+      return record.failed(dispatch, held, error);
     },
   };
+}
+
+/** A nudge drains the queue, whatever the schedule's own windows start. */
+function isNudge({ seconds }: DispatchWindow): boolean {
+  return seconds === nudgeWindowSeconds;
+}
+
+/** Whether a repair has all the work of its window: upkeep may be missing, whose next is not far. */
+function isComplete({ events }: PreparedDispatch, { window }: WindowRepair): boolean {
+  const names = new Set<string>([maintenanceRequested.name, ...events.map(({ name }) => name)]);
+  return events.length > 0 && window.events.every((name) => names.has(name));
 }

@@ -6,12 +6,13 @@ import type { DispatchRequest, PreparedDispatch } from "./prepared-dispatch.ts";
 
 /**
  * Whether a tick of it may find nothing to do. It may where all that it asks for is to drain the queue: for one tenant,
- * or with parameters, it asks for more.
+ * with parameters, or where its windows start a job or an event, it asks for more.
  */
 export function mayBeIdle(request: DispatchRequest, schedule: Schedule | undefined): boolean {
   const { tenantId, params = {} } = request;
   const isPlain = tenantId === undefined && Object.keys(params).length === 0;
-  return isPlain && (schedule?.scope ?? "global") === "global";
+  if (schedule === undefined) return isPlain;
+  return isPlain && schedule.scope === "global" && schedule.start === "queue";
 }
 
 /**

@@ -86,6 +86,7 @@ function repairOf(reason: RepairReason, repairCount: number, dispatchKey: string
       owner: "host-1",
       correlationId: "c-first",
       events: ["background/process.requested", "background/maintenance.requested"],
+      fanOut: null,
       claimCount: 1,
       duplicateCount: 0,
       failureCount: 0,

@@ -1,18 +1,20 @@
 import { defined, type JsonValue, type Lane } from "@evenkeel/core";
 import {
   checkEvent,
+  type EventContract,
   maintenanceRequested,
   processRequested,
   type CheckedEvent,
-  type DispatchEventData,
+  type ScheduledEventData,
 } from "@evenkeel/events";
 import type { WindowRepair } from "@evenkeel/ledger";
+import type { z } from "zod";
 
 import { formatDispatchKey, formatEventId } from "../schedule/dispatch-key.ts";
 import { nudgeWindowSeconds, type DispatchWindow } from "../schedule/dispatch-window.ts";
 
 /** An event as it is given to the sender: the id is deterministic, so sending it again is harmless. */
-export type OutgoingEvent = CheckedEvent<DispatchEventData>;
+export type OutgoingEvent = CheckedEvent<ScheduledEventData>;
 
 /** A request for one dispatch: by a tick, an operator or a nudge. */
 export interface DispatchRequest {
@@ -54,6 +56,11 @@ export interface DispatchContext {
   readonly requestedAt: Date;
   /** Used when the request has none. */
   readonly correlationId: string;
+  /** What a schedule sends in place of the process event; absent: that. */
+  readonly workEvent?: {
+    readonly contract: EventContract<string, z.ZodType<ScheduledEventData>>;
+    readonly data: Readonly<Record<string, unknown>>;
+  };
   /** Ends every event id, so that Inngest takes the events for new ones; empty by default. */
   readonly idSuffix?: string;
 }
@@ -66,18 +73,18 @@ export interface DispatchContext {
  * `invalid_payload` or `payload_too_large`.
  */
 export function prepare(request: DispatchRequest, context: DispatchContext): PreparedDispatch {
-  const { window, lane, environment, requestedAt, idSuffix = "" } = context;
+  const { window, lane, environment, requestedAt, workEvent, idSuffix = "" } = context;
   const { schedule, source, tenantId, params } = request;
   const dispatchKey = formatDispatchKey({ schedule, window, ...defined({ tenantId, params }) });
   const correlationId = request.correlationId ?? context.correlationId;
-  const contracts =
-    window.seconds === nudgeWindowSeconds
-      ? [processRequested]
-      : [processRequested, maintenanceRequested];
-  const events = contracts.map((contract) => {
+  const work = workEvent ?? { contract: processRequested, data: {} };
+  const upkeep = { contract: maintenanceRequested, data: {} };
+  const planned = window.seconds === nudgeWindowSeconds ? [work] : [work, upkeep];
+  const events = planned.map(({ contract, data: more }): OutgoingEvent => {
     const { name, version: schemaVersion } = contract;
     const id = formatEventId({ name, schemaVersion, environment, dispatchKey });
     const data = {
+      ...more,
       source,
       requestedAt: requestedAt.toISOString(),
       dispatchKey,
@@ -89,7 +96,7 @@ export function prepare(request: DispatchRequest, context: DispatchContext): Pre
       schedule,
       ...defined({ tenantId, params }),
     };
-    return checkEvent(contract, { id: `${id}${idSuffix}`, data });
+    return checkEvent<z.ZodType<ScheduledEventData>>(contract, { id: `${id}${idSuffix}`, data });
   });
   return { request, window, dispatchKey, correlationId, events };
 }
@@ -103,12 +110,14 @@ export function prepare(request: DispatchRequest, context: DispatchContext): Pre
  */
 export function prepareRepair(
   { reason, window }: WindowRepair,
-  context: Pick<DispatchContext, "environment" | "requestedAt">,
+  context: Pick<DispatchContext, "environment" | "requestedAt" | "workEvent">,
 ): PreparedDispatch {
   const { schedule, windowStart, windowSeconds, correlationId, lane, repairCount } = window;
   const sent = new Set(window.events);
   const isForgotten = reason === "never_started" && repairCount > 1;
-  const needsNewIds = reason === "stale" || isForgotten;
+  // A product's own function may have no guard: Inngest's memory of the ids is what keeps it from a second run.
+  const isOurs = context.workEvent === undefined;
+  const needsNewIds = isOurs && (reason === "stale" || isForgotten);
   const tenantId = window.tenantId ?? undefined;
   const params = window.params ?? undefined;
   const dispatch = prepare(

@@ -124,7 +124,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
         const schedule = schedules.get(progress.schedule);
         // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
-        const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
+        const isKnownScope = (schedule?.windowScope === "tenant") === (progress.tenantId !== null);
         if (schedule === undefined || !isKnownScope) continue;
         try {
           await look(schedule, progress, total);

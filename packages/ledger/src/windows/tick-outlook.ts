@@ -131,7 +131,9 @@ WITH RECURSIVE scheduled AS (
   WHERE :mayBeIdle::boolean AND NOT outlook.work AND NOT outlook.upkeep
     AND NOT EXISTS (SELECT FROM evenkeel.background_schedule WHERE id = :schedule AND paused)
     AND NOT EXISTS (SELECT FROM evenkeel.background_dispatch_window WHERE dispatch_key = :dispatchKey)
-    AND NOT (:skipOnOverlap::boolean AND EXISTS (SELECT ${overlappingRuns}))
+    AND NOT (:skipOnOverlap::boolean AND EXISTS (
+      SELECT ${overlappingRuns}
+    ))
 ), noted AS (
   INSERT INTO evenkeel.background_schedule_idle AS known (schedule, fired, first_window, last_window)
   SELECT :schedule, tstzmultirange(idle.times), lower(idle.times), lower(idle.times) FROM idle

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 
-import type { SqlClient } from "../database/database.ts";
+import type { Connections } from "../database/connections.ts";
+import type { PgQueryable, SqlClient, SqlValue } from "../database/database.ts";
+import { isUnreachable } from "../database/ledger-error.ts";
 import { defineStatement } from "../database/statement.ts";
-import { overlappingRuns } from "./overlap.ts";
+import { overlapping, type OverlapParameter } from "./overlap.ts";
 import {
   describeWindow,
   dispatchEvents,
@@ -28,13 +30,12 @@ import {
 // A tick that finds the window claimable takes it under its own fence; any other counts as a duplicate.
 // The conflicting row is locked by the update, so of many concurrent ticks one sees it claimable.
 const claimStatement = defineStatement<
-  WindowParameter | "fence" | "leaseMs" | "skipOnOverlap" | "events"
+  WindowParameter | OverlapParameter | "fence" | "leaseMs" | "events"
 >(`
 WITH paused AS (
   SELECT pause_reason FROM evenkeel.background_schedule WHERE id = :schedule AND paused
 ), overlapping AS (
-  SELECT ${overlappingRuns} AND :skipOnOverlap::boolean
-  LIMIT 1
+  SELECT WHERE ${overlapping}
 ), claim AS (
   INSERT INTO evenkeel.background_dispatch_window AS dispatch_window (
     dispatch_key, schedule, scope, tenant_id, window_start, window_seconds, lane,
@@ -84,6 +85,36 @@ interface ClaimRow extends WindowRow {
   readonly pause_reason: string | null;
 }
 
+/**
+ * Claims a window as {@link claimWindow} does, and starts what the window starts in the same transaction: it exists if and
+ * only if the window is claimed. A window that is claimed again has started it already.
+ */
+export async function claimAndStart(
+  connections: Pick<Connections, "hold">,
+  claim: WindowClaim,
+  start: (tx: PgQueryable) => Promise<unknown>,
+): Promise<ClaimOutcome> {
+  return connections.hold(async (sql) => {
+    await sql.query("BEGIN");
+    try {
+      const outcome = await claimWindow(sql, claim);
+      if (outcome.outcome === "claimed" && outcome.claimCount === 1) {
+        await start({
+          query: async (text, values = []) => ({
+            // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- values of the ledger's own statements
+            rows: await sql.query(text, values as SqlValue[]),
+          }),
+        });
+      }
+      await sql.query("COMMIT");
+      return outcome;
+    } catch (error) {
+      if (!isUnreachable(error)) await sql.query("ROLLBACK").catch(() => {});
+      throw error;
+    }
+  });
+}
+
 /** Claims a window under a new fence, or counts a duplicate and returns what is recorded. */
 export async function claimWindow(sql: SqlClient, claim: WindowClaim): Promise<ClaimOutcome> {
   const [row] = await sql.query<ClaimRow>(
@@ -94,6 +125,11 @@ export async function claimWindow(sql: SqlClient, claim: WindowClaim): Promise<C
       leaseMs: claim.leaseMs,
       skipOnOverlap: claim.skipOnOverlap ?? false,
       events: JSON.stringify(claim.events ?? dispatchEvents),
+      jobTenant: claim.started?.tenantId ?? null,
+      jobType: claim.started?.type ?? null,
+      jobKeysFrom: claim.started?.keysFrom ?? null,
+      jobKeysUntil: claim.started?.keysUntil ?? null,
+      jobKey: claim.started?.uniqueKey ?? null,
     }),
   );
   if (row === undefined || row.is_paused) {

@@ -1,12 +1,21 @@
-import type { SqlClient, SqlValue } from "../database/database.ts";
+import type { Connections } from "../database/connections.ts";
+import type { SqlValue, TransactionClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import {
+  beginFanOut,
+  findUnsettled,
+  stepFanOut,
+  type FanOutStep,
+  type StartedJobs,
+} from "./fan-out.ts";
 import { lookAtTick, wasIdle, type TickOutlook, type TickRequest } from "./tick-outlook.ts";
-import { claimWindow } from "./window-claim.ts";
+import { claimAndStart, claimWindow } from "./window-claim.ts";
 import {
   describeWindow,
   toRecord,
   type ClaimOutcome,
+  type FanOutState,
   type MissedWindow,
   type StartedWindow,
   type WindowClaim,
@@ -29,6 +38,20 @@ export interface WindowStore {
    * that was missed. Otherwise counts a duplicate and returns what is recorded. A paused schedule is not claimed.
    */
   claim(claim: WindowClaim): Promise<ClaimOutcome>;
+  /**
+   * Claims as `claim` does, and calls `start` in the claim's transaction where the window was not claimed before: what it
+   * writes there exists if and only if the window is claimed. What it throws undoes the claim, and is thrown.
+   */
+  claimAndStart(
+    claim: WindowClaim,
+    start: (tx: TransactionClient) => Promise<unknown>,
+  ): Promise<ClaimOutcome>;
+  /** Returns how far a window was fanned out, and notes that it began; `undefined`: it is not on record. */
+  beginFanOut(dispatchKey: string): Promise<FanOutState | undefined>;
+  /** Records a page that was fanned out. `false`: another worker has recorded it, and goes on. */
+  stepFanOut(step: FanOutStep): Promise<boolean>;
+  /** Returns those of the tenants that have an unsettled job of a type, under unique keys of a range. */
+  findUnsettled(jobs: StartedJobs): Promise<string[]>;
   /** Records that the events were sent. `false`: the fence no longer holds; nothing was written. */
   markEnqueued(dispatchKey: string, fence: string): Promise<boolean>;
   /** Records that the send failed; the next tick may claim at once. `false`: the fence no longer holds. */
@@ -104,13 +127,17 @@ const markFailedStatement = settleStatement(
 const markInlineStatement = settleStatement("status = 'INLINE_EMERGENCY'");
 
 /** Creates the window store on a connection pool. */
-export function createWindowStore(sql: SqlClient): WindowStore {
+export function createWindowStore(sql: Connections): WindowStore {
   const writes = async (text: string, values: readonly SqlValue[]): Promise<boolean> =>
     (await sql.query(text, values)).length === 1;
   return {
     look: (tick) => lookAtTick(sql, tick),
     wasIdle: (dispatchKey) => wasIdle(sql, dispatchKey),
     claim: (claim) => claimWindow(sql, claim),
+    claimAndStart: (claim, start) => claimAndStart(sql, claim, start),
+    beginFanOut: (dispatchKey) => beginFanOut(sql, dispatchKey),
+    stepFanOut: (step) => stepFanOut(sql, step),
+    findUnsettled: (jobs) => findUnsettled(sql, jobs),
     markEnqueued: (dispatchKey, fence) => writes(markEnqueuedStatement, [dispatchKey, fence]),
     markFailed: (dispatchKey, fence, error) =>
       writes(markFailedStatement, [dispatchKey, fence, redactError(error)]),
