@@ -56,7 +56,11 @@ function host(settings: Partial<ScheduleOptions> = {}, change: Partial<Dispatche
     clock: now,
   });
   const watchdog = createWatchdog({
-    ...{ schedules: [schedule], ledger: t.ledger, dispatcher, owner: "host-1", clock: now },
+    schedules: [schedule],
+    ledger: t.ledger,
+    dispatcher,
+    owner: "host-1",
+    clock: now,
   });
   const tick = async (headers: Record<string, string> = {}): Promise<[number, string, string]> => {
     const response = await cron(
@@ -145,9 +149,16 @@ test("three idle days make no missed window, also of a schedule that is on recor
     // Upkeep is another schedule's.
     await t.ledger.windows
       .claim({
-        ...{ dispatchKey: `u|${hour}`, schedule: "u", scope: "global", lane: "stable" },
-        ...{ windowStart: new Date(clock.now()), windowSeconds: 3_600, owner: "o" },
-        ...{ correlationId: "c", leaseMs: 1_000, events: ["background/maintenance.requested"] },
+        dispatchKey: `u|${hour}`,
+        schedule: "u",
+        scope: "global",
+        lane: "stable",
+        windowStart: new Date(clock.now()),
+        windowSeconds: 3_600,
+        owner: "o",
+        correlationId: "c",
+        leaseMs: 1_000,
+        events: ["background/maintenance.requested"],
       })
       .then(async (claim) => {
         if (claim.outcome === "claimed") {

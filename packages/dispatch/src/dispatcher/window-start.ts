@@ -85,7 +85,9 @@ export function startedWorkOf(
     return toWork(
       fanOutJob,
       startedInput(fanOut, startWindow, {
-        ...{ tenantId: fanOutTenant, dispatchKey, correlationId },
+        tenantId: fanOutTenant,
+        dispatchKey,
+        correlationId,
       }),
     );
   }

@@ -85,8 +85,9 @@ export function findStartProblem(
       ? "starts an event whose name begins with background/, which is ours"
       : undefined;
   }
-  const { tenants, tenantId, perSecond = 1, spreadSeconds = 0 } = jobStartOf(start) ?? {};
-  if (scope === "global" && tenants !== undefined) {
+  const job = jobStartOf(start);
+  const { tenantId, perSecond = 1, spreadSeconds = 0 } = job ?? {};
+  if (scope === "global" && job?.tenants !== undefined) {
     return "takes tenants only with the scope tenant";
   }
   if (scope === "tenant" && tenantId !== undefined) {
@@ -106,13 +107,13 @@ export function describeStart(start: ScheduleStart): unknown {
   if (event !== undefined) return { event: event.event.name, version: event.event.version };
   const job = jobStartOf(start);
   if (job === undefined) return "queue";
-  const { perSecond, spreadSeconds, tenants } = job;
+  const { perSecond, spreadSeconds } = job;
   return {
     job: job.job.type,
     version: job.job.version,
     perSecond,
     spreadSeconds,
-    fansOut: tenants !== undefined,
+    fansOut: job.tenants !== undefined,
   };
 }
 

@@ -89,6 +89,8 @@ export function defineSchedule<Schema extends z.ZodType>(
   }
   const startProblem = findStartProblem(start, scope);
   if (startProblem !== undefined) throw invalid(id, startProblem);
+  const mirrored = { ...settings, start: describeStart(start) };
+  const definition = start === "queue" ? settings : mirrored;
   const fansOut = jobStartOf(start)?.tenants !== undefined;
   const times =
     every === undefined
@@ -103,7 +105,7 @@ export function defineSchedule<Schema extends z.ZodType>(
     overlap: options.overlap ?? "allow",
     paused: options.paused ?? false,
     params: options.params ?? [],
-    definition: start === "queue" ? settings : { ...settings, ...{ start: describeStart(start) } },
+    definition,
     windowAt: times.windowAt,
     windowsBetween: (after, until, limit) => {
       const windows: DispatchWindow[] = [];

@@ -68,8 +68,12 @@ async function send(events: readonly ("process" | "maintenance")[], schedule = "
 async function startRun(dispatchKey: string): Promise<void> {
   const eventName = "background/process.requested";
   await ledger.runs.begin({
-    ...{ runId: dispatchKey, functionId: "f", eventName },
-    ...{ dispatchKey, owner: "o", attempt: 0 },
+    runId: dispatchKey,
+    functionId: "f",
+    eventName,
+    dispatchKey,
+    owner: "o",
+    attempt: 0,
   });
 }
 

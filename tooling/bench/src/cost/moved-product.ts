@@ -13,6 +13,8 @@ const startMs = Date.parse("2026-01-01T00:00:00Z");
 
 const noteJob = defineJob({ type: "note.write", version: 1, payload: z.object({ n: z.number() }) });
 
+const receiptSchema = z.object({ mode: z.string() });
+
 /** What an engine counted. */
 export interface Executions {
   readonly runs: number;
@@ -87,7 +89,7 @@ export async function openMovedProduct(
         headers: { authorization: "Bearer bench-bench-bench-bench" },
       }),
     );
-    const { mode = "none" } = (await response.json()) as { readonly mode?: string };
+    const { mode } = receiptSchema.parse(await response.json());
     modes.set(mode, (modes.get(mode) ?? 0) + 1);
   }
 

@@ -14,7 +14,11 @@ export async function runOneEventPerJob(jobs: number): Promise<Executions> {
     retention: { runs: jobs, journal: 0 },
   });
   const client = new Inngest({
-    ...{ id: "plain", isDev: true, baseUrl: engine.url, fetch: engine.fetch, logger: silent },
+    id: "plain",
+    isDev: true,
+    baseUrl: engine.url,
+    fetch: engine.fetch,
+    logger: silent,
   });
   let done = 0;
   const fn = client.createFunction(
