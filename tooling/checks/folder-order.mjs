@@ -24,6 +24,7 @@ const folderOrder = {
     ["dispatch-error.ts", "variables.ts"],
     ["background-config.ts"],
     ["schedule"],
+    ["fan-out"],
     ["dispatcher"],
     ["http", "maintenance"],
     ["*.ts"],

@@ -7,7 +7,11 @@ where datname = current_database() and pid <> pg_backend_pid() and backend_type 
 
 // Functions of these names ahead of Postgres' own on the search path. Within a command time passes by a
 // millisecond per look at the clock, so that what is written later has a later time.
-const installStatements = `
+/**
+ * Gives a database a clock that stands still: `update clock.state set moved_to = …` moves it. Sessions that were open
+ * before keep the real time.
+ */
+export const clockStatements: string = `
 create schema clock;
 create sequence clock.looks minvalue 0;
 create table clock.state (moved_to timestamptz not null);
@@ -125,7 +129,7 @@ export async function installMovableClock(
   ) {
     throw new Error("Install the clock before the first query: open sessions keep the real time.");
   }
-  await session.query(installStatements);
+  await session.query(clockStatements);
   await reset();
   return {
     now: () => nowMs,

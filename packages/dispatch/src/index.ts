@@ -52,12 +52,20 @@ export {
 } from "./maintenance/redriver.ts";
 export { createReceiptHandler, type ReceiptHandlerOptions } from "./http/receipt-handler.ts";
 export { receiptStatus, type DispatchMode, type Receipt } from "./dispatcher/receipt.ts";
+export { createFanOut, type FanOutOptions } from "./fan-out/fan-out.ts";
 export {
   defineSchedule,
   type CatchUp,
   type Schedule,
   type ScheduleOptions,
 } from "./schedule/schedule.ts";
+export type {
+  ScheduleStart,
+  StartEvent,
+  StartJob,
+  StartWindow,
+  TenantPage,
+} from "./schedule/schedule-start.ts";
 export {
   createWatchdog,
   type Watchdog,

@@ -8,4 +8,5 @@ export {
   type DispatchEventData,
   type EventContract,
 } from "./dispatch-events.ts";
+export { scheduledEventSchema, type ScheduledEventData } from "./scheduled-events.ts";
 export { jobRequested, jobRequestSchema, type JobRequestData } from "./job-events.ts";

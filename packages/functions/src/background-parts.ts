@@ -5,6 +5,7 @@ import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import {
   createCronHandler,
   createDispatcher,
+  createFanOut,
   createNudge,
   createOutboxRelay,
   createReceiptHandler,
@@ -108,7 +109,13 @@ function composeOn(
   const handlers =
     typeof options.handlers === "function" ? options.handlers({ config, pool }) : options.handlers;
   const ledger = createLedger({ pool, logger, environment });
-  const runner = stoppable(createRunner({ ...options.runner, ...base, ledger, handlers }), options);
+  const fanOuts = schedules.some(({ scope, windowScope }) => scope !== windowScope)
+    ? [createFanOut({ ledger, pool, schedules })]
+    : [];
+  const runner = stoppable(
+    createRunner({ ...options.runner, ...base, ledger, handlers: [...handlers, ...fanOuts] }),
+    options,
+  );
   const client = createBackgroundClient({
     ...base,
     ...defined({ appVersion, fetch }),
@@ -118,7 +125,7 @@ function composeOn(
   });
   const runInline: RunInline = ({ budgetMs, deadlineMs, signal }) =>
     runner.drain({ budgetMs, deadlineMs, signal });
-  const { hostTimeoutMs } = options;
+  const { hostTimeoutMs, neverStartedAfterMs, staleAfterMs } = options;
   const dispatcher = createDispatcher({
     ...timed,
     ledger,
@@ -126,10 +133,10 @@ function composeOn(
     ...(options.runsInline === false ? {} : { runInline }),
     ...(hostTimeoutMs === undefined ? {} : { inlineDeadlineMs: inlineDeadlineOf(hostTimeoutMs) }),
     config,
+    ...defined({ neverStartedAfterMs, staleAfterMs }),
     schedules,
     environment,
   });
-  const { neverStartedAfterMs, staleAfterMs } = options;
   const reconciler = createReconciler({
     ...base,
     ...defined({ neverStartedAfterMs, staleAfterMs }),

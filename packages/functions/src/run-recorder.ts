@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 
 import { defined, describeMessage, resolveLogger, type Logger } from "@evenkeel/core";
-import { eventContracts } from "@evenkeel/events";
+import { eventContracts, scheduledEventSchema } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
 import { Middleware, type Inngest } from "inngest";
 
@@ -118,15 +118,16 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
   };
 }
 
-/** What a run's event says about it. Only contract events are known. */
+/** What a run's event says about it. Contract events are known, and what a schedule starts. */
 function describeEvent(event: {
   readonly name: string;
   readonly id?: string | undefined;
   readonly data?: unknown;
 }): Pick<RunStart, "eventName" | "eventId"> & Partial<RunStart> {
   const base = { eventName: event.name, ...defined({ eventId: event.id }) };
-  const parsed = eventContracts.get(event.name)?.schema.safeParse(event.data);
-  if (parsed?.success !== true) return base;
+  const schema = eventContracts.get(event.name)?.schema ?? scheduledEventSchema;
+  const parsed = schema.safeParse(event.data);
+  if (!parsed.success) return base;
   const { data } = parsed;
   const { lane, tenantId, correlationId } = data;
   const { dispatchKey, continuation } = "dispatchKey" in data ? data : {};

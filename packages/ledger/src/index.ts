@@ -96,10 +96,14 @@ export type {
   ScheduleRecord,
 } from "./schedules/schedule.ts";
 export type { ScheduleStore } from "./schedules/schedule-store.ts";
+export type { FanOutStep, StartedJobs } from "./windows/fan-out.ts";
+export type { TickOutlook, TickRequest } from "./windows/tick-outlook.ts";
 export {
   windowTransitions,
   type ClaimOutcome,
+  type FanOutState,
   type MissedWindow,
+  type StartedJob,
   type StartedWindow,
   type WindowClaim,
   type WindowRecord,

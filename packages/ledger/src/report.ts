@@ -12,6 +12,8 @@ export interface LedgerReport {
     readonly duplicates: number;
     /** Sends that failed. */
     readonly failures: number;
+    /** Windows whose tick found nothing to do. They are in no other number. */
+    readonly idle: number;
     /** Claims beyond each window's first: retries and take-overs. */
     readonly reclaims: number;
     /** Windows sent whose process run is not on record as started. */
@@ -46,7 +48,7 @@ WITH windows AS (
 never_started AS (
   SELECT count(*) AS total
   FROM evenkeel.background_dispatch_window AS window_
-  WHERE window_.status = 'ENQUEUED' AND NOT EXISTS (
+  WHERE window_.status = 'ENQUEUED' AND window_.events ? 'background/process.requested' AND NOT EXISTS (
     SELECT FROM evenkeel.background_function_run AS run
     WHERE run.dispatch_key = window_.dispatch_key AND run.event_name = 'background/process.requested'
   )
@@ -74,6 +76,7 @@ SELECT json_build_object(
       'byStatus', coalesce(json_object_agg(status, total), '{}'),
       'duplicates', coalesce(sum(duplicates), 0),
       'failures', coalesce(sum(failures), 0),
+      'idle', (SELECT coalesce(sum(idle_count), 0) FROM evenkeel.background_schedule_idle),
       'reclaims', coalesce(sum(reclaims), 0),
       'neverStarted', (SELECT total FROM never_started)
     ) FROM windows

@@ -12,6 +12,7 @@ const usage = `Usage: pnpm bench <name> [--quick | --smoke] [--json] [--rounds 5
   queue       the job queue beside graphile-worker, pg-boss and BullMQ
   claims      the claim alone: backlogs, work for tomorrow, types, limits, an idle transaction
   engine      the embedded engine in process
+  cost        what Inngest would bill, by the engine's count: idle, in steady flow, a month at 0 to 100 M jobs
 
 --rounds is for queue and claims, and for a comparison; --only <part of a name> chooses scenarios of claims.
 Side by side with another build: pnpm bench <name> --against <its folder> [--rounds 5]`;
@@ -45,6 +46,7 @@ const benches = new Map<string, () => Promise<Bench>>([
   ["queue", async () => (await import("./queue-bench.ts")).benchQueue],
   ["claims", loadClaims],
   ["engine", loadEngine],
+  ["cost", async () => (await import("./cost-bench.ts")).benchCost],
 ]);
 
 /** It compares by itself, scenario by scenario. */

@@ -29,6 +29,8 @@ export interface Row {
 export interface Table {
   readonly columns: readonly string[];
   readonly lines: readonly TableLine[];
+  /** What the names of the lines are; nothing by default. */
+  readonly corner?: string;
 }
 
 /** What was measured of each; `undefined` where it was not. */
@@ -107,9 +109,9 @@ export function printReport({ bars, rows, table }: BenchReport, json: boolean): 
 }
 
 /** As Markdown. */
-function printTable({ columns, lines }: Table): void {
+function printTable({ columns, lines, corner = "" }: Table): void {
   const cells = [
-    ["", ...columns],
+    [corner, ...columns],
     ["---", ...columns.map(() => "---")],
     ...lines.map(({ name, values }) => [
       name,

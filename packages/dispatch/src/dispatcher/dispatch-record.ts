@@ -1,24 +1,37 @@
-import { defined, describeMessage, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import {
+  defined,
+  describeMessage,
+  EvenkeelError,
+  withDeadline,
+  type Lane,
+  type Logger,
+} from "@evenkeel/core";
 import {
   isNotReady,
   isUnreachable,
+  LedgerError,
   redactError,
   type ClaimOutcome,
   type Ledger,
+  type TickOutlook,
+  type TickRequest,
+  type TransactionClient,
 } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
 import { scopeOf } from "../schedule/dispatch-key.ts";
 import type { PreparedDispatch } from "./prepared-dispatch.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
+import type { StartedWork } from "./window-start.ts";
 
 /**
- * A claim's outcome; `untracked`: the ledger is unavailable, or there is none; `not-ready`: the ledger responds, and its
- * tables are missing, of a schema that this build cannot use, not granted, or another environment's.
+ * A claim's outcome. `untracked`: the ledger is unavailable, or there is none. `unstarted`: so it is, and the job that the
+ * window starts would have been written with the claim. `not-ready`: the ledger responds, and its tables are missing, of
+ * a schema that this build cannot use, not granted, or another environment's.
  */
 export type Claim =
   | ClaimOutcome
-  | { readonly outcome: "untracked" }
+  | { readonly outcome: "untracked" | "unstarted" }
   | { readonly outcome: "not-ready"; readonly reason: string };
 
 /** What a receipt says beyond the dispatch itself. */
@@ -47,35 +60,79 @@ export class DispatchRecord {
     this.#options = options;
   }
 
-  /** Claims the window; `untracked` when the ledger is unavailable, `not-ready` when it refuses this host. */
+  /** Looks at what the tick has to do; `undefined` when the ledger is unavailable. */
+  async look(
+    { request, window, dispatchKey }: PreparedDispatch,
+    judgement: Pick<
+      TickRequest,
+      "mayBeIdle" | "skipOnOverlap" | "neverStartedAfterMs" | "staleAfterMs"
+    >,
+  ): Promise<TickOutlook | undefined> {
+    const { schedule, tenantId } = request;
+    return this.#ask("look", (windows) =>
+      windows.look({
+        ...judgement,
+        dispatchKey,
+        schedule,
+        scope: scopeOf(tenantId),
+        windowStart: window.start,
+        windowSeconds: window.seconds,
+      }),
+    );
+  }
+
+  /**
+   * Claims the window, and enqueues with it what it starts; `untracked` or `unstarted` when the ledger is unavailable,
+   * `not-ready` when it refuses this host.
+   *
+   * @throws InputError or JobError of the job that it starts; nothing is claimed then.
+   */
   async claim(
-    { request, window, dispatchKey, correlationId }: PreparedDispatch,
+    { request, window, dispatchKey, correlationId, events }: PreparedDispatch,
     skipOnOverlap: boolean,
+    started?: StartedWork,
   ): Promise<Claim> {
     const { lane, owner, leaseMs } = this.#options;
     const { schedule, tenantId, params } = request;
+    const claim = {
+      dispatchKey,
+      schedule,
+      scope: scopeOf(tenantId),
+      ...defined({ tenantId, params }),
+      windowStart: window.start,
+      windowSeconds: window.seconds,
+      skipOnOverlap,
+      lane,
+      owner,
+      correlationId,
+      events: events.map(({ name }) => name),
+      leaseMs,
+      ...defined({ started: started?.job }),
+    };
+    let refusal: unknown;
+    const start = async (tx: TransactionClient): Promise<void> => {
+      try {
+        await started?.enqueue(tx);
+      } catch (error) {
+        if (error instanceof EvenkeelError && !(error instanceof LedgerError)) refusal = error;
+        throw error;
+      }
+    };
     const ask = async (windows: Ledger["windows"]): Promise<Claim> => {
       try {
-        return await windows.claim({
-          dispatchKey,
-          schedule,
-          scope: scopeOf(tenantId),
-          ...defined({ tenantId, params }),
-          windowStart: window.start,
-          windowSeconds: window.seconds,
-          skipOnOverlap,
-          lane,
-          owner,
-          correlationId,
-          leaseMs,
-        });
+        return await (started === undefined
+          ? windows.claim(claim)
+          : windows.claimAndStart(claim, start));
       } catch (error) {
         // What is sent now would count as dispatched, and its runs would fail for the same cause.
         if (isNotReady(error)) return { outcome: "not-ready", reason: describeFailure(error) };
         throw error;
       }
     };
-    return (await this.#ask("claim", ask)) ?? { outcome: "untracked" };
+    const outcome = await this.#ask("claim", ask);
+    // What the product's own payload does not hold up to is no fault of the ledger's.
+    if (refusal !== undefined) throw refusal;
+    return outcome ?? { outcome: started === undefined ? "untracked" : "unstarted" };
   }
 
   /** Records that the events were sent. */
@@ -149,6 +206,10 @@ export class DispatchRecord {
           duplicateOf: { status, correlationId },
         });
       }
+      case "unstarted":
+        return this.receipt(dispatch, "dispatch-failed", false, {
+          reason: "The ledger is unavailable, and with it the job that the window starts.",
+        });
       case "claimed":
       case "untracked":
         return undefined;

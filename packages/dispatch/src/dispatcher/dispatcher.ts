@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 
-import { resolveLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import { defined, resolveLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import { maintenanceRequested } from "@evenkeel/events";
 import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
@@ -11,6 +12,7 @@ import {
 } from "../schedule/dispatch-window.ts";
 import { checkScope, type Schedule } from "../schedule/schedule.ts";
 import { DispatchRecord, type Claim } from "./dispatch-record.ts";
+import { mayBeIdle, withDueEvents } from "./due-events.ts";
 import { InlineFallback, type RunInline } from "./inline-fallback.ts";
 import {
   prepare,
@@ -22,6 +24,7 @@ import {
 } from "./prepared-dispatch.ts";
 import type { Receipt } from "./receipt.ts";
 import { withSignal } from "./send-limits.ts";
+import { findInlineProblem, repairedEventOf, startedWorkOf, workEventOf } from "./window-start.ts";
 
 /** How long no maintenance has begun when a nudge brings it, in seconds. */
 const maintenanceOverdueSeconds = 300;
@@ -72,6 +75,9 @@ export interface DispatcherOptions {
    * host works for no other tick until that work has ended.
    */
   readonly inlineDeadlineMs?: number;
+  /** When a sent window counts as waiting for repair, which makes upkeep due at once: the reconciler's own settings. */
+  readonly neverStartedAfterMs?: number;
+  readonly staleAfterMs?: number;
 }
 
 /** How far one dispatch goes. */
@@ -145,6 +151,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   const prepareNow = (request: DispatchRequest, window: DispatchWindow): PreparedDispatch =>
     prepare(request, {
+      ...defined({
+        workEvent: isNudge(window)
+          ? undefined
+          : workEventOf(schedules.get(request.schedule), request, window),
+      }),
       window,
       lane,
       environment,
@@ -161,13 +172,30 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   const claim = (dispatch: PreparedDispatch): Promise<Claim> => {
     const schedule = schedules.get(dispatch.request.schedule);
-    return record.claim(dispatch, schedule?.overlap === "skip");
+    return record.claim(
+      dispatch,
+      schedule?.overlap === "skip",
+      isNudge(dispatch.window) ? undefined : startedWorkOf(schedule, dispatch),
+    );
   };
 
   const whyHeld = (): string | undefined => {
     if (inline.isForced()) return "Work is forced inline, which only a tick does.";
     return config.useInngest.enabled ? undefined : `Inngest is off (${config.useInngest.because}).`;
   };
+
+  /** Leaves out what is not due; a window of which nothing is left is on record as idle. */
+  async function limitToDue(dispatch: PreparedDispatch): Promise<PreparedDispatch | "idle"> {
+    const schedule = schedules.get(dispatch.request.schedule);
+    const isWorkOptional = mayBeIdle(dispatch.request, schedule);
+    const outlook = await record.look(dispatch, {
+      mayBeIdle: isWorkOptional,
+      skipOnOverlap: schedule?.overlap === "skip",
+      neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
+      staleAfterMs: options.staleAfterMs ?? 1_200_000,
+    });
+    return outlook?.isIdle === true ? "idle" : withDueEvents(dispatch, outlook, isWorkOptional);
+  }
 
   async function send(
     dispatch: PreparedDispatch,
@@ -181,7 +209,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         ),
       );
     } catch (error) {
-      return limits.worksInline
+      const isReplaceable =
+        limits.worksInline &&
+        findInlineProblem(schedules.get(dispatch.request.schedule)) === undefined;
+      return isReplaceable
         ? inline.afterFailedSend(dispatch, held, error)
         : record.failed(dispatch, held, error);
     }
@@ -204,7 +235,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   /** What a nudge brings along. A window of a schedule has a maintenance event of its own. */
   async function overdueMaintenance(dispatch: PreparedDispatch): Promise<OutgoingEvent[]> {
-    if (dispatch.window.seconds !== nudgeWindowSeconds) return [];
+    if (!isNudge(dispatch.window)) return [];
     if (!(await record.isMaintenanceOverdue(maintenanceOverdueSeconds * 1_000))) return [];
     // Its window is of five minutes: until a run of it is on record, the same id is sent again, and dropped.
     const requestedAt = clock.now();
@@ -214,13 +245,21 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   return {
     dispatch: async (request) => {
-      const dispatch = prepareTick(request);
+      const prepared = prepareTick(request);
+      const schedule = schedules.get(request.schedule);
       const canSend = config.useInngest.enabled;
       const isForced = inline.isForced();
       if (!isForced && !canSend && !inline.isOn()) {
-        return record.receipt(dispatch, "not-configured", false, {
+        return record.receipt(prepared, "not-configured", false, {
           reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
         });
+      }
+      const isLimited = request.onlyIfDue === true && canSend && !isForced;
+      const dispatch = isLimited ? await limitToDue(prepared) : prepared;
+      if (dispatch === "idle") return record.receipt(prepared, "idle", true);
+      const problem = canSend && !isForced ? undefined : findInlineProblem(schedule);
+      if (problem !== undefined) {
+        return record.receipt(prepared, "not-configured", false, { reason: problem });
       }
       const held = await claim(dispatch);
       const declined = record.declined(dispatch, held);
@@ -235,13 +274,30 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return sendOnly(prepareNow(request, computeWindow(clock.now(), nudgeWindowSeconds)));
     },
     repair: async (repair, limits) => {
-      const dispatch = prepareRepair(repair, { environment, requestedAt: clock.now() });
-      const { claimCount } = repair.window;
-      const held: Claim = { outcome: "claimed", fence: repair.fence, claimCount };
-      const reason = whyHeld();
+      const { schedule, claimCount } = repair.window;
+      const workEvent = repairedEventOf(schedules.get(schedule), repair.window);
+      const dispatch = prepareRepair(repair, {
+        ...defined({ workEvent }),
+        environment,
+        requestedAt: clock.now(),
+      });
+      const held = { outcome: "claimed", fence: repair.fence, claimCount } as const;
+      const reason = whyHeld() ?? findMissing(dispatch, repair);
       if (reason !== undefined) return record.failed(dispatch, held, new Error(reason));
       return send(dispatch, held, { ...limits, worksInline: false });
     },
     whyHeld,
   };
+}
+
+/** A nudge drains the queue, whatever the schedule's own windows start. */
+function isNudge({ seconds }: DispatchWindow): boolean {
+  return seconds === nudgeWindowSeconds;
+}
+
+/** Returns what a repair lacks of the work of its window: upkeep may be missing, whose next is not far. */
+function findMissing({ events }: PreparedDispatch, { window }: WindowRepair): string | undefined {
+  const names = new Set<string>([maintenanceRequested.name, ...events.map(({ name }) => name)]);
+  const isComplete = events.length > 0 && window.events.every((name) => names.has(name));
+  return isComplete ? undefined : `This host does not know what schedule ${window.schedule} sends.`;
 }

@@ -71,6 +71,16 @@ test.each<[RepairReason, number, "sent" | "never sent", string]>([
   },
 );
 
+test("a repair sends what its window was to send", () => {
+  const { dispatchKey } = prepare(request, context);
+  const repair = repairOf("send_failed", 1, dispatchKey);
+  for (const name of ["background/process.requested", "background/maintenance.requested"]) {
+    const window = { ...repair.window, events: [name] };
+    const { events } = prepareRepair({ ...repair, window }, context);
+    expect(events.map((event) => event.name)).toEqual([name]);
+  }
+});
+
 function repairOf(reason: RepairReason, repairCount: number, dispatchKey: string): WindowRepair {
   return {
     reason,
@@ -86,6 +96,8 @@ function repairOf(reason: RepairReason, repairCount: number, dispatchKey: string
       status: "DISPATCHING",
       owner: "host-1",
       correlationId: "c-first",
+      events: ["background/process.requested", "background/maintenance.requested"],
+      fanOut: null,
       claimCount: 1,
       duplicateCount: 0,
       failureCount: 0,

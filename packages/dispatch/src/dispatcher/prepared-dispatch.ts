@@ -1,18 +1,20 @@
 import { defined, type JsonValue, type Lane } from "@evenkeel/core";
 import {
   checkEvent,
+  type EventContract,
   maintenanceRequested,
   processRequested,
   type CheckedEvent,
-  type DispatchEventData,
+  type ScheduledEventData,
 } from "@evenkeel/events";
 import type { WindowRepair } from "@evenkeel/ledger";
+import type { z } from "zod";
 
 import { formatDispatchKey, formatEventId } from "../schedule/dispatch-key.ts";
 import { nudgeWindowSeconds, type DispatchWindow } from "../schedule/dispatch-window.ts";
 
 /** An event as it is given to the sender: the id is deterministic, so sending it again is harmless. */
-export type OutgoingEvent = CheckedEvent<DispatchEventData>;
+export type OutgoingEvent = CheckedEvent<ScheduledEventData>;
 
 /** A request for one dispatch: by a tick, an operator or a nudge. */
 export interface DispatchRequest {
@@ -28,6 +30,11 @@ export interface DispatchRequest {
   readonly source: string;
   /** Follows this tick through logs and records; defaults to a new UUID. */
   readonly correlationId?: string;
+  /**
+   * Sends what is due and nothing else: nothing at all where no job is due and no upkeep, and upkeep on its own cadence.
+   * The cron route asks for it. Defaults to `false`: work and upkeep are sent, as when an operator asks.
+   */
+  readonly onlyIfDue?: boolean;
 }
 
 /** One dispatch that is ready to be claimed and sent. */
@@ -40,6 +47,12 @@ export interface PreparedDispatch {
   readonly events: readonly OutgoingEvent[];
 }
 
+/** An event to be sent, before the fields that every one of a dispatch has. */
+interface PlannedEvent {
+  readonly contract: EventContract<string, z.ZodType<ScheduledEventData>>;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
 /** What {@link prepare} takes beside the request. */
 export interface DispatchContext {
   readonly window: DispatchWindow;
@@ -49,6 +62,8 @@ export interface DispatchContext {
   readonly requestedAt: Date;
   /** Used when the request has none. */
   readonly correlationId: string;
+  /** What a schedule sends in place of the process event; absent: that. */
+  readonly workEvent?: PlannedEvent;
   /** Ends every event id, so that Inngest takes the events for new ones; empty by default. */
   readonly idSuffix?: string;
 }
@@ -61,32 +76,33 @@ export interface DispatchContext {
  * `invalid_payload` or `payload_too_large`.
  */
 export function prepare(request: DispatchRequest, context: DispatchContext): PreparedDispatch {
-  const { window } = context;
+  const { window, workEvent = { contract: processRequested, data: {} } } = context;
   const { schedule, tenantId, params } = request;
   const dispatchKey = formatDispatchKey({ schedule, window, ...defined({ tenantId, params }) });
   const correlationId = request.correlationId ?? context.correlationId;
   const dispatch = { request, window, dispatchKey, correlationId };
-  const contracts =
-    window.seconds === nudgeWindowSeconds
-      ? [processRequested]
-      : [processRequested, maintenanceRequested];
-  return { ...dispatch, events: contracts.map((contract) => toEvent(contract, dispatch, context)) };
+  const work = toEvent(workEvent, dispatch, context);
+  const isNudge = window.seconds === nudgeWindowSeconds;
+  const events = isNudge ? [work] : [work, toEvent(upkeep, dispatch, context)];
+  return { ...dispatch, events };
 }
 
 /** Returns a maintenance event that goes with a nudge, for a window of its own in the schedule's global scope. */
 export function prepareMaintenance(
   { request, correlationId }: PreparedDispatch,
-  context: Omit<DispatchContext, "correlationId" | "idSuffix">,
+  context: Omit<DispatchContext, "correlationId" | "idSuffix" | "workEvent">,
 ): OutgoingEvent {
   const { schedule, source } = request;
   const { window } = context;
   const dispatchKey = formatDispatchKey({ schedule, window });
   const dispatch = { request: { schedule, source }, window, dispatchKey, correlationId };
-  return toEvent(maintenanceRequested, dispatch, context);
+  return toEvent(upkeep, dispatch, context);
 }
 
+const upkeep: PlannedEvent = { contract: maintenanceRequested, data: {} };
+
 function toEvent(
-  contract: typeof processRequested | typeof maintenanceRequested,
+  { contract, data: more }: PlannedEvent,
   { request, window, dispatchKey, correlationId }: Omit<PreparedDispatch, "events">,
   context: Omit<DispatchContext, "correlationId">,
 ): OutgoingEvent {
@@ -95,6 +111,7 @@ function toEvent(
   const { name, version: schemaVersion } = contract;
   const id = formatEventId({ name, schemaVersion, environment, dispatchKey });
   const data = {
+    ...more,
     source,
     requestedAt: requestedAt.toISOString(),
     dispatchKey,
@@ -106,26 +123,29 @@ function toEvent(
     schedule,
     ...defined({ tenantId, params }),
   };
-  return checkEvent(contract, { id: `${id}${idSuffix}`, data });
+  return checkEvent<z.ZodType<ScheduledEventData>>(contract, { id: `${id}${idSuffix}`, data });
 }
 
 /**
- * Returns a claimed repair as a dispatch of its window. After a run that fell silent, or where the window was sent
- * before and is repaired for the second time, the ids are new: Inngest remembers the first ones, and the guard makes
- * sure that one run works.
+ * Returns a claimed repair as a dispatch of its window, with the events that the window was to send. After a run that fell
+ * silent, or where the window was sent before and is repaired for the second time, the ids are new: Inngest remembers the
+ * first ones, and the guard makes sure that one run works.
  *
  * @throws As {@link prepare} does.
  */
 export function prepareRepair(
   { reason, window }: WindowRepair,
-  context: Pick<DispatchContext, "environment" | "requestedAt">,
+  context: Pick<DispatchContext, "environment" | "requestedAt" | "workEvent">,
 ): PreparedDispatch {
   const { schedule, windowStart, windowSeconds, correlationId, lane, repairCount } = window;
+  const sent = new Set(window.events);
   const wasRepaired = window.enqueuedAt !== null && repairCount > 1;
-  const needsNewIds = reason === "stale" || wasRepaired;
+  // A product's own function may have no guard: Inngest's memory of the ids is what keeps it from a second run.
+  const isOurs = context.workEvent === undefined;
+  const needsNewIds = isOurs && (reason === "stale" || wasRepaired);
   const tenantId = window.tenantId ?? undefined;
   const params = window.params ?? undefined;
-  return prepare(
+  const dispatch = prepare(
     { schedule, source: "reconciler", ...defined({ tenantId, params }) },
     {
       ...context,
@@ -135,4 +155,5 @@ export function prepareRepair(
       idSuffix: needsNewIds ? `:r${repairCount}` : "",
     },
   );
+  return { ...dispatch, events: dispatch.events.filter(({ name }) => sent.has(name)) };
 }

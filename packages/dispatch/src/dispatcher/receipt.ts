@@ -10,6 +10,7 @@ export type DispatchMode =
   | "paused"
   | "skipped-overlap"
   | "ledger-not-ready"
+  | "idle"
   | "not-configured";
 
 /** What became of a tick, in full. It is also the body of the HTTP response. */
@@ -43,6 +44,7 @@ const statuses: Readonly<Record<DispatchMode, number>> = {
   paused: 200,
   "skipped-overlap": 200,
   "ledger-not-ready": 503,
+  idle: 200,
   "not-configured": 503,
 };
 

@@ -97,6 +97,7 @@ export function createCronHandler(
       const receipt = await dispatcher.dispatch({
         schedule,
         source: "cron",
+        onlyIfDue: true,
         ...(schedules === undefined ? {} : readQuery(request)),
         ...defined({ scheduledAt, correlationId }),
       });

@@ -6,7 +6,9 @@ import { jsonResponse, lastSegment } from "./json-response.ts";
 
 /** What a receipt handler works with. */
 export interface ReceiptHandlerOptions {
-  readonly ledger: Pick<Ledger, "receipt">;
+  readonly ledger: Pick<Ledger, "receipt"> & {
+    readonly windows?: Pick<Ledger["windows"], "wasIdle">;
+  };
   /**
    * Secrets that authenticate a reader, the current one first; an empty list closes the endpoint with 503. Receipts are
    * of all tenants: a scheduler's secret is none of these.
@@ -19,10 +21,10 @@ export interface ReceiptHandlerOptions {
 }
 
 /**
- * Creates the route that tells what became of a tick: GET with
- * `Authorization: Bearer <RECEIPTS_SECRET>`, and the dispatch key as the
- * last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the receipt, 404
- * when no such window is on record, 503 when the ledger is unavailable.
+ * Creates the route that tells what became of a tick: GET with `Authorization: Bearer <RECEIPTS_SECRET>`, and the
+ * dispatch key as the last segment of the path, percent-encoded (`/api/cron/receipts/[dispatchKey]`). 200 with the
+ * receipt, or with `progress: "idle"` for a tick that found nothing to do; 404 when no such window is on record, 503 when
+ * the ledger is unavailable.
  */
 export function createReceiptHandler({
   ledger,
@@ -47,9 +49,10 @@ export function createReceiptHandler({
     if (dispatchKey === undefined) return jsonResponse(404, { error: "not_found" });
     try {
       const receipt = await ledger.receipt(dispatchKey);
-      return receipt === undefined
-        ? jsonResponse(404, { error: "not_found" })
-        : jsonResponse(200, receipt);
+      if (receipt !== undefined) return jsonResponse(200, receipt);
+      return (await ledger.windows?.wasIdle(dispatchKey)) === true
+        ? jsonResponse(200, { progress: "idle", dispatchKey, runs: [] })
+        : jsonResponse(404, { error: "not_found" });
     } catch (error) {
       logger.error("receipt.failed", { error: describeMessage(error) });
       return jsonResponse(503, { error: "ledger_unavailable" }, { "retry-after": "5" });

@@ -86,9 +86,9 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
   ): Promise<void> {
     const { tenantId, newest, definedAt } = progress;
     const until = new Date(clock.now().getTime() - graceMs);
-    const candidates = windowsOf(schedule, progress, until).map((window) =>
-      toMissed(schedule, window, tenantId),
-    );
+    const candidates = windowsOf(schedule, progress, until)
+      .filter((window) => !hasFired(window, progress))
+      .map((window) => toMissed(schedule, window, tenantId));
     if (candidates.length === 0) return;
     const gaps = new Set(
       await ledger.windows.unrecorded(candidates.map(({ dispatchKey }) => dispatchKey)),
@@ -139,7 +139,7 @@ export function createWatchdog(options: WatchdogOptions): Watchdog {
       for (const progress of await ledger.schedules.progress([...schedules.keys()])) {
         const schedule = schedules.get(progress.schedule);
         // A tenant's schedule has windows only for the tenants that it was ever dispatched for.
-        const isKnownScope = (schedule?.scope === "tenant") === (progress.tenantId !== null);
+        const isKnownScope = (schedule?.windowScope === "tenant") === (progress.tenantId !== null);
         if (schedule === undefined || !isKnownScope) continue;
         if (signal?.aborted === true) {
           total.unwatched += 1;
@@ -181,6 +181,15 @@ function windowsOf(
   });
   const from = definedAt === null ? since : later(since, definedAt);
   return [...earlier, ...schedule.windowsBetween(from, until, maxWindows)].slice(-maxWindows);
+}
+
+/** Whether a window's tick came and found nothing to do. */
+function hasFired({ start, seconds }: DispatchWindow, { fired }: ScheduleProgress): boolean {
+  const startMs = start.getTime();
+  return fired.some(
+    ({ from, until }) =>
+      Date.parse(from) <= startMs && startMs + seconds * 1_000 <= Date.parse(until),
+  );
 }
 
 function later(a: Date, b: Date): Date {

@@ -5,12 +5,18 @@ import { z } from "zod";
 import { DispatchError } from "../dispatch-error.ts";
 import { parseScheduleId, type DispatchTarget } from "./dispatch-key.ts";
 import { computeWindow, type DispatchWindow } from "./dispatch-window.ts";
+import {
+  describeStart,
+  findStartProblem,
+  jobStartOf,
+  type ScheduleStart,
+} from "./schedule-start.ts";
 
 /** Which missed windows are dispatched after all: none, the newest, or the newest few. */
 export type CatchUp = "none" | "latest" | { readonly max: number };
 
 /** Settings of {@link defineSchedule}. Either `every` or `cron`. */
-export interface ScheduleOptions {
+export interface ScheduleOptions<Schema extends z.ZodType = z.ZodType> {
   /** 1 to 100 of `a-z 0-9 . _ -`; part of every dispatch key, so it is never renamed lightly. */
   readonly id: string;
   /** Length of a window in seconds, 15 to 86,400: windows start at multiples of it since 1970 in UTC. */
@@ -19,7 +25,14 @@ export interface ScheduleOptions {
   readonly cron?: string;
   /** An IANA name, only with `cron`; defaults to `UTC`. */
   readonly timeZone?: string;
-  /** `tenant`: every tick names a tenant, whose windows are its own. Defaults to `global`. */
+  /**
+   * What a window starts: `queue`, the default, drains what is due; a job, or an event of the product's own.
+   */
+  readonly start?: ScheduleStart<Schema>;
+  /**
+   * `tenant`: every tick names a tenant, whose windows are its own; or, with `start.tenants`, a tick names none, and its
+   * window starts a job for each of them. Defaults to `global`.
+   */
   readonly scope?: "global" | "tenant";
   /** Which windows that no tick asked for the watchdog dispatches; defaults to `none`: they are only recorded. */
   readonly catchUp?: CatchUp;
@@ -39,8 +52,12 @@ export interface Schedule {
   readonly overlap: "allow" | "skip";
   readonly paused: boolean;
   readonly params: readonly string[];
-  /** The settings, as the ledger mirrors them. */
-  readonly definition: ScheduleOptions;
+  /** What its windows start. */
+  readonly start: ScheduleStart;
+  /** Whose windows the watchdog looks for: `global` also where one window is fanned out to tenants. */
+  readonly windowScope: "global" | "tenant";
+  /** The settings, as the ledger mirrors them: what it starts by name. */
+  readonly definition: Omit<ScheduleOptions, "start">;
   /** The window that holds an instant. */
   windowAt(at: Date): DispatchWindow;
   /** Windows that start after one instant and end by another, the oldest first; the newest `limit` of them. */
@@ -55,8 +72,11 @@ export interface Schedule {
  * @example
  * const digest = defineSchedule({ id: "digest", cron: "0 7 * * *", timeZone: "Europe/Berlin" });
  */
-export function defineSchedule(options: ScheduleOptions): Schedule {
-  const { every, cron, catchUp = "none" } = options;
+export function defineSchedule<Schema extends z.ZodType>(
+  options: ScheduleOptions<Schema>,
+): Schedule {
+  const { start = "queue", ...settings } = options;
+  const { every, cron, catchUp = "none", scope = "global" } = settings;
   const id = parseScheduleId(options.id);
   if ((every === undefined) === (cron === undefined)) {
     throw invalid(id, "takes either every or cron");
@@ -67,18 +87,25 @@ export function defineSchedule(options: ScheduleOptions): Schedule {
   if (typeof catchUp === "object" && !(Number.isInteger(catchUp.max) && catchUp.max >= 1)) {
     throw invalid(id, "takes a whole number from 1 as catchUp.max");
   }
+  const startProblem = findStartProblem(start, scope);
+  if (startProblem !== undefined) throw invalid(id, startProblem);
+  const mirrored = { ...settings, start: describeStart(start) };
+  const definition = start === "queue" ? settings : mirrored;
+  const fansOut = jobStartOf(start)?.tenants !== undefined;
   const times =
     every === undefined
       ? wallClockTimes(id, cron ?? "", options.timeZone ?? "UTC")
       : evenTimes(id, every);
   return {
     id,
-    scope: options.scope ?? "global",
+    scope,
+    start,
+    windowScope: fansOut ? "global" : scope,
     catchUp,
     overlap: options.overlap ?? "allow",
     paused: options.paused ?? false,
     params: options.params ?? [],
-    definition: options,
+    definition,
     windowAt: times.windowAt,
     windowsBetween: (after, until, limit) => {
       const windows: DispatchWindow[] = [];
@@ -109,7 +136,7 @@ export function asDefinedBefore(schedule: Schedule, definition: unknown): Schedu
   if (!times.success) return undefined;
   const { every: _every, cron: _cron, timeZone: _timeZone, ...rest } = schedule.definition;
   try {
-    return defineSchedule({ ...rest, ...defined(times.data) });
+    return defineSchedule({ ...rest, start: schedule.start, ...defined(times.data) });
   } catch {
     return undefined;
   }
@@ -126,8 +153,10 @@ export function checkScope(
   { tenantId, params }: Pick<DispatchTarget, "tenantId" | "params">,
 ): void {
   if (schedule === undefined) return;
-  const { id, scope } = schedule;
-  if ((scope === "tenant") !== (tenantId !== undefined)) {
+  const { id, scope, windowScope } = schedule;
+  // What is fanned out may be started for one tenant alone.
+  const isEither = windowScope !== scope;
+  if (!isEither && (scope === "tenant") !== (tenantId !== undefined)) {
     const problem = scope === "tenant" ? "needs a tenant" : "takes no tenant";
     throw new DispatchError("invalid_scope", `Schedule ${id} ${problem}.`, { id, scope });
   }

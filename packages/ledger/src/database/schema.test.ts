@@ -21,6 +21,7 @@ const scalarTypes: Readonly<Record<string, string>> = {
   BigInt: "int8",
   Boolean: "bool",
   Json: "jsonb",
+  'Unsupported("tstzmultirange")': "tstzmultirange",
 };
 
 let t: Setup;

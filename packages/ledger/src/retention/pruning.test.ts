@@ -15,7 +15,7 @@ import {
   readKeys,
 } from "../testing/old-rows.ts";
 import { setup } from "../testing/setup.ts";
-import { createWindowStore } from "../windows/window-store.ts";
+import { claimWindow } from "../windows/window-claim.ts";
 import type { WindowClaim } from "../windows/window.ts";
 import { prune } from "./pruning.ts";
 import { resolveRetention } from "./resolved-retention.ts";
@@ -289,7 +289,7 @@ test("a prune waits for no claim: what is claimed meanwhile stays", async () => 
   const free = await insertOld.windows(pool, "MISSED", 100);
   const client = await t.database.connect(1).connect();
   await client.query("BEGIN");
-  const late = await createWindowStore(toSqlClient(client)).claim(claimOf(claimed));
+  const late = await claimWindow(toSqlClient(client), claimOf(claimed));
   expect(late.outcome).toBe("claimed");
   expect(await t.ledger.prune()).toMatchObject({ deleted: 1 });
   await client.query("COMMIT");

@@ -28,7 +28,16 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
   return {
     declare: async (declarations) => {
       await sql.query(
-        `INSERT INTO evenkeel.background_schedule AS schedule (id, paused, paused_at, paused_by, definition)
+        // What is idle is so by the windows of its time: one that a change cuts off was none to its end.
+        `WITH cut AS (
+           UPDATE evenkeel.background_schedule_idle AS idle
+           SET fired = idle.fired * tstzmultirange(tstzrange(NULL, clock_timestamp()))
+           FROM jsonb_to_recordset($1::jsonb) AS declared (id text, definition jsonb), evenkeel.background_schedule AS schedule
+           WHERE schedule.id = declared.id AND idle.schedule = declared.id AND schedule.definition IS NOT NULL
+             AND (schedule.definition->'every', schedule.definition->'cron', schedule.definition->'timeZone')
+               IS DISTINCT FROM (declared.definition->'every', declared.definition->'cron', declared.definition->'timeZone')
+         )
+         INSERT INTO evenkeel.background_schedule AS schedule (id, paused, paused_at, paused_by, definition)
          SELECT declared.id, declared.paused, CASE WHEN declared.paused THEN clock_timestamp() END,
            CASE WHEN declared.paused THEN 'declaration' END, declared.definition
          FROM jsonb_to_recordset($1::jsonb) AS declared (id text, paused boolean, definition jsonb)
@@ -61,8 +70,13 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
            greatest(schedule.updated_at, CASE WHEN recent.tenant_id IS NOT NULL THEN recent.oldest
              -- Gaps are looked for in the last day, or since the newest window if that is older: what was
              -- pruned must not count as missed. Without a window on record, none was pruned.
-             ELSE least(now() - interval '1 day', coalesce(latest.window_start, schedule.updated_at)) END) AS since,
-           recent.newest, schedule.defined_at AS "definedAt",
+             ELSE least(now() - interval '1 day', coalesce(
+               greatest(latest.window_start, idle.last_window), schedule.updated_at)) END) AS since,
+           greatest(recent.newest, idle.last_window) AS newest,
+           coalesce((
+             SELECT jsonb_agg(jsonb_build_object('from', lower(times), 'until', upper(times)) ORDER BY times)
+             FROM unnest(idle.fired) AS times
+           ), '[]') AS fired, schedule.defined_at AS "definedAt",
            schedule.earlier_definitions AS "earlierDefinitions"
          FROM evenkeel.background_schedule AS schedule
          LEFT JOIN LATERAL (
@@ -80,6 +94,8 @@ export function createScheduleStore(sql: SqlClient): ScheduleStore {
                - greatest(interval '1 day', latest.window_seconds * interval '3 seconds')
            GROUP BY dispatch_window.tenant_id
          ) AS recent ON true
+         LEFT JOIN evenkeel.background_schedule_idle AS idle
+           ON idle.schedule = schedule.id AND recent.tenant_id IS NULL
          WHERE NOT schedule.paused AND schedule.id IN (SELECT jsonb_array_elements_text($1::jsonb))`,
         [JSON.stringify(ids)],
       ),

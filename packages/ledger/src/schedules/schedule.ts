@@ -35,8 +35,10 @@ export interface ScheduleProgress {
    * is older; for a tenant, its first window of the last day, or of the last three if that is longer.
    */
   readonly since: Date;
-  /** The start of the newest window of its own on record, nudges left out; `null` without one in that time. */
+  /** The start of the newest window of its own on record, an idle one included, nudges left out; `null` without one in that time. */
   readonly newest: Date | null;
+  /** The times of windows that had their tick and found nothing to do, ISO 8601, the oldest first. */
+  readonly fired: readonly { readonly from: string; readonly until: string }[];
   /** Since when its windows are those of its definition; `null`: from the first declaration. */
   readonly definedAt: Date | null;
   /** Its definitions before, the oldest first, 20 at most. */

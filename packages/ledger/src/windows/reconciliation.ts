@@ -139,7 +139,7 @@ WITH started AS MATERIALIZED (
         AND run.event_name = 'background/process.requested'
     ) THEN 'stale' ELSE 'never_started' END AS reason
   FROM evenkeel.background_dispatch_window AS dispatch_window
-  WHERE dispatch_window.status = 'ENQUEUED'
+  WHERE dispatch_window.status = 'ENQUEUED' AND dispatch_window.events ? 'background/process.requested'
     AND dispatch_window.enqueued_at < clock_timestamp() - :neverStartedAfterMs::double precision * interval '1 millisecond'
     AND dispatch_window.enqueued_at > clock_timestamp() - :maxAgeMs::double precision * interval '1 millisecond'
     -- Sent again until it is too old: then it gets a dead letter.
@@ -197,6 +197,7 @@ WITH undone AS (
   UNION ALL
   SELECT dispatch_window.dispatch_key FROM evenkeel.background_dispatch_window AS dispatch_window
   WHERE dispatch_window.status = 'ENQUEUED' AND dispatch_window.repair_count > 0
+    AND dispatch_window.events ? 'background/process.requested'
     AND dispatch_window.enqueued_at < clock_timestamp() - $3::double precision * interval '1 millisecond'
     AND NOT ${hasLiveRun}
 )

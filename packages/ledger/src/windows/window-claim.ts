@@ -1,9 +1,13 @@
 import { randomUUID } from "node:crypto";
 
-import type { SqlClient } from "../database/database.ts";
+import type { Connections } from "../database/connections.ts";
+import type { PgQueryable, SqlClient, SqlValue } from "../database/database.ts";
+import { isUnreachable } from "../database/ledger-error.ts";
 import { defineStatement } from "../database/statement.ts";
+import { overlapping, type OverlapParameter } from "./overlap.ts";
 import {
   describeWindow,
+  dispatchEvents,
   toRecord,
   type ClaimOutcome,
   type WindowClaim,
@@ -25,19 +29,17 @@ import {
 
 // A tick that finds the window claimable takes it under its own fence; any other counts as a duplicate.
 // The conflicting row is locked by the update, so of many concurrent ticks one sees it claimable.
-const claimStatement = defineStatement<WindowParameter | "fence" | "leaseMs" | "skipOnOverlap">(`
+const claimStatement = defineStatement<
+  WindowParameter | OverlapParameter | "fence" | "leaseMs" | "events"
+>(`
 WITH paused AS (
   SELECT pause_reason FROM evenkeel.background_schedule WHERE id = :schedule AND paused
 ), overlapping AS (
-  SELECT FROM evenkeel.background_function_run AS run
-  JOIN evenkeel.background_dispatch_window AS earlier ON earlier.dispatch_key = run.dispatch_key
-  WHERE :skipOnOverlap::boolean AND run.status = 'RUNNING' AND run.event_name = 'background/process.requested'
-    AND earlier.schedule = :schedule AND earlier.scope = :scope AND earlier.window_start < :windowStart::timestamptz
-  LIMIT 1
+  SELECT WHERE ${overlapping}
 ), claim AS (
   INSERT INTO evenkeel.background_dispatch_window AS dispatch_window (
     dispatch_key, schedule, scope, tenant_id, window_start, window_seconds, lane,
-    owner, correlation_id, fence, status, lease_expires_at, params
+    owner, correlation_id, fence, status, lease_expires_at, params, events
   )
   SELECT :dispatchKey, :schedule, :scope, :tenantId, :windowStart::timestamptz, :windowSeconds::int,
     :lane::evenkeel.lane, :owner, :correlationId, :fence::uuid,
@@ -45,11 +47,12 @@ WITH paused AS (
       ELSE 'DISPATCHING' END,
     CASE WHEN NOT EXISTS (SELECT FROM overlapping)
       THEN clock_timestamp() + :leaseMs::double precision * interval '1 millisecond' END,
-    :params::jsonb
+    :params::jsonb, :events::jsonb
   WHERE NOT EXISTS (SELECT 1 FROM paused)
   ON CONFLICT (dispatch_key) DO UPDATE SET
     (
-      status, fence, owner, correlation_id, lease_expires_at, claim_count, duplicate_count, updated_at
+      status, fence, owner, correlation_id, lease_expires_at, claim_count, duplicate_count, updated_at,
+      events
     ) = (
       SELECT
         CASE WHEN free THEN 'DISPATCHING'::evenkeel.window_status ELSE dispatch_window.status END,
@@ -59,7 +62,8 @@ WITH paused AS (
         CASE WHEN free THEN clock_timestamp() + :leaseMs::double precision * interval '1 millisecond' ELSE dispatch_window.lease_expires_at END,
         dispatch_window.claim_count + free::int,
         dispatch_window.duplicate_count + (NOT free)::int,
-        clock_timestamp()
+        clock_timestamp(),
+        CASE WHEN free THEN excluded.events ELSE dispatch_window.events END
       FROM (
         SELECT dispatch_window.status IN ('ENQUEUE_FAILED', 'MISSED')
           OR (dispatch_window.status = 'DISPATCHING' AND dispatch_window.lease_expires_at <= clock_timestamp()) AS free
@@ -81,6 +85,36 @@ interface ClaimRow extends WindowRow {
   readonly pause_reason: string | null;
 }
 
+/**
+ * Claims a window as {@link claimWindow} does, and starts what the window starts in the same transaction: it exists if and
+ * only if the window is claimed. A window that is claimed again has started it already.
+ */
+export async function claimAndStart(
+  connections: Pick<Connections, "hold">,
+  claim: WindowClaim,
+  start: (tx: PgQueryable) => Promise<unknown>,
+): Promise<ClaimOutcome> {
+  return connections.hold(async (sql) => {
+    await sql.query("BEGIN");
+    try {
+      const outcome = await claimWindow(sql, claim);
+      if (outcome.outcome === "claimed" && outcome.claimCount === 1) {
+        await start({
+          query: async (text, values = []) => ({
+            // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- values of the ledger's own statements
+            rows: await sql.query(text, values as SqlValue[]),
+          }),
+        });
+      }
+      await sql.query("COMMIT");
+      return outcome;
+    } catch (error) {
+      if (!isUnreachable(error)) await sql.query("ROLLBACK").catch(() => {});
+      throw error;
+    }
+  });
+}
+
 /** Claims a window under a new fence, or counts a duplicate and returns what is recorded. */
 export async function claimWindow(sql: SqlClient, claim: WindowClaim): Promise<ClaimOutcome> {
   const [row] = await sql.query<ClaimRow>(
@@ -90,6 +124,12 @@ export async function claimWindow(sql: SqlClient, claim: WindowClaim): Promise<C
       fence: randomUUID(),
       leaseMs: claim.leaseMs,
       skipOnOverlap: claim.skipOnOverlap ?? false,
+      events: JSON.stringify(claim.events ?? dispatchEvents),
+      jobTenant: claim.started?.tenantId ?? null,
+      jobType: claim.started?.type ?? null,
+      jobKeysFrom: claim.started?.keysFrom ?? null,
+      jobKeysUntil: claim.started?.keysUntil ?? null,
+      jobKey: claim.started?.uniqueKey ?? null,
     }),
   );
   if (row === undefined || row.is_paused) {

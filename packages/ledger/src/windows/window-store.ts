@@ -1,11 +1,21 @@
-import type { SqlClient, SqlValue } from "../database/database.ts";
+import type { Connections } from "../database/connections.ts";
+import type { SqlValue, TransactionClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
-import { claimWindow } from "./window-claim.ts";
+import {
+  beginFanOut,
+  findUnsettled,
+  stepFanOut,
+  type FanOutStep,
+  type StartedJobs,
+} from "./fan-out.ts";
+import { lookAtTick, wasIdle, type TickOutlook, type TickRequest } from "./tick-outlook.ts";
+import { claimAndStart, claimWindow } from "./window-claim.ts";
 import {
   describeWindow,
   toRecord,
   type ClaimOutcome,
+  type FanOutState,
   type MissedWindow,
   type StartedWindow,
   type WindowClaim,
@@ -17,10 +27,31 @@ import {
 /** The record of dispatch windows. Each method is one statement; the database's clock decides. */
 export interface WindowStore {
   /**
+   * Returns what a tick has to do. Where that is nothing, its window is recorded as idle: counted on its schedule, and
+   * on record as one that had its tick.
+   */
+  look(tick: TickRequest): Promise<TickOutlook>;
+  /** Returns whether a window had its tick and found nothing to do. Known for two days. */
+  wasIdle(dispatchKey: string): Promise<boolean>;
+  /**
    * Claims a window under a new fence: a new one, one whose send failed, one whose claim expired, or one
    * that was missed. Otherwise counts a duplicate and returns what is recorded. A paused schedule is not claimed.
    */
   claim(claim: WindowClaim): Promise<ClaimOutcome>;
+  /**
+   * Claims as `claim` does, and calls `start` in the claim's transaction where the window was not claimed before: what it
+   * writes there exists if and only if the window is claimed. What it throws undoes the claim, and is thrown.
+   */
+  claimAndStart(
+    claim: WindowClaim,
+    start: (tx: TransactionClient) => Promise<unknown>,
+  ): Promise<ClaimOutcome>;
+  /** Returns how far a window was fanned out, and notes that it began; `undefined`: it is not on record. */
+  beginFanOut(dispatchKey: string): Promise<FanOutState | undefined>;
+  /** Records a page that was fanned out. `false`: another worker has recorded it, and goes on. */
+  stepFanOut(step: FanOutStep): Promise<boolean>;
+  /** Returns those of the tenants that have an unsettled job of a type, under unique keys of a range. */
+  findUnsettled(jobs: StartedJobs): Promise<string[]>;
   /** Records that the events were sent. `false`: the fence no longer holds; nothing was written. */
   markEnqueued(dispatchKey: string, fence: string): Promise<boolean>;
   /** Records that the send failed; the next tick may claim at once. `false`: the fence no longer holds. */
@@ -130,11 +161,17 @@ SELECT NOT EXISTS (
 const markInlineStatement = settleStatement("status = 'INLINE_EMERGENCY'");
 
 /** Creates the window store on a connection pool. */
-export function createWindowStore(sql: SqlClient): WindowStore {
+export function createWindowStore(sql: Connections): WindowStore {
   const writes = async (text: string, values: readonly SqlValue[]): Promise<boolean> =>
     (await sql.query(text, values)).length === 1;
   return {
+    look: (tick) => lookAtTick(sql, tick),
+    wasIdle: (dispatchKey) => wasIdle(sql, dispatchKey),
     claim: (claim) => claimWindow(sql, claim),
+    claimAndStart: (claim, start) => claimAndStart(sql, claim, start),
+    beginFanOut: (dispatchKey) => beginFanOut(sql, dispatchKey),
+    stepFanOut: (step) => stepFanOut(sql, step),
+    findUnsettled: (jobs) => findUnsettled(sql, jobs),
     markEnqueued: (dispatchKey, fence) => writes(markEnqueuedStatement, [dispatchKey, fence]),
     markFailed: (dispatchKey, fence, error) =>
       writes(markFailedStatement, [dispatchKey, fence, redactError(error)]),

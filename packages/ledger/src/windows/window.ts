@@ -27,6 +27,12 @@ export const windowTransitions: Readonly<Record<WindowStatus, readonly WindowSta
   SKIPPED_OVERLAP: [],
 };
 
+/** The events that a window sends unless its claim says otherwise. */
+export const dispatchEvents: readonly string[] = [
+  "background/process.requested",
+  "background/maintenance.requested",
+];
+
 /** The window that a tick asks to dispatch. */
 export interface WindowClaim {
   readonly dispatchKey: string;
@@ -44,8 +50,22 @@ export interface WindowClaim {
   /** Names the claiming host for people; it is no fence. */
   readonly owner: string;
   readonly correlationId: string;
+  /** The names of the events that are to be sent; by default those of processing and of upkeep. */
+  readonly events?: readonly string[];
+  /** The job that the claim starts, by which one of another window is known. */
+  readonly started?: StartedJob;
   /** How long the claim is good for, in milliseconds of the database's clock. */
   readonly leaseMs: number;
+}
+
+/** The job that a window starts. */
+export interface StartedJob {
+  readonly tenantId: string;
+  readonly type: string;
+  readonly uniqueKey: string;
+  /** The keys of all windows of the schedule are from here up to there. */
+  readonly keysFrom: string;
+  readonly keysUntil: string;
 }
 
 /** What came of a claim. */
@@ -55,6 +75,19 @@ export type ClaimOutcome =
   | { readonly outcome: "paused"; readonly reason: string | null }
   /** An earlier window's run is under way; the window is on record as left out. */
   | { readonly outcome: "overlap"; readonly window: WindowRecord };
+
+/** How far a window was fanned out to tenants. */
+export interface FanOutState {
+  /** What the next page of tenants begins behind; `null`: the first. */
+  readonly cursor: string | null;
+  /** Tenants of the pages so far, and how many of them were left out as an earlier job of theirs had not ended. */
+  readonly tenants: number;
+  readonly skipped: number;
+  /** When it began, ISO 8601. */
+  readonly startedAt: string;
+  /** When its last page was done, ISO 8601; `null`: there are more. */
+  readonly finishedAt: string | null;
+}
 
 /** A window as recorded. */
 export interface WindowRecord {
@@ -78,6 +111,10 @@ export interface WindowRecord {
   readonly leaseExpiresAt: Date | null;
   readonly enqueuedAt: Date | null;
   readonly params: Readonly<Record<string, JsonValue>> | null;
+  /** The names of the events that its last claim was to send. */
+  readonly events: readonly string[];
+  /** How far it was fanned out to tenants; `null`: it is not fanned out, or has not begun. */
+  readonly fanOut: FanOutState | null;
   /** How often a repair has sent it again. */
   readonly repairCount: number;
 }
@@ -96,7 +133,7 @@ export type MissedWindow = Pick<
 >;
 
 /** A window whose run has started. */
-export type StartedWindow = Omit<WindowClaim, "leaseMs" | "skipOnOverlap">;
+export type StartedWindow = Omit<WindowClaim, "leaseMs" | "skipOnOverlap" | "events" | "started">;
 
 /** A row of the table. */
 export interface WindowRow {
@@ -118,6 +155,8 @@ export interface WindowRow {
   readonly lease_expires_at: Date | null;
   readonly enqueued_at: Date | null;
   readonly params: Readonly<Record<string, JsonValue>> | null;
+  readonly events: readonly string[];
+  readonly fan_out: FanOutState | null;
   readonly repair_count: number;
 }
 
@@ -141,6 +180,8 @@ export function toRecord(row: WindowRow): WindowRecord {
     leaseExpiresAt: row.lease_expires_at,
     enqueuedAt: row.enqueued_at,
     params: row.params,
+    events: row.events,
+    fanOut: row.fan_out,
     repairCount: row.repair_count,
   };
 }
