@@ -5,6 +5,7 @@ import type { Inngest, InngestFunction } from "inngest";
 
 import type { BackgroundPartsOptions } from "./background-options.ts";
 import { composeParts, type BackgroundParts } from "./background-parts.ts";
+import { createRoutes, type BackgroundRoutes, type RoutedHandlers } from "./background-routes.ts";
 import { repeat, type Repetition } from "./repeat.ts";
 
 /** What a host serves to Inngest. */
@@ -35,6 +36,12 @@ export interface Background<Args extends unknown[], Result> {
   readonly receipts: (request: Request) => Promise<Response>;
   /** The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. */
   readonly inngest: (...args: Args) => Result;
+  /**
+   * All of these routes in one, for a catch-all such as `app/api/[...background]/route.ts`: `/cron/background-jobs`,
+   * `/cron/[schedule]`, `/cron/receipts/[dispatchKey]` and `/inngest` under wherever it is; 404 for other paths. It
+   * is for frameworks whose requests are web standards: Next, Hono, SvelteKit, edge runtimes.
+   */
+  readonly routes: BackgroundRoutes<Args, Result>;
   /** Asks for a dispatch at once, after the transaction that enqueued has committed. It never rejects. */
   readonly nudge: Nudge;
   /**
@@ -71,7 +78,6 @@ const watchPauseMs = 60_000;
  * export const background = createBackground({
  *   appId: "shop",
  *   environment: process.env,
- *   pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 }),
  *   handlers: [sendInvoices],
  *   serve,
  * });
@@ -96,11 +102,15 @@ export function createBackground<Args extends unknown[], Result>(
     if (ownsPool) await pool.end();
   }
 
-  return {
+  const handlers: RoutedHandlers<Args, Result> = {
     cron: async (request) => parts().cron(request),
     cronOfSchedule: async (request) => parts().cronOfSchedule(request),
     receipts: async (request) => parts().receipts(request),
     inngest: (...args) => handler.get()(...args),
+  };
+  return {
+    ...handlers,
+    routes: createRoutes(handlers),
     nudge: async () => {
       let nudge: Nudge;
       try {

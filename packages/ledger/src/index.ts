@@ -8,6 +8,7 @@ export {
   type PrismaRawClient,
   type TransactionClient,
 } from "./database/transaction-client.ts";
+export { openPool, type PoolSettings } from "./database/pools.ts";
 export type { DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 export { redactError } from "./database/redaction.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./runs/run-guard.ts";
