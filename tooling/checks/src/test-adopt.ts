@@ -109,7 +109,9 @@ async function readerEnvironment(registry: PackedRegistry): Promise<NodeJS.Proce
   await writeFile(config, `${given}\n@evenkeel:registry=${registry.url}\n`);
   const kept = Object.entries(process.env).filter(
     ([name]) =>
-      !/^(?:npm_|pnpm_|NODE_|INNGEST_|BACKGROUND_|CRON_|DATABASE_|TURBO_|VITEST)/iu.test(name),
+      !/^(?:npm_|pnpm_|NODE_(?!EXTRA_CA)|INNGEST_|BACKGROUND_|CRON_|DATABASE_|TURBO_|VITEST)/iu.test(
+        name,
+      ),
   );
   return {
     ...Object.fromEntries(kept),

@@ -1,5 +1,8 @@
+import { join } from "node:path";
+
 import { expect, test } from "vitest";
 
+import { openRepository } from "../repository.ts";
 import { countLines, findSection, readSections } from "./printed-page.ts";
 
 const page = [
@@ -28,4 +31,14 @@ test("a page's files and commands are read as they are printed", () => {
     { path: "prisma/migrations/1_shop/migration.sql" },
   ]);
   expect(() => findSection(sections, "Three")).toThrow('no section "Three"');
+});
+
+test("the README's way in is at most three files and 25 lines", async () => {
+  const { read } = await openRepository(join(import.meta.dirname, "..", "..", "..", ".."));
+  const { files, commands } = findSection(readSections(await read("README.md")), "Adopt it");
+  expect(files.map(({ path }) => path)).toHaveLength(3);
+  const lines = files.reduce((sum, file) => sum + countLines(file), 0);
+  expect(lines).toBeGreaterThan(10);
+  expect(lines).toBeLessThanOrEqual(25);
+  expect(commands.some((line) => line.startsWith("npx @evenkeel/engine dev"))).toBe(true);
 });
