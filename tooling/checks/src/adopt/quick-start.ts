@@ -70,7 +70,7 @@ export async function followQuickStart({
     }
     for (const line of use) {
       if (line.startsWith("curl")) await waitUntilUp(shell, time);
-      await time(isShown(line) ? line : "export …", () => shell.run(withKnownFlags(adapt(line))));
+      await time(isShown(line) ? line : "export …", () => shell.run(adapt(line)));
     }
     await time("the job's line", () => shell.waitFor("Hello, Ada!", patienceMs));
   } finally {
@@ -78,11 +78,6 @@ export async function followQuickStart({
   }
   const lines = files.reduce((sum, file) => sum + countLines(file), 0);
   return { files: files.length, lines, steps };
-
-  /** The engine of this build may not tick by itself yet; a nudge starts the job all the same. */
-  function withKnownFlags(line: string): string {
-    return line.replace(/ --tick \S+/u, "");
-  }
 }
 
 /** What comes before the files. */
