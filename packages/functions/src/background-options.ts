@@ -29,8 +29,8 @@ export type ConfigSource =
     }
   | {
       /**
-       * The host's environment, as in `process.env`. It is parsed at first use; `DATABASE_URL` is required where
-       * `pool` is a function.
+       * The host's environment, as in `process.env`. It is parsed at first use; `DATABASE_URL` is required unless
+       * `pool` is a pool.
        */
       readonly environment: Environment;
     };
@@ -67,9 +67,14 @@ export type BackgroundPartsOptions = ConfigSource &
   Pick<BackgroundClientOptions, "appId" | "appVersion" | "fetch"> & {
     /**
      * The product's pool, which stays the product's to end; or a function that makes one at first use, which
-     * `close()` ends. Lost connections are logged.
+     * `close()` ends. Left out, one is opened on `DATABASE_URL` at first use. Lost connections are logged.
      */
-    readonly pool: BackgroundPool | ((config: BackgroundConfig) => BackgroundPool);
+    readonly pool?: BackgroundPool | ((config: BackgroundConfig) => BackgroundPool);
+    /**
+     * Most connections of the pool that is opened where `pool` is left out; defaults to 10. Each process
+     * of a host has that many, and up to 3 for heartbeats while jobs run.
+     */
+    readonly maxConnections?: number;
     /** One handler per type of job, or a function that makes them at first use. Jobs of other types stay in the queue. */
     readonly handlers:
       | readonly JobHandler[]

@@ -23,7 +23,7 @@ import {
   type Watchdog,
 } from "@evenkeel/dispatch";
 import { createRunner, type Runner } from "@evenkeel/jobs";
-import { createLedger, createPruner, type Ledger, type Pruner } from "@evenkeel/ledger";
+import { createLedger, createPruner, openPool, type Ledger, type Pruner } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import { createBackgroundClient } from "./background-client.ts";
@@ -67,18 +67,26 @@ const drainSchedule = "background-jobs";
  * Makes the parts of a host. Nothing is connected: the pool opens its first connection at its first query.
  *
  * @throws DispatchError `invalid_configuration`; JobError `invalid_options` or `duplicate_definition`;
- * LedgerError `invalid_retention`. A pool that was made here is ended then.
+ * LedgerError `invalid_retention` or `invalid_database_url`. A pool that was made here is ended then.
  */
 export function composeParts(options: BackgroundPartsOptions): BackgroundParts {
   const config = readConfig(options);
-  const ownsPool = typeof options.pool === "function";
-  const pool = typeof options.pool === "function" ? options.pool(config) : options.pool;
+  const ownsPool = typeof options.pool !== "object";
+  const pool = typeof options.pool === "object" ? options.pool : makePool(options, config);
   try {
     return composeOn(options, config, pool, ownsPool);
   } catch (error) {
     if (ownsPool) void pool.end();
     throw error;
   }
+}
+
+function makePool(
+  { pool, maxConnections }: Pick<BackgroundPartsOptions, "pool" | "maxConnections">,
+  config: BackgroundConfig,
+): BackgroundPool {
+  if (typeof pool === "function") return pool(config);
+  return openPool(config.databaseUrl ?? "", defined({ maxConnections }));
 }
 
 function readConfig(options: BackgroundPartsOptions): BackgroundConfig {
@@ -88,7 +96,7 @@ function readConfig(options: BackgroundPartsOptions): BackgroundConfig {
   return parseBackgroundConfig(options.environment, {
     now: new Date(),
     servesFunctions: true,
-    required: typeof options.pool === "function" ? ["DATABASE_URL"] : [],
+    required: typeof options.pool === "object" ? [] : ["DATABASE_URL"],
   });
 }
 

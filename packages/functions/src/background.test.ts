@@ -298,3 +298,19 @@ test("two hosts on one machine have names of their own", () => {
   expect(new Set(names).size).toBe(2);
   for (const name of names) expect(name).toMatch(/:[\da-f]{8}$/u);
 });
+
+test("without a pool one is opened on DATABASE_URL at first use, and ended by close", async () => {
+  const make = (change: Environment): Host => {
+    const environment = environmentOf(change);
+    return createBackground({ appId: "shop", environment, maxConnections: 2, handlers: [], serve });
+  };
+  expect(() => make({}).parts()).toThrow("DATABASE_URL is not set");
+  const ofPrisma = `${database.databaseUrl}?schema=public&connection_limit=1`;
+  const background = make({ DATABASE_URL: ofPrisma });
+  await background.migrate();
+  const { pool } = background.parts();
+  expect(pool.options.max).toBe(2);
+  expect(pool.totalCount).toBeGreaterThan(0);
+  await background.close();
+  expect(pool.ended).toBe(true);
+});

@@ -5,6 +5,7 @@ import type { Inngest, InngestFunction } from "inngest";
 
 import type { BackgroundPartsOptions } from "./background-options.ts";
 import { composeParts, type BackgroundParts } from "./background-parts.ts";
+import { createRoutes, type BackgroundRoutes, type RoutedHandlers } from "./background-routes.ts";
 import { repeat, type Repetition } from "./repeat.ts";
 import { StartMigration } from "./start-migration.ts";
 
@@ -36,6 +37,12 @@ export interface Background<Args extends unknown[], Result> {
   readonly receipts: (request: Request) => Promise<Response>;
   /** The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. */
   readonly inngest: (...args: Args) => Result;
+  /**
+   * All of these routes in one, for a catch-all such as `app/api/[...background]/route.ts`: `/cron/background-jobs`,
+   * `/cron/[schedule]`, `/cron/receipts/[dispatchKey]` and `/inngest` under wherever it is; 404 for other paths. It
+   * is for frameworks whose requests are web standards: Next, Hono, SvelteKit, edge runtimes.
+   */
+  readonly routes: BackgroundRoutes<Args, Result>;
   /** Asks for a dispatch at once, after the transaction that enqueued has committed. It never rejects. */
   readonly nudge: Nudge;
   /**
@@ -79,7 +86,6 @@ const watchPauseMs = 60_000;
  * export const background = createBackground({
  *   appId: "shop",
  *   environment: process.env,
- *   pool: ({ databaseUrl }) => new Pool({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 }),
  *   handlers: [sendInvoices],
  *   serve,
  * });
@@ -109,7 +115,7 @@ export function createBackground<Args extends unknown[], Result>(
     if (ownsPool) await pool.end();
   }
 
-  return {
+  const handlers: RoutedHandlers<Args, Result> = {
     cron: async (request) => {
       await starting.retryAndWait();
       return parts().cron(request);
@@ -123,6 +129,10 @@ export function createBackground<Args extends unknown[], Result>(
       starting.retry();
       return handler.get()(...args);
     },
+  };
+  return {
+    ...handlers,
+    routes: createRoutes(handlers),
     nudge: async () => {
       let nudge: Nudge;
       try {

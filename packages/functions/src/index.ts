@@ -14,6 +14,7 @@ export type {
   MaintenanceSettings,
 } from "./background-options.ts";
 export type { BackgroundParts } from "./background-parts.ts";
+export type { BackgroundRoutes } from "./background-routes.ts";
 export { createBackgroundClient, type BackgroundClientOptions } from "./background-client.ts";
 export {
   createBackgroundFunctions,

@@ -2,6 +2,7 @@ import { defined, describeIssues, encodePayload, InputError, parseTenantId } fro
 import {
   insertJobs,
   isStorableJson,
+  isTransactionClient,
   toSqlClient,
   type InsertedJob,
   type NewJob,
@@ -179,20 +180,12 @@ function checkDefinition(definition: unknown): void {
  * @throws JobError `invalid_options`.
  */
 export function checkClient(caller: string, client: unknown): void {
-  const isObject = typeof client === "object" && client !== null;
-  const isClient = (["$queryRawUnsafe", "query"] as const).some(
-    (method) =>
-      (isObject || typeof client === "function") &&
-      typeof Reflect.get(client, method) === "function",
-  );
-  if (isClient) return;
+  if (isTransactionClient(client)) return;
   const got =
-    isObject && client instanceof Promise
-      ? "a promise: await it"
-      : `${typeof client} without a query method`;
+    client instanceof Promise ? "a promise: await it" : `${typeof client} without a query method`;
   throw new JobError(
     "invalid_options",
-    `${caller} takes the client of a transaction (Prisma's tx, a pg client) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
+    `${caller} takes the client of a transaction (of pg, Prisma, Drizzle, Kysely or postgres.js) or a pool, and got ${got}. In place of a ledger pass the pool that it was made with.`,
     { field: "tx" },
   );
 }

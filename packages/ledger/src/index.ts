@@ -1,11 +1,14 @@
+export { toSqlClient, type SqlClient, type SqlValue } from "./database/database.ts";
 export {
-  toSqlClient,
+  isTransactionClient,
+  type DrizzleExecutor,
+  type KyselyExecutor,
   type PgQueryable,
+  type PostgresJsClient,
   type PrismaRawClient,
-  type SqlClient,
-  type SqlValue,
   type TransactionClient,
-} from "./database/database.ts";
+} from "./database/transaction-client.ts";
+export { openPool, type PoolSettings } from "./database/pools.ts";
 export type { DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 export { redactError } from "./database/redaction.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./runs/run-guard.ts";

@@ -1,20 +1,13 @@
 import { execFile } from "node:child_process";
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  writeFile,
-} from "node:fs/promises";
+import { copyFile, lstat, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Client } from "pg";
+
+import { packPackage } from "./packed-packages.ts";
 
 /*
  * Installs what a product installs: packs our packages as they are published, lets npm install the tarballs into an
@@ -101,7 +94,9 @@ async function check(): Promise<number> {
     return 2;
   }
   const tarballs = new Map<string, string>();
-  for (const name of testing.packages) tarballs.set(name, await pack(name));
+  for (const name of testing.packages) {
+    tarballs.set(name, (await packPackage(root, name, work)).tarball);
+  }
   cluster.running = await startPostgres({ durable: false });
   let failures = 0;
   for (const [name, product] of cases) {
@@ -111,17 +106,6 @@ async function check(): Promise<number> {
     failures += problems.length;
   }
   return failures === 0 ? 0 : 1;
-}
-
-/** Packs a package with its `publishConfig` applied. Returns the tarball's path. */
-async function pack(name: string): Promise<string> {
-  const folder = join(work, name);
-  await mkdir(folder);
-  const pnpm = join(root, "node_modules", ".bin", "pnpm");
-  await run(pnpm, ["pack", "--pack-destination", folder], join(root, "packages", name));
-  const [tarball] = await readdir(folder);
-  if (tarball === undefined) throw new Error(`pnpm packed nothing in packages/${name}.`);
-  return join(folder, tarball);
 }
 
 /** Installs into a folder of its own and uses what is there. Returns one line per problem. */

@@ -1,5 +1,5 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 
 import type { Background } from "../background.ts";
 
@@ -9,8 +9,10 @@ export type Route = Readonly<Record<string, (request: Request) => Promise<Respon
 /** The host that the repository's README shows, as modules that run. */
 export interface ReadmeHost {
   readonly background: Background<[Request, unknown], Promise<Response>>;
-  readonly cron: Route;
-  readonly inngest: Route;
+  /** The catch-all route. */
+  readonly routes: Route;
+  /** Where the product enqueues. */
+  readonly greetings: Route;
   /** Removes the files. */
   remove(): Promise<void>;
 }
@@ -18,10 +20,7 @@ export interface ReadmeHost {
 const packageRoot = join(import.meta.dirname, "..", "..");
 const hostFile = "background.ts";
 
-/**
- * Writes the files that the README shows under `// <path>.ts` and imports them. They are taken as they are;
- * each is given the import that the README's text names: the handlers of its first step, or the host.
- */
+/** Writes the files that the README shows under `// <path>.ts` as they are, and imports them. */
 export async function loadReadmeHost(): Promise<ReadmeHost> {
   const readme = await readFile(join(packageRoot, "..", "..", "README.md"), "utf8");
   const files = shownFiles(readme);
@@ -31,23 +30,25 @@ export async function loadReadmeHost(): Promise<ReadmeHost> {
   for (const [name, code] of files) {
     const path = join(folder, name);
     await mkdir(dirname(path), { recursive: true });
-    const wanted =
-      name === hostFile
-        ? ["sendInvoices", join(import.meta.dirname, "invoices.ts")]
-        : ["background", join(folder, hostFile)];
-    const [binding = "", target = ""] = wanted;
-    const from = relative(dirname(path), target);
-    const specifier = from.startsWith(".") ? from : `./${from}`;
-    await writeFile(path, `import { ${binding} } from "${specifier}";\n${code}`);
+    await writeFile(path, resolveImports(code, folder));
   }
   const load = <Module>(name: string): Promise<Module> => importAs<Module>(join(folder, name));
   const { background } = await load<Pick<ReadmeHost, "background">>(hostFile);
   return {
     background,
-    cron: await load<Route>("app/api/cron/background-jobs/route.ts"),
-    inngest: await load<Route>("app/api/inngest/route.ts"),
+    routes: await load<Route>("app/api/[...background]/route.ts"),
+    greetings: await load<Route>("app/api/greetings/route.ts"),
     remove: () => rm(folder, { recursive: true }),
   };
+}
+
+/** What Next resolves: the app's own files under `@/`, and itself. */
+function resolveImports(code: string, folder: string): string {
+  return code
+    .replaceAll(/(?<=from ")@\/([^"]+)(?=")/gu, (_alias, path: string) =>
+      join(folder, `${path}.ts`),
+    )
+    .replaceAll(/(?<=from ")next\/server(?=")/gu, join(import.meta.dirname, "next-server.ts"));
 }
 
 /** The files of the fences of "Adopt it" that begin with a path, by path. */

@@ -1,6 +1,7 @@
 import type { Pool } from "pg";
 
 import { explainRefusal } from "./ledger-error.ts";
+import { runOn, type TransactionClient } from "./transaction-client.ts";
 
 /**
  * Runs one statement and returns its rows. Parameters are text, numbers, booleans or null: rows and lists
@@ -29,19 +30,6 @@ export interface SqlClient {
 /** A statement's parameter. */
 export type SqlValue = string | number | boolean | null;
 
-/** A `pg` client, pool client or pool. */
-export interface PgQueryable {
-  query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
-}
-
-/** A Prisma client, or the client that `prisma.$transaction(async (tx) => …)` hands out. */
-export interface PrismaRawClient {
-  $queryRawUnsafe(query: string, ...values: unknown[]): PromiseLike<unknown>;
-}
-
-/** What a caller can pass to work inside its own transaction. */
-export type TransactionClient = PgQueryable | PrismaRawClient;
-
 /**
  * Adapts a caller's transaction client to {@link SqlClient}. It keeps no bounds: the transaction is the caller's. Its
  * statements throw LedgerError `not_migrated` where the ledger's tables are missing, and `not_granted` where the user
@@ -51,11 +39,7 @@ export function toSqlClient(client: TransactionClient): SqlClient {
   return {
     query: async <Row extends object>(text: string, values: readonly SqlValue[] = []) => {
       try {
-        const rows =
-          "$queryRawUnsafe" in client
-            ? await client.$queryRawUnsafe(text, ...values)
-            : (await client.query(text, [...values])).rows;
-        return trustRows<Row>(rows);
+        return trustRows<Row>(await runOn(client, text, values));
       } catch (error) {
         throw explainRefusal(error);
       }

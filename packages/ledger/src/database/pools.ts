@@ -14,12 +14,21 @@ export interface PoolSettings {
 /** The pools that were opened here. */
 const opened = new WeakSet<Pool>();
 
+/** What a pool is opened with where nothing else is said: the ledger's own defaults. */
+const usual: PoolSettings = {
+  maxConnections: 10,
+  connectionTimeoutMs: 10_000,
+  statementTimeoutMs: 30_000,
+};
+
 /**
- * Opens a pool on a connection string.
+ * Opens a pool on a connection string, which may have Prisma's parameters. It keeps its connections alive, gives up on
+ * those that do not open, and lets the process end while it is idle.
  *
+ * @param settings Defaults to 10 connections, 10 s for one of them, and 30 s for a statement on the server.
  * @throws LedgerError `invalid_database_url`, without the string: it may hold a password.
  */
-export function openPool(databaseUrl: string, settings: PoolSettings): Pool {
+export function openPool(databaseUrl: string, settings: Partial<PoolSettings> = {}): Pool {
   let url: URL;
   try {
     url = new URL(databaseUrl);
@@ -32,7 +41,11 @@ export function openPool(databaseUrl: string, settings: PoolSettings): Pool {
     url.searchParams.delete(name);
   }
   return open(
-    new Pool({ connectionString: url.href, ...toConfig(settings), application_name: "evenkeel" }),
+    new Pool({
+      connectionString: url.href,
+      ...toConfig({ ...usual, ...settings }),
+      application_name: "evenkeel",
+    }),
   );
 }
 

@@ -1,6 +1,7 @@
-import { toSqlClient, type SqlClient, type TransactionClient } from "../database/database.ts";
+import { toSqlClient, type SqlClient } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import type { TransactionClient } from "../database/transaction-client.ts";
 import {
   prepareEvent,
   type AddedOutboxEvent,

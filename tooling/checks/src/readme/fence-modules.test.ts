@@ -49,6 +49,14 @@ test("a fence may show several files, each under its path", () => {
   expect(modules.map(({ fence }) => fence.line)).toEqual([4, 5]);
 });
 
+test("a file that imports another one of the page gets that one", () => {
+  const [, second] = fenceModules(
+    page("// a.ts\nexport const a = 1;", '// app/b.ts\nimport { a } from "@/a";\na;'),
+    around,
+  );
+  expect(second?.code).toContain('import { a } from "./fence-1.ts";');
+});
+
 test("a claim checks the value of the line that it follows, in its place", () => {
   const code = ["const [a] = f();", "// → [1]", "g(a); // → { b: 2 }"].join("\n");
   expect(insertClaimChecks({ code, line: 10 }).split("\n")).toEqual([

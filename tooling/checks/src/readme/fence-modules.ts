@@ -31,11 +31,11 @@ export interface FenceModule {
  * program, and a fence may declare a name again.
  */
 export function fenceModules(page: string, around: Surroundings): FenceModule[] {
-  const fences = typescriptFences(page).map((fence, index) => ({
-    fence,
-    name: `fence-${index + 1}`,
-    names: readModuleNames(fence.code),
-  }));
+  const shown = typescriptFences(page);
+  const fences = shown.map((original, index) => {
+    const fence = { ...original, code: resolveAliases(original.code, shown) };
+    return { fence, name: moduleName(index), names: readModuleNames(fence.code) };
+  });
   return fences.map(({ fence, name, names }, index) => {
     const sources = [
       ...fences.slice(0, index).toReversed().map(fenceSource),
@@ -52,6 +52,18 @@ export function fenceModules(page: string, around: Surroundings): FenceModule[] 
       exportsOf(names),
     ].join("\n");
     return { fence, name, code };
+  });
+}
+
+function moduleName(index: number): string {
+  return `fence-${index + 1}`;
+}
+
+/** An import of `@/background` in a page that shows `// background.ts` is of that fence. */
+function resolveAliases(code: string, shown: readonly Fence[]): string {
+  return code.replaceAll(/(?<=from ")@\/([^"]+)(?=")/gu, (specifier, path: string) => {
+    const index = shown.findIndex(({ code: file }) => file.startsWith(`// ${path}.ts`));
+    return index === -1 ? specifier : `./${moduleName(index)}.ts`;
   });
 }
 

@@ -121,6 +121,8 @@ async function compile(root: string): Promise<string> {
       isolatedDeclarations: false,
       declaration: false,
       noUnusedLocals: false,
+      // As an app's bundler resolves it: Next names no exports.
+      paths: { "next/server": ["../../node_modules/next/server.d.ts"] },
     },
     include: ["**/*.ts"],
   };

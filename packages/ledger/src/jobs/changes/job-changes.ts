@@ -1,7 +1,8 @@
-import { toSqlClient, type TransactionClient } from "../../database/database.ts";
+import { toSqlClient } from "../../database/database.ts";
 import { LedgerError } from "../../database/ledger-error.ts";
 import { defineStatement } from "../../database/statement.ts";
 import { oneTenantWithin, type Scope } from "../../database/tenant-scope.ts";
+import type { TransactionClient } from "../../database/transaction-client.ts";
 import { isJobId, type JobStatus } from "../job.ts";
 import { nextFences } from "../lease.ts";
 import { turnAt } from "../turn.ts";
