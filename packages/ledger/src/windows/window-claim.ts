@@ -1,9 +1,10 @@
 import { randomUUID } from "node:crypto";
 
 import type { Connections } from "../database/connections.ts";
-import type { PgQueryable, SqlClient, SqlValue } from "../database/database.ts";
+import type { SqlClient, SqlValue } from "../database/database.ts";
 import { isUnreachable } from "../database/ledger-error.ts";
 import { defineStatement } from "../database/statement.ts";
+import type { PgQueryable } from "../database/transaction-client.ts";
 import { overlapping, type OverlapParameter } from "./overlap.ts";
 import {
   describeWindow,
