@@ -55,12 +55,10 @@ export async function startSurroundings(options: {
     return service;
   };
 
-  const engine = start("engine", root, [
-    join(root, "packages", "engine", "src", "cli", "main.ts"),
-    "dev",
-    ...["--port", String(enginePort), "--url", `${workerUrl}/api/inngest`, "--poll", "2"],
-    ...["--tick", "60s", "--tick-url", `${webUrl}/api/cron/background-jobs`],
-  ]);
+  const cli = join(root, "packages", "engine", "src", "cli", "main.ts");
+  const serving = ["--port", String(enginePort), "--url", `${workerUrl}/api/inngest`];
+  const ticking = ["--tick", "60s", "--tick-url", `${webUrl}/api/cron/background-jobs`];
+  const engine = start("engine", root, [cli, "dev", "--poll", "2", ...serving, ...ticking]);
   await untilAnswered(engine, `${engineUrl}/health`, signal);
   const worker = start(
     "worker",
