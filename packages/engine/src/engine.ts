@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createAfterResponse } from "./api/after-response.ts";
+import { type AfterResponse, createAfterResponse } from "./api/after-response.ts";
 import { type HttpServer, listenHttp } from "./api/http-server.ts";
-import { type InboundRequest, readFetchArguments } from "./api/inbound-request.ts";
+import { readFetchArguments } from "./api/inbound-request.ts";
 import { createOriginGuard } from "./api/origin-guard.ts";
-import { createRouter } from "./api/router.ts";
+import { type Router, createRouter } from "./api/router.ts";
 import type { AppRegistry } from "./app/app-registry.ts";
 import { createAppSync } from "./app/app-sync.ts";
 import type { FunctionConfig } from "./app/function-config.ts";
-import { type EngineCoreDeps, createEngineCore } from "./engine-core.ts";
+import { type EngineCore, type EngineCoreDeps, createEngineCore } from "./engine-core.ts";
 import { UnknownFunctionError } from "./engine-error.ts";
 import type { EngineOptions } from "./engine-options.ts";
 import { createEngineTime } from "./engine-time.ts";
@@ -164,21 +164,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
   const stallMs = options.stallMs ?? 10_000;
   const time = createEngineTime({ ...core, clock, stallMs, start, afterResponse });
 
-  async function respond(request: InboundRequest): Promise<Response> {
-    void start();
-    const work = afterResponse.begin(afterReturn);
-    try {
-      return await router({
-        method: request.method,
-        url: request.url,
-        headers: request.headers,
-        text: () => request.text(),
-        afterResponse: (each) => work.add(each),
-      });
-    } finally {
-      work.sent();
-    }
-  }
+  const respond = respondInProcess(router, afterResponse, afterReturn);
 
   return {
     ...view,
@@ -195,7 +181,10 @@ export function createEngine(options: EngineOptions = {}): Engine {
       await server?.close();
       server = undefined;
     },
-    fetch: (input, init) => respond(readFetchArguments(input, init)),
+    fetch: (input, init) => {
+      void start();
+      return respond(readFetchArguments(input, init));
+    },
     url: inProcessOrigin,
     seed,
     async register(target) {
@@ -216,14 +205,31 @@ export function createEngine(options: EngineOptions = {}): Engine {
     now: () => clock.now(),
     pause: (functionId) => core.scheduler.setPaused(findFunction(core.apps, functionId), true),
     resume: (functionId) => core.scheduler.setPaused(findFunction(core.apps, functionId), false),
-    cancel(runId) {
-      const run = core.runs.find(runId);
-      if (run === undefined || run.endedAtMs !== undefined) return false;
-      core.finalizer.finalize(run, { status: "Cancelled", reason: "cancelled by the test" });
-      return true;
-    },
+    cancel: (runId) => cancelRun(core, runId),
     journal: () => core.journal.entries(),
     faults,
+  };
+}
+
+/** Responds to requests without a socket: what follows from one does so when its response was returned. */
+function respondInProcess(
+  router: Router,
+  afterResponse: AfterResponse,
+  schedule: (work: () => void) => void,
+): Router {
+  return async (request) => {
+    const work = afterResponse.begin(schedule);
+    try {
+      return await router({
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        text: () => request.text(),
+        afterResponse: (each) => work.add(each),
+      });
+    } finally {
+      work.sent();
+    }
   };
 }
 
@@ -241,6 +247,13 @@ function completeOptions(
     maxCalls: options.maxCalls ?? (clock.isVirtual ? 1 : 100),
     retention: { ...defaultRetention, ...options.retention },
   };
+}
+
+function cancelRun(core: EngineCore, runId: string): boolean {
+  const run = core.runs.find(runId);
+  if (run === undefined || run.endedAtMs !== undefined) return false;
+  core.finalizer.finalize(run, { status: "Cancelled", reason: "cancelled by the test" });
+  return true;
 }
 
 function addressOf(host: string, port: number): EngineAddress {

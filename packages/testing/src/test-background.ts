@@ -21,7 +21,7 @@ export type TestBackgroundOptions = Omit<
 > & {
   /**
    * The database that the test's own is cloned from, with the product's tables in it; nobody may be connected to it
-   * meanwhile. Its user may create databases. Defaults to `DATABASE_URL` of `environment`, one of both is required.
+   * meanwhile. Its user owns it and may create databases. Defaults to `DATABASE_URL` of `environment`, one of both is required.
    */
   readonly databaseUrl?: string;
   /** The product's variables, as in `process.env`. Of Inngest's only `INNGEST_ENV` is read; defaults to none. */
@@ -74,7 +74,8 @@ export interface TestBackground extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const cronSecret = "secret-of-this-test";
+// As long as any host asks for.
+const cronSecret = "a-secret-of-this-test-and-of-nothing-else-at-all";
 const defaultStart = "2026-01-01T00:00:00Z";
 
 /**

@@ -25,10 +25,10 @@ const phrases: Readonly<Record<string, (fields: Fields) => string>> = {
   "run.completed": (f) => `${text(f, "function")} completed`,
   "run.failed": (f) => `${text(f, "function")} failed: ${text(f, "error")}`,
   "run.cancelled": (f) => `${text(f, "function")} cancelled: ${text(f, "reason")}`,
-  "tick.answered": (f) => `tick: ${text(f, "mode", "answered")} (${text(f, "status")})`,
+  "tick.responded": (f) => `tick: ${text(f, "mode", "responded")} (${text(f, "status")})`,
   "tick.refused": (f) =>
     `tick: ${text(f, "mode", "refused")} (${text(f, "status")})${f["hint"] === undefined ? "" : `: ${text(f, "hint")}`}`,
-  "tick.unanswered": (f) =>
+  "tick.unreachable": (f) =>
     `no answer from ${text(f, "url")} (${text(f, "reason")}); ticks begin when it is up`,
   "step.unsupported": (f) =>
     `${text(f, "function")} goes on without ${text(f, "step")}: the engine has no ${text(f, "op")}`,

@@ -49,12 +49,12 @@ export function startTicker(deps: TickerDeps): Ticker {
       isAbsent = false;
       const hint = hints[response.status];
       const fields = { url, status: response.status, ...(mode === undefined ? {} : { mode }) };
-      if (response.ok) logger.info("tick.answered", fields);
+      if (response.ok) logger.info("tick.responded", fields);
       else logger.warn("tick.refused", { ...fields, ...(hint === undefined ? {} : { hint }) });
       return true;
     } catch (error) {
       if (stopping.signal.aborted) return true;
-      if (!isAbsent) logger.warn("tick.unanswered", { url, reason: reasonOf(error) });
+      if (!isAbsent) logger.warn("tick.unreachable", { url, reason: reasonOf(error) });
       isAbsent = true;
       return false;
     }
@@ -63,8 +63,8 @@ export function startTicker(deps: TickerDeps): Ticker {
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       const startedMs = performance.now();
-      const isAnswered = await tick();
-      const pauseMs = isAnswered ? everyMs - (performance.now() - startedMs) : absentMs;
+      const hasResponded = await tick();
+      const pauseMs = hasResponded ? everyMs - (performance.now() - startedMs) : absentMs;
       await deps.sleep(Math.max(pauseMs, 0), stopping.signal);
     }
   }

@@ -91,7 +91,8 @@ export function createOpcodeHandler(deps: {
         // Nothing waits for a deferred function, so the run goes on without it.
         recordUnsupported(context.run, op, journal);
         return handled;
-      default:
+      case "AIGateway":
+      case "SyncRunComplete":
         return failRun(
           "UnsupportedStepError",
           `The engine does not support the step ${op.op} (${op.displayName}).`,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { startService, untilAnswered } from "./service.ts";
+import { startService, untilUp } from "./service.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -55,7 +55,7 @@ test("what a program started ends with it, though it does not listen to signals"
 
 test("a program that ends before it answers is reported with its last words", async () => {
   const service = start(`console.error("no such thing"); process.exit(3)`);
-  const waiting = untilAnswered(service, "http://127.0.0.1:9/", new AbortController().signal);
+  const waiting = untilUp(service, "http://127.0.0.1:9/", new AbortController().signal);
   await expect(waiting).rejects.toThrow(/it ended before it answered.*\n.*no such thing/u);
   expect(await service.ended).toBe(3);
 });

@@ -75,11 +75,7 @@ function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
 }
 
 /** Waits until a URL answers with 200. @throws Error with the log's last lines when the program ends. */
-export async function untilAnswered(
-  service: Service,
-  url: string,
-  signal: AbortSignal,
-): Promise<void> {
+export async function untilUp(service: Service, url: string, signal: AbortSignal): Promise<void> {
   for (;;) {
     signal.throwIfAborted();
     const answers = await fetch(url, { signal: AbortSignal.timeout(60_000) }).then(

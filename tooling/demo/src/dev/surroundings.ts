@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 
 import { root } from "../paths.ts";
-import { startService, untilAnswered, type Service } from "./service.ts";
+import { startService, untilUp, type Service } from "./service.ts";
 
 /** What runs beside the database: the Inngest server, the worker and web. */
 export interface Surroundings {
@@ -55,20 +55,18 @@ export async function startSurroundings(options: {
     return service;
   };
 
-  const engine = start("engine", root, [
-    join(root, "packages", "engine", "src", "cli", "main.ts"),
-    "dev",
-    ...["--port", String(enginePort), "--url", `${workerUrl}/api/inngest`, "--poll", "2"],
-    ...["--tick", "60s", "--tick-url", `${webUrl}/api/cron/background-jobs`],
-  ]);
-  await untilAnswered(engine, `${engineUrl}/health`, signal);
+  const cli = join(root, "packages", "engine", "src", "cli", "main.ts");
+  const serving = ["--port", String(enginePort), "--url", `${workerUrl}/api/inngest`];
+  const ticking = ["--tick", "60s", "--tick-url", `${webUrl}/api/cron/background-jobs`];
+  const engine = start("engine", root, [cli, "dev", "--poll", "2", ...serving, ...ticking]);
+  await untilUp(engine, `${engineUrl}/health`, signal);
   const worker = start(
     "worker",
     join(root, "apps", "worker"),
     [fromSource, "--watch", "--watch-preserve-output", join("src", "main.ts")],
     { HOST: "127.0.0.1", PORT: String(workerPort) },
   );
-  await untilAnswered(worker, `${workerUrl}/readyz`, signal);
+  await untilUp(worker, `${workerUrl}/readyz`, signal);
   const next = join(root, "apps", "web", "node_modules", "next", "dist", "bin", "next");
   const web = start("web", join(root, "apps", "web"), [
     next,
@@ -76,7 +74,7 @@ export async function startSurroundings(options: {
     "--hostname=127.0.0.1",
     `--port=${webPort}`,
   ]);
-  await untilAnswered(web, `${webUrl}/api/health`, signal);
+  await untilUp(web, `${webUrl}/api/health`, signal);
   return { engineUrl, workerUrl, webUrl, cronSecret, services };
 }
 
