@@ -1,7 +1,8 @@
 import type { Connections } from "../database/connections.ts";
-import type { SqlValue, TransactionClient } from "../database/database.ts";
+import type { SqlValue } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import type { TransactionClient } from "../database/transaction-client.ts";
 import {
   beginFanOut,
   findUnsettled,
