@@ -1,3 +1,4 @@
+import { listRows, rowsOfIds } from "../database/list-rows.ts";
 import { newestFirst } from "../database/newest-first.ts";
 import { isUuid, pageLimit, type Page } from "../database/page.ts";
 import { defineStatement, type Statement } from "../database/statement.ts";
@@ -176,12 +177,7 @@ export function createScopedDeadLetters(scope: Scope): ScopedDeadLetters {
       before: before ?? null,
       limit: pageLimit(limit),
     });
-    if (scope.tenantId === undefined) return scope.query<DeadLetterRecord>(statement.text, values);
-    const keys = await scope.findKeys<{ id: string }>(statement.text, values);
-    if (keys.length === 0) return [];
-    return scope.query<DeadLetterRecord>(readStatement, [
-      `{${keys.map(({ id }) => id).join(",")}}`,
-    ]);
+    return listRows(scope, { text: statement.text, values }, rowsOfIds(readStatement));
   };
   return { list, find: async (id) => (await list({ ids: [id] }))[0] };
 }

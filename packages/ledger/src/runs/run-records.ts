@@ -1,3 +1,4 @@
+import { listRows, rowsOfIds } from "../database/list-rows.ts";
 import { newestFirst } from "../database/newest-first.ts";
 import { pageLimit, type Page } from "../database/page.ts";
 import { defineStatement, type Statement } from "../database/statement.ts";
@@ -129,10 +130,7 @@ export function createScopedRuns(scope: Scope): ScopedRuns {
         before: before ?? null,
         limit: pageLimit(limit),
       });
-      if (scope.tenantId === undefined) return scope.query<RunRecord>(statement.text, values);
-      const keys = await scope.findKeys<{ id: string }>(statement.text, values);
-      if (keys.length === 0) return [];
-      return scope.query<RunRecord>(readStatement, [`{${keys.map(({ id }) => id).join(",")}}`]);
+      return listRows(scope, { text: statement.text, values }, rowsOfIds(readStatement));
     },
   };
 }

@@ -2,6 +2,7 @@ import { bucketOf } from "@evenkeel/core";
 
 import type { SqlValue } from "../../database/database.ts";
 import { LedgerError } from "../../database/ledger-error.ts";
+import { listRows, type Query } from "../../database/list-rows.ts";
 import { pageLimit, type Page } from "../../database/page.ts";
 import { defineStatement } from "../../database/statement.ts";
 import type { Scope } from "../../database/tenant-scope.ts";
@@ -282,18 +283,18 @@ export async function listJobs(scope: Scope, filter: JobFilter = {}): Promise<Jo
   for (const statement of listStatements(filter, tenantId)) {
     if (jobs.length >= limit) break;
     const { text, values, isOfKeys } = statement(limit - jobs.length);
-    if (isOfKeys) jobs.push(...(await readKeys(scope, await scope.findKeys<Key>(text, values))));
-    else jobs.push(...(await scope.query<JobRecord>(text, values)));
+    const page = isOfKeys
+      ? await listRows<JobRecord, Key>(scope, { text, values }, readEndedOf)
+      : await scope.query<JobRecord>(text, values);
+    jobs.push(...page);
   }
   return jobs;
 }
 
 type Key = Pick<JobRecord, "id" | "createdAt">;
 
-async function readKeys(scope: Scope, keys: readonly Key[]): Promise<JobRecord[]> {
-  if (keys.length === 0) return [];
-  return scope.query<JobRecord>(readEnded, [
-    `{${keys.map(({ id }) => id).join(",")}}`,
-    `{${keys.map(({ createdAt }) => createdAt.toISOString()).join(",")}}`,
-  ]);
+function readEndedOf(keys: readonly Key[]): Query {
+  const ids = `{${keys.map(({ id }) => id).join(",")}}`;
+  const times = `{${keys.map(({ createdAt }) => createdAt.toISOString()).join(",")}}`;
+  return { text: readEnded, values: [ids, times] };
 }
