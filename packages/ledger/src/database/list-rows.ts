@@ -14,6 +14,7 @@ export interface Query {
  * @param list The statement: of rows, or of keys where the scope has a tenant.
  * @param readKeys The statement that reads the rows of keys, in the order of the list.
  */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- a key's columns are those of the statement
 export async function listRows<Row extends object, Key extends object>(
   scope: Scope,
   list: Query,
