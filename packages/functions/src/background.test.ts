@@ -314,3 +314,32 @@ test("without a pool one is opened on DATABASE_URL at first use, and ended by cl
   await background.close();
   expect(pool.ended).toBe(true);
 });
+
+test("forced inline, a job that takes too long has timed out at the host's limit, and the tick says so", async () => {
+  const signals: AbortSignal[] = [];
+  const background = open({
+    environment: environmentOf({
+      BACKGROUND_JOBS_FORCE_INLINE: "true",
+      BACKGROUND_JOBS_FORCE_INLINE_UNTIL: new Date(Date.now() + 3_600_000).toISOString(),
+    }),
+    handlers: [
+      // It ignores its signal.
+      handleJob(noteJob, ({ signal }) => {
+        signals.push(signal);
+        return new Promise(() => {});
+      }),
+    ],
+    // Inline work ends 10 s before; the job alone would take its 30 s.
+    hostTimeoutMs: 12_000,
+    stepBudgetMs: 1_000,
+  });
+  await background.migrate();
+  await enqueue(database.pool, noteJob, { tenantId: "acme", payload: { note: "first" } });
+  const response = await background.cron(tick());
+  expect(await response.json()).toMatchObject({
+    mode: "inline-forced",
+    tracking: true,
+    inline: { claimed: 1, retried: 1 },
+  });
+  expect(signals).toMatchObject([{ aborted: true }]);
+}, 120_000);

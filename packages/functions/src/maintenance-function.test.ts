@@ -49,3 +49,19 @@ test("without a pruner the ledger keeps everything", async () => {
   const app = await maintain({});
   expect((await app.ledger.jobs.counts()).succeeded).toBe(2);
 });
+
+test("a nudge brings maintenance where no tick has for five minutes", async () => {
+  const app = await createBackgroundApp({});
+  open.push(app);
+  await app.dispatcher.nudge({ schedule: "background-jobs", source: "nudge" });
+  await app.engine.settled();
+  const runs = (): readonly unknown[] =>
+    app.engine.runs({ function: "app-background-maintenance", status: "Completed" });
+  expect(runs()).toHaveLength(1);
+  for (let minute = 1; minute <= 6; minute += 1) {
+    await app.advance(60_000);
+    await app.dispatcher.nudge({ schedule: "background-jobs", source: "nudge" });
+    await app.engine.settled();
+  }
+  expect(runs()).toHaveLength(2);
+});

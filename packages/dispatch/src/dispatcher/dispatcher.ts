@@ -14,9 +14,9 @@ import { checkScope, type Schedule } from "../schedule/schedule.ts";
 import { DispatchRecord, type Claim } from "./dispatch-record.ts";
 import { mayBeIdle, withDueEvents } from "./due-events.ts";
 import { InlineFallback, type RunInline } from "./inline-fallback.ts";
+import { bringMaintenance } from "./nudge-maintenance.ts";
 import {
   prepare,
-  prepareMaintenance,
   prepareRepair,
   type DispatchRequest,
   type OutgoingEvent,
@@ -25,9 +25,6 @@ import {
 import type { Receipt } from "./receipt.ts";
 import { withSignal } from "./send-limits.ts";
 import { findInlineProblem, repairedEventOf, startedWorkOf, workEventOf } from "./window-start.ts";
-
-/** How long no maintenance has begun when a nudge brings it, in seconds. */
-const maintenanceOverdueSeconds = 300;
 
 /** What a dispatcher works with. */
 export interface DispatcherOptions {
@@ -229,18 +226,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const held = await claim(dispatch);
     const declined = record.declined(dispatch, held);
     if (declined !== undefined) return declined;
-    const events = [...dispatch.events, ...(await overdueMaintenance(dispatch))];
+    const context = { lane, environment, requestedAt: clock.now() };
+    const events = [...dispatch.events, ...(await bringMaintenance(dispatch, record, context))];
     return send({ ...dispatch, events }, held, { ...limits, worksInline: false });
-  }
-
-  /** What a nudge brings along. A window of a schedule has a maintenance event of its own. */
-  async function overdueMaintenance(dispatch: PreparedDispatch): Promise<OutgoingEvent[]> {
-    if (!isNudge(dispatch.window)) return [];
-    if (!(await record.isMaintenanceOverdue(maintenanceOverdueSeconds * 1_000))) return [];
-    // Its window is of five minutes: until a run of it is on record, the same id is sent again, and dropped.
-    const requestedAt = clock.now();
-    const window = computeWindow(requestedAt, maintenanceOverdueSeconds);
-    return [prepareMaintenance(dispatch, { window, lane, environment, requestedAt })];
   }
 
   return {

@@ -80,6 +80,8 @@ export interface BackgroundAppOptions extends Partial<
   readonly wrapRunner?: (runner: Runner) => Partial<Pick<Runner, "drain" | "runOne">>;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
+  /** Concurrent process runs; defaults to 4. */
+  readonly concurrency?: number;
   /** The product's own functions. */
   readonly ownFunctions?: (client: Inngest) => readonly InngestFunction.Any[];
   readonly pruner?: (ledger: Ledger, logger: Logger) => Pruner;
@@ -146,7 +148,7 @@ export async function createBackgroundApp(
     runner: { ...runner, ...options.wrapRunner?.(runner) },
     environment: "test",
     reconciler: createReconciler({ ledger: real, dispatcher, owner: "worker-1", logger }),
-    config: { concurrency: 4 },
+    config: { concurrency: options.concurrency ?? 4 },
     logger,
   });
   const own = ownFunctions?.(client) ?? [];
