@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 
 import { defined, describeMessage, resolveLogger, type Logger } from "@evenkeel/core";
-import { eventContracts } from "@evenkeel/events";
+import { dispatchEventSchema, eventContracts } from "@evenkeel/events";
 import type { RunIdentity, RunStart, RunStore } from "@evenkeel/ledger";
 import { Middleware, type Inngest } from "inngest";
 
@@ -118,15 +118,17 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
   };
 }
 
-/** What a run's event says about it. Only contract events are known. */
+/** What a run's event says about it: a contract event, or one that names a window. */
 function describeEvent(event: {
   readonly name: string;
   readonly id?: string | undefined;
   readonly data?: unknown;
 }): Pick<RunStart, "eventName" | "eventId"> & Partial<RunStart> {
   const base = { eventName: event.name, ...defined({ eventId: event.id }) };
-  const parsed = eventContracts.get(event.name)?.schema.safeParse(event.data);
-  if (parsed?.success !== true) return base;
+  // An event of the product's own may name a window as ours do: `guarded` works on it.
+  const schema = eventContracts.get(event.name)?.schema ?? dispatchEventSchema;
+  const parsed = schema.safeParse(event.data);
+  if (!parsed.success) return base;
   const { data } = parsed;
   const { lane, tenantId, correlationId } = data;
   const { dispatchKey, continuation } = "dispatchKey" in data ? data : {};
