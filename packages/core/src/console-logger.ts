@@ -63,7 +63,7 @@ export function resolveLogger(logger: Logger | undefined): Logger {
 
 /** Some runtimes have no `process`. */
 function isTerminal(): boolean {
-  return typeof process === "object" && process.stderr?.isTTY === true;
+  return typeof process === "object" && process.stderr?.isTTY;
 }
 
 /** One line a field's text cannot break: `12:00:00.000 WARN  dispatch.failed reason="fetch failed" attempts=3`. */

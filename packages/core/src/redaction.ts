@@ -80,5 +80,5 @@ function redactObject(value: object, name: string, depth: number, above: Set<obj
 /** An error's own fields are not enumerable: its message would be lost. */
 function readError(error: Error): object {
   const { name, message, stack, cause } = error;
-  return { ...error, name, message, stack, ...(cause === undefined ? {} : { cause }) };
+  return Object.assign({}, error, { name, message, stack }, cause === undefined ? {} : { cause });
 }

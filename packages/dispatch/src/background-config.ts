@@ -213,9 +213,9 @@ function checkExpiry(given: Environment, name: string, now: Date): ConfigProblem
 
 /** Who may ask for ticks must not read what became of every tenant's. */
 function checkReceiptsSecrets(given: Environment): ConfigProblem[] {
-  const schedulers = [given["CRON_SECRET"], given["CRON_SECRET_PREVIOUS"]];
+  const schedulers = new Set([given["CRON_SECRET"], given["CRON_SECRET_PREVIOUS"]]);
   return ["RECEIPTS_SECRET", "RECEIPTS_SECRET_PREVIOUS"]
-    .filter((name) => given[name] !== undefined && schedulers.includes(given[name]))
+    .filter((name) => given[name] !== undefined && schedulers.has(given[name]))
     .map((name) => ({ name, problem: "must differ from CRON_SECRET and CRON_SECRET_PREVIOUS" }));
 }
 

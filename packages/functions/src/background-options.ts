@@ -6,7 +6,7 @@ import type {
   Schedule,
 } from "@evenkeel/dispatch";
 import type { JobHandler, RunnerOptions } from "@evenkeel/jobs";
-import type { LedgerOptions, PrunerOptions } from "@evenkeel/ledger";
+import type { Ledger, LedgerOptions, PrunerOptions } from "@evenkeel/ledger";
 import type { Inngest, InngestFunction } from "inngest";
 
 import type { BackgroundClientOptions } from "./background-client.ts";
@@ -19,6 +19,12 @@ export type BackgroundPool = Extract<LedgerOptions, { readonly pool: unknown }>[
 export interface BackgroundResources {
   readonly config: BackgroundConfig;
   readonly pool: BackgroundPool;
+}
+
+/** What the product's own functions work with. */
+export interface FunctionResources {
+  readonly ledger: Ledger;
+  readonly logger: Logger;
 }
 
 /** Where the configuration comes from: parsed by the host, or from the host's environment at first use. */
@@ -85,8 +91,14 @@ export type BackgroundPartsOptions = ConfigSource &
      * window is dispatched after all.
      */
     readonly schedules?: readonly Schedule[];
-    /** The product's own functions, made with the client so that their runs are recorded; none by default. */
-    readonly functions?: (client: Inngest) => readonly InngestFunction.Any[];
+    /**
+     * The product's own functions, made with the client so that their runs are recorded; none by default. `guarded`
+     * takes the ledger and makes those that a window starts.
+     */
+    readonly functions?: (
+      client: Inngest,
+      resources: FunctionResources,
+    ) => readonly InngestFunction.Any[];
     /** What the maintenance function does; defaults to relay and watchdog, without deletion. */
     readonly maintenance?: MaintenanceSettings;
     /** How the runner runs jobs; the runner's own defaults. */

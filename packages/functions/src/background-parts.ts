@@ -178,7 +178,7 @@ function composeOn(
     logger,
   });
   const handler = { ...timed, dispatcher, cronSecrets };
-  const own = options.functions?.(client) ?? [];
+  const own = options.functions?.(client, { ledger, logger }) ?? [];
   const nudge = createNudge({ ...timed, dispatcher, ledger, schedule: drainSchedule });
   reportConfig(config, logger, clock?.now() ?? new Date());
   // Last: a composition that failed leaves a lent pool as it was.

@@ -10,6 +10,7 @@ export type {
   BackgroundPool,
   BackgroundResources,
   ConfigSource,
+  FunctionResources,
   FunctionSettings,
   MaintenanceSettings,
 } from "./background-options.ts";
@@ -25,7 +26,22 @@ export {
   type DeadLetterFunctionOptions,
   type DeadLetterOutcome,
 } from "./dead-letter-function.ts";
+export {
+  functionPolicies,
+  type ConcurrencyPolicy,
+  type FunctionName,
+  type FunctionPolicy,
+  type PolicySettings,
+} from "./function-policy.ts";
 export { createEventSender, createOutboxSender, type EventSender } from "./event-sender.ts";
+export {
+  guarded,
+  type GuardedContext,
+  type GuardedOptions,
+  type GuardedSteps,
+  type GuardedTrigger,
+  type GuardedWindow,
+} from "./guarded-function.ts";
 export {
   createRequestRuns,
   createIsolatedJobFunction,

@@ -108,7 +108,7 @@ export function createProcessFunction(options: ProcessFunctionOptions): InngestF
       const guard = await step.run("take-guard", () =>
         boundStep(hostTimeoutMs, async () => {
           const taken = await takeGuard();
-          if (taken.outcome === "taken") await fillRecord(ledger, event.data);
+          if (taken.outcome === "taken") await fillRecord(ledger, event.data, policy.id);
           return taken;
         }),
       );
@@ -172,8 +172,12 @@ function checkNumber(field: string, value: number, min: number): void {
   });
 }
 
-/** Records a window that was sent while the ledger was unavailable. */
-async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventData): Promise<void> {
+/** Records a window that was sent while the ledger was unavailable, as found by the function `owner`. */
+export async function fillRecord(
+  ledger: Pick<Ledger, "windows">,
+  data: DispatchEventData,
+  owner: string,
+): Promise<void> {
   const { dispatchKey, schedule, tenantId, lane, correlationId, params } = data;
   await ledger.windows.recordStarted({
     dispatchKey,
@@ -182,7 +186,7 @@ async function fillRecord(ledger: Pick<Ledger, "windows">, data: DispatchEventDa
     windowStart: new Date(data.dispatchWindowStart),
     windowSeconds: data.dispatchWindowSeconds,
     lane,
-    owner: functionPolicies().process.id,
+    owner,
     correlationId,
     ...defined({ tenantId, params }),
   });

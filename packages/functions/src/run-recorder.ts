@@ -118,13 +118,14 @@ export function createRunRecorder(options: RunRecorderOptions): Middleware.Class
   };
 }
 
-/** What a run's event says about it. Contract events are known, and what a schedule starts. */
+/** What a run's event says about it: a contract event, or one that names a window. */
 function describeEvent(event: {
   readonly name: string;
   readonly id?: string | undefined;
   readonly data?: unknown;
 }): Pick<RunStart, "eventName" | "eventId"> & Partial<RunStart> {
   const base = { eventName: event.name, ...defined({ eventId: event.id }) };
+  // An event of the product's own may name a window as ours do: `guarded` works on it.
   const schema = eventContracts.get(event.name)?.schema ?? scheduledEventSchema;
   const parsed = schema.safeParse(event.data);
   if (!parsed.success) return base;

@@ -65,6 +65,8 @@ export interface BackgroundApp {
   close(): Promise<void>;
 }
 
+type Handler = (request: Request) => Promise<Response>;
+
 /** Changes to the app's parts. A drain waits for no new jobs unless `idleTimeoutMs` says so. */
 export interface BackgroundAppOptions extends Partial<
   Pick<
@@ -78,12 +80,13 @@ export interface BackgroundAppOptions extends Partial<
    */
   readonly runnerTime?: "real" | "moved";
   readonly wrapRunner?: (runner: Runner) => Partial<Pick<Runner, "drain" | "runOne">>;
+  readonly wrapHandler?: (handler: Handler) => Handler;
   readonly wrapLedger?: (ledger: Ledger) => Ledger;
   readonly handlers?: readonly JobHandler[];
   /** Concurrent process runs; defaults to 4. */
   readonly concurrency?: number;
   /** The product's own functions. */
-  readonly ownFunctions?: (client: Inngest) => readonly InngestFunction.Any[];
+  readonly ownFunctions?: (client: Inngest, ledger: Ledger) => readonly InngestFunction.Any[];
   readonly pruner?: (ledger: Ledger, logger: Logger) => Pruner;
 }
 
@@ -112,7 +115,7 @@ export async function createBackgroundApp(
   const engine = createEngine({
     handler: async (request) => {
       await clock.moveTo(engine.now());
-      return handler(request);
+      return handle(request);
     },
     clock: virtualClock({ start: clock.now() }),
     // How long a call takes in real time depends on what else the machine does.
@@ -151,8 +154,9 @@ export async function createBackgroundApp(
     config: { concurrency: options.concurrency ?? 4 },
     logger,
   });
-  const own = ownFunctions?.(client) ?? [];
+  const own = ownFunctions?.(client, ledger) ?? [];
   const handler = serve({ client, functions: [...functions, ...own] });
+  const handle = options.wrapHandler?.(handler) ?? handler;
   return {
     database,
     ledger: real,

@@ -17,11 +17,21 @@ export const executesWindow: string = `run.dispatch_key IS NOT NULL
   )))`;
 
 /**
- * Whether a run of `dispatch_window` has started and has not fallen silent, however it ended. A statement names the
- * window's row `dispatch_window`.
+ * Whether a run of `dispatch_window` has started and has not fallen silent, however it ended, and so it is with every
+ * function that the window started: a product's own may be one of several. A statement names the window's row
+ * `dispatch_window`.
  */
-export const hasLiveRun: string = `EXISTS (
+export const hasLiveRun: string = `(EXISTS (
       SELECT FROM evenkeel.background_function_run AS run
       WHERE run.dispatch_key = dispatch_window.dispatch_key
         AND run.event_name = 'background/process.requested' AND run.status <> 'STALE'
-    )`;
+    ) AND NOT EXISTS (
+      SELECT FROM evenkeel.background_function_run AS silent
+      WHERE silent.dispatch_key = dispatch_window.dispatch_key
+        AND silent.event_name = 'background/process.requested' AND silent.status = 'STALE'
+        AND NOT EXISTS (
+          SELECT FROM evenkeel.background_function_run AS run
+          WHERE run.dispatch_key = dispatch_window.dispatch_key AND run.function_id = silent.function_id
+            AND run.event_name = 'background/process.requested' AND run.status <> 'STALE'
+        )
+    ))`;

@@ -59,3 +59,6 @@ export { expect } from "vitest";
 export declare const sendReply: JobDefinition<z.ZodObject<{ draftId: z.ZodString }>>;
 export declare const payload: { readonly draftId: string };
 export declare const sendInvoices: JobHandler;
+
+export declare function listReaders(since: Date): Promise<readonly string[]>;
+export declare function mailDigests(readers: readonly string[]): Promise<void>;

@@ -1,16 +1,15 @@
-import { EvenkeelError } from "@evenkeel/core";
-
 import { background } from "../../../background.ts";
+import { createHealthCheck } from "../../../health.ts";
 
 export const dynamic = "force-dynamic";
 
-/** 200 when the ledger responds and is migrated; else 503 with the reason's code and nothing more. */
+const check = createHealthCheck(async () => background.parts().ledger.ping());
+
+/** 200 when the ledger responds and is migrated, as of five seconds ago at most; else 503 with the reason's code. */
 export async function GET(): Promise<Response> {
-  try {
-    await background.parts().ledger.ping();
-    return Response.json({ ok: true });
-  } catch (error) {
-    const reason = error instanceof EvenkeelError ? error.code : "internal";
-    return Response.json({ ok: false, reason }, { status: 503 });
-  }
+  const health = await check();
+  return Response.json(health, {
+    status: health.ok ? 200 : 503,
+    headers: { "cache-control": "no-store" },
+  });
 }
