@@ -21,6 +21,8 @@ export const background = createBackground({
     }),
   handlers: ({ pool }) => createInbox({ pool }).handlers,
   schedules: inboxSchedules.map((schedule) => defineSchedule(schedule)),
+  // The module of the start is another instance than that of the routes.
+  migratesAtUse: true,
   // The worker relays, watches and prunes.
   maintenance: { relay: false, watchdog: false },
   // The Inngest route's `maxDuration`, in milliseconds.

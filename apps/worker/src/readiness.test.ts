@@ -128,6 +128,24 @@ test("readiness names its cause, and is of a schema that the build can use, not 
   expect(await readiness(worker)).toEqual({ ok: false, reason: "not_migrated" });
 });
 
+test("a worker starts beside the migration of a canary, says once what is newer, and refuses one beyond it", async () => {
+  const record = `INSERT INTO evenkeel._prisma_migrations (id, checksum, migration_name, finished_at)
+    VALUES ('1', '1', '29990101000000_canary', now())`;
+  await database.pool.query(
+    `${record}; ALTER TABLE evenkeel.background_job ADD COLUMN canary text`,
+  );
+  const stable = await startWorker();
+  await until(isReady(stable));
+  expect(stable.output().match(/"ledger.newer_schema"/gu)).toHaveLength(1);
+  await database.pool.query(
+    `INSERT INTO evenkeel.background_schema_mark (migration, min_reader)
+     VALUES ('29990101000000_canary', '29990101000000_canary')`,
+  );
+  const late = await startWorker();
+  expect(await late.ended).toBe(1);
+  expect(late.output()).toContain("builds of @evenkeel/ledger that know 29990101000000_canary");
+});
+
 test("over a network that is silent, readiness is answered: not ready", async () => {
   await using proxy = await startSilentProxy(database.databaseUrl);
   const worker = await startWorker({ DATABASE_URL: proxy.url });

@@ -108,6 +108,11 @@ export type BackgroundPartsOptions = ConfigSource &
     >;
     /** Whether the operator's inline switches work on this host; defaults to `true`. */
     readonly runsInline?: boolean;
+    /**
+     * Whether the first tick or call of Inngest brings the database to this build's schema, as `migrateAtStart()` does;
+     * defaults to `false`. It is for hosts without a start of their own, and `MIGRATE=off` turns it off.
+     */
+    readonly migratesAtUse?: boolean;
     /** Names this host in the ledger, 1 to 200 characters; defaults to `<host name>:<process id>:<8 random digits>`. */
     readonly owner?: string;
     /** Ends drains gently when it aborts: no job starts any more, and those running may end. Never by default. */

@@ -58,7 +58,8 @@ export interface Background<Args extends unknown[], Result> {
    * Begins `migrate()`, unless `MIGRATE` is `off`, and returns at once. It never throws: for a start that has to go on
    * without its database, such as Next's `instrumentation.ts`, where an error would end every page. A failure is logged
    * as `background.not_migrated`, and every tick and every call of Inngest tries again until it has succeeded. Ticks
-   * return `ledger-not-ready` meanwhile.
+   * return `ledger-not-ready` meanwhile. Next keeps another instance of each module for its routes: set `migratesAtUse`
+   * for those.
    */
   readonly migrateAtStart: () => void;
   /**
@@ -93,6 +94,7 @@ const watchPauseMs = 60_000;
 export function createBackground<Args extends unknown[], Result>(
   options: BackgroundOptions<Args, Result>,
 ): Background<Args, Result> {
+  const { migratesAtUse = false } = options;
   const logger = resolveLogger(options.logger);
   const composed = new Lazy(() => composeParts(options));
   const parts = (): BackgroundParts => composed.get();
@@ -104,7 +106,7 @@ export function createBackground<Args extends unknown[], Result>(
   const migrateUnlessOff = async (): Promise<void> => {
     if (parts().config.migrate !== "off") await migrate();
   };
-  const starting = new StartMigration(migrateUnlessOff, logger);
+  const starting = new StartMigration(migrateUnlessOff, migratesAtUse, logger);
   let running: Repetition[] | undefined;
   let hasClosed = false;
   let closing: Promise<void> | undefined;

@@ -27,9 +27,10 @@ afterEach(async () => {
   await database.drop();
 });
 
-function open(databaseUrl: string, change: Environment = {}): Host {
+function open(databaseUrl: string, change: Environment = {}, migratesAtUse = false): Host {
   const host = createBackground({
     appId: "shop",
+    migratesAtUse,
     environment: {
       CRON_SECRET: "0123456789abcdef",
       INNGEST_DEV: "1",
@@ -90,6 +91,15 @@ test("a host that could not migrate at start serves, refuses ticks, and migrates
   expect(await tick(host)).toEqual({ status: 202, mode: "dispatch-only" });
   await hosts.pop()?.close();
   await database.pool.query(`DROP DATABASE ${name} WITH (FORCE)`);
+});
+
+test("a host without a start migrates at its first tick, unless it is not to", async () => {
+  expect(await tick(open(database.databaseUrl))).toMatchObject({ mode: "ledger-not-ready" });
+  const off = open(database.databaseUrl, { MIGRATE: "off" }, true);
+  expect(await tick(off)).toMatchObject({ mode: "ledger-not-ready" });
+  const host = open(database.databaseUrl, {}, true);
+  expect(await tick(host)).toEqual({ status: 202, mode: "dispatch-only" });
+  expect(logged).toEqual([]);
 });
 
 test("a call of Inngest tries again as well", async () => {

@@ -11,10 +11,12 @@ const longestWaitMs = 5_000;
 export class StartMigration {
   readonly #migrate: () => Promise<unknown>;
   readonly #logger: Logger;
-  #isWanted = false;
+  #isWanted: boolean;
   #underWay: Promise<void> | undefined;
 
-  constructor(migrate: () => Promise<unknown>, logger: Logger) {
+  /** `isWanted`: the first use begins it, if nobody has before. */
+  constructor(migrate: () => Promise<unknown>, isWanted: boolean, logger: Logger) {
+    this.#isWanted = isWanted;
     this.#migrate = migrate;
     this.#logger = logger;
   }
@@ -24,12 +26,12 @@ export class StartMigration {
     void this.#attempt();
   }
 
-  /** Tries again where it has failed. */
+  /** Begins it where it is wanted, and tries again where it has failed. */
   retry(): void {
     if (this.#isWanted) void this.#attempt();
   }
 
-  /** Tries again where it has failed, and waits for it a while. Never rejects: the ledger says by itself what it lacks. */
+  /** As `retry`, and waits for it a while. Never rejects: the ledger says by itself what it lacks. */
   async retryAndWait(): Promise<void> {
     if (this.#isWanted) await withDeadline(longestWaitMs, () => this.#attempt()).catch(() => {});
   }

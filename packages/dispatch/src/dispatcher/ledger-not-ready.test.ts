@@ -176,16 +176,16 @@ test("two databases are two ledgers: each environment has its own", async () => 
 });
 
 test("a ledger that is away sends all the same, whether it refuses, is silent, or is cut off while it was good", async () => {
-  const away = { mode: "dispatch-only", tracking: false };
+  const unavailable = { mode: "dispatch-only", tracking: false };
   const closed = open("postgresql://u:hunter2@127.0.0.1:1/none");
-  expect(await host(closed).dispatch(tick())).toMatchObject(away);
+  expect(await host(closed).dispatch(tick())).toMatchObject(unavailable);
   await using proxy = await startSilentProxy(database.databaseUrl);
   const good = host(open(proxy.connect(2)), { ledgerTimeoutMs: 1_000 });
-  expect(await good.dispatch(tick())).toMatchObject({ ...away, tracking: true });
+  expect(await good.dispatch(tick())).toMatchObject({ ...unavailable, tracking: true });
   const silent = host(open(proxy.connect(2)), { ledgerTimeoutMs: 1_000 });
   proxy.fallSilent();
-  expect(await good.dispatch(tick())).toMatchObject(away);
-  expect(await silent.dispatch(tick())).toMatchObject(away);
+  expect(await good.dispatch(tick())).toMatchObject(unavailable);
+  expect(await silent.dispatch(tick())).toMatchObject(unavailable);
   expect(sent).toHaveLength(8);
 });
 

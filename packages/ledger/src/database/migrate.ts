@@ -129,6 +129,8 @@ async function applyPending(
   migrations: readonly Migration[],
   environment: string | undefined,
 ): Promise<string[]> {
+  // Nearly every start finds nothing to do: it takes no lock and waits for nobody.
+  if (await isUpToDate(sql, migrations, environment)) return [];
   await sql.query("BEGIN");
   await sql.query(`SELECT set_config('statement_timeout', $1, true)`, [`${migrationTimeoutMs}ms`]);
   // Held to the end of the transaction, so it also works behind a pooler in transaction mode.
@@ -141,6 +143,20 @@ async function applyPending(
   for (const migration of pending) await apply(sql, migration);
   await sql.query("COMMIT");
   return pending.map(({ name }) => name);
+}
+
+async function isUpToDate(
+  sql: SqlClient,
+  migrations: readonly Migration[],
+  environment: string | undefined,
+): Promise<boolean> {
+  try {
+    if (environment !== undefined) checkEnvironment(await readEnvironmentMark(sql), environment);
+    return findPending(await readSchemaState(sql), migrations).length === 0;
+  } catch (error) {
+    if (error instanceof LedgerError && error.code === "not_migrated") return false;
+    throw error;
+  }
 }
 
 function findPending(state: SchemaState, migrations: readonly Migration[]): readonly Migration[] {

@@ -206,10 +206,10 @@ test("a ready ledger is asked once, and again after a statement found its tables
   });
   for (let count = 0; count < 5; count += 1) await claim(ledger);
   expect(taken).toBe(5);
-  await database.pool.query(`ALTER TABLE evenkeel.background_dispatch_window RENAME TO away`);
+  await database.pool.query(`ALTER TABLE evenkeel.background_dispatch_window RENAME TO elsewhere`);
   await expect(claim(ledger)).rejects.toMatchObject({ code: "not_migrated" });
   await expect(claim(ledger)).rejects.toMatchObject({ code: "not_migrated" });
-  await database.pool.query(`ALTER TABLE evenkeel.away RENAME TO background_dispatch_window`);
+  await database.pool.query(`ALTER TABLE evenkeel.elsewhere RENAME TO background_dispatch_window`);
   await expect(claim(ledger)).resolves.toMatchObject({ outcome: "claimed" });
 });
 

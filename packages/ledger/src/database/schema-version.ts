@@ -58,18 +58,23 @@ export async function readSchemaState(sql: SqlClient): Promise<SchemaState> {
   );
   const { records = false, marks = false, tables = false } = found ?? {};
   if (!records && !(tables && marks)) throw notMigrated();
+  // One statement for whichever of the two are there: a check stands before the first claim of a host.
+  const recordsOf = records
+    ? `(SELECT jsonb_agg(jsonb_build_object('name', migration_name, 'checksum', checksum,
+         'isFinished', finished_at IS NOT NULL) ORDER BY migration_name COLLATE "C")
+       FROM evenkeel._prisma_migrations WHERE rolled_back_at IS NULL)`
+    : "NULL::jsonb";
+  const marksOf = marks
+    ? `(SELECT jsonb_agg(jsonb_build_object('migration', migration, 'minReader', min_reader) ORDER BY migration)
+       FROM evenkeel.background_schema_mark)`
+    : "NULL::jsonb";
+  const [row] = await sql.query<{
+    recorded: readonly RecordedMigration[] | null;
+    marked: readonly SchemaMark[] | null;
+  }>(`SELECT ${recordsOf} AS recorded, ${marksOf} AS marked`);
   return {
-    recorded: records
-      ? await sql.query<RecordedMigration>(
-          `SELECT migration_name AS name, checksum, finished_at IS NOT NULL AS "isFinished"
-           FROM evenkeel._prisma_migrations WHERE rolled_back_at IS NULL ORDER BY migration_name`,
-        )
-      : undefined,
-    marks: marks
-      ? await sql.query<SchemaMark>(
-          `SELECT migration, min_reader AS "minReader" FROM evenkeel.background_schema_mark ORDER BY migration`,
-        )
-      : [],
+    recorded: records ? (row?.recorded ?? []) : undefined,
+    marks: row?.marked ?? [],
   };
 }
 
