@@ -40,8 +40,7 @@ export function conclude(run: DemoRun): DemoResult {
   const lostJobs = enqueued - jobs.succeeded - jobs.dead - jobs.cancelled + observation.unaccounted;
   const enqueuedWindows = ledger.windows.byStatus.ENQUEUED ?? 0;
   const { idleWindows } = cron;
-  const lostWindows =
-    windows.length - idleWindows - enqueuedWindows + ledger.windows.neverStarted;
+  const lostWindows = windows.length - idleWindows - enqueuedWindows + ledger.windows.neverStarted;
   const failedRuns = ledger.runs.byStatus.FAILED ?? 0;
   const cancelledRuns = ledger.runs.byStatus.CANCELLED ?? 0;
   const openRuns = ledger.runs.byStatus.RUNNING ?? 0;
