@@ -2,9 +2,11 @@ import { silentLogger } from "@evenkeel/core";
 import { createCronHandler, createDispatcher } from "@evenkeel/dispatch";
 import { createEngine } from "@evenkeel/engine";
 import { createBackgroundClient, createEventSender } from "@evenkeel/functions";
+import { defineJob, enqueue } from "@evenkeel/jobs";
 import { createLedger } from "@evenkeel/ledger";
 import { startPostgres } from "@evenkeel/test-postgres";
 import { Pool } from "pg";
+import { z } from "zod";
 
 import type { BenchSize } from "./bench-size.ts";
 import { atMost, exactly, percentile, round, type Bar, type BenchReport } from "./report.ts";
@@ -18,20 +20,23 @@ interface TickTimes {
   readonly duplicateP95: number;
 }
 
+const waitingJob = defineJob({ type: "bench.waiting", version: 1, payload: z.object({}) });
+
 const secret = "bench";
 const windowMs = 60_000;
 const atOnce = 500;
 
 /** Ticks of new windows and of the last of them again, and the rows of a full ledger. */
 const amounts = {
-  full: { dispatches: 200, duplicates: 2_000, filled: 10_000_000 },
-  quick: { dispatches: 200, duplicates: 2_000, filled: 500_000 },
-  smoke: { dispatches: 20, duplicates: 50, filled: 10_000 },
+  full: { dispatches: 200, duplicates: 2_000, filled: 10_000_000, scheduled: 200_000 },
+  quick: { dispatches: 200, duplicates: 2_000, filled: 500_000, scheduled: 200_000 },
+  smoke: { dispatches: 20, duplicates: 50, filled: 10_000, scheduled: 1_000 },
 };
 
 /**
  * Measures the cron route against a durable Postgres and an engine over HTTP: new windows and duplicates one
- * after another, 500 ticks of one window at once, and all of it again over a ledger full of rows.
+ * after another, 500 ticks of one window at once, and all of it again over a ledger full of rows; and
+ * idle ticks with every tenant's work for tomorrow.
  */
 export async function benchDispatch({ size }: { readonly size: BenchSize }): Promise<BenchReport> {
   const amount = amounts[size];
@@ -60,6 +65,8 @@ export async function benchDispatch({ size }: { readonly size: BenchSize }): Pro
     });
     const handler = createCronHandler({ dispatcher, cronSecrets: [secret], logger });
     const clock = new WindowClock();
+    // One job that nobody serves: without anything due a tick would send nothing.
+    await enqueue(pool, waitingJob, { tenantId: "bench", payload: {} });
     await measureTicks(handler, clock, amount);
     const empty = await measureTicks(handler, clock, amount);
     const burst = await measureBurst(handler, clock);
@@ -67,6 +74,9 @@ export async function benchDispatch({ size }: { readonly size: BenchSize }): Pro
     await fill(pool, amount.filled);
     await measureTicks(handler, clock, amount);
     const full = await measureTicks(handler, clock, amount);
+    await becomeIdle(pool, amount.scheduled);
+    await measureIdle(handler, clock, amount.dispatches);
+    const idle = await measureIdle(handler, clock, amount.dispatches);
     await ledger.close();
     await pool.end();
 
@@ -88,11 +98,14 @@ export async function benchDispatch({ size }: { readonly size: BenchSize }): Pro
       ),
       atMost("tick to 202 over a full ledger, p95 ms", 25, full.dispatchP95),
       atMost("duplicate tick over a full ledger, p95 ms", 5, full.duplicateP95),
+      atMost("idle tick, work for tomorrow, p95 ms", 3, percentile(idle, 0.95)),
     ];
     const rows = [
       { name: "rows in a full ledger: windows, and as many runs", value: amount.filled },
       { name: "tick to 202, p50 ms", value: round(empty.dispatchP50) },
       { name: "duplicate tick, p50 ms", value: round(empty.duplicateP50) },
+      { name: "tenants with work for tomorrow", value: amount.scheduled },
+      { name: "idle tick, p50 ms", value: round(percentile(idle, 0.5)) },
       { name: `${atOnce} ticks at once, all answered after ms`, value: round(burst.elapsedMs) },
       {
         name: "tick to 202 over a full ledger, ratio of p95",
@@ -147,6 +160,41 @@ async function measureTicks(
     duplicateP50: percentile(duplicateTimes, 0.5),
     duplicateP95: percentile(duplicateTimes, 0.95),
   };
+}
+
+/** Idle ticks of new windows, each of which is counted on the schedule. */
+async function measureIdle(
+  handler: Handler,
+  clock: WindowClock,
+  ticks: number,
+): Promise<readonly number[]> {
+  const times: number[] = [];
+  for (let sample = 0; sample < ticks; sample += 1) {
+    const scheduledAt = clock.next();
+    times.push(await time(() => tick(handler, scheduledAt), 200));
+  }
+  return times;
+}
+
+/** Nothing is due: upkeep was a moment ago, every window had its run, and each tenant's work is for tomorrow. */
+async function becomeIdle(pool: Pool, tenants: number): Promise<void> {
+  await pool.query(
+    `DELETE FROM evenkeel.background_job;
+     DELETE FROM evenkeel.background_dispatch_window WHERE schedule = 'background-jobs'`,
+  );
+  await pool.query(
+    `INSERT INTO evenkeel.background_dispatch_window (dispatch_key, schedule, scope, window_start,
+       window_seconds, status, fence, owner, correlation_id, enqueued_at)
+     VALUES ('upkeep', 'upkeep', 'global', now(), 60, 'ENQUEUED', gen_random_uuid(), 'bench', 'bench', now())`,
+  );
+  await pool.query(
+    `INSERT INTO evenkeel.background_job (tenant_id, type, payload, max_attempts, state, run_at, turn_at, bucket)
+     SELECT 'tenant-' || n, 'bench.tomorrow', '{}', 1, 'SCHEDULED', now() + interval '1 day',
+       now() + interval '1 day', n % 10000
+     FROM generate_series(1, $1::int) AS n`,
+    [tenants],
+  );
+  await pool.query("VACUUM ANALYZE evenkeel.background_job, evenkeel.background_dispatch_window");
 }
 
 async function time(call: () => Promise<Response>, expected: number): Promise<number> {

@@ -91,7 +91,7 @@ async function run(teardown: Teardown, progress: Progress, signal: AbortSignal):
 
   const seen = await observer.conclude();
   const windows = cron.windows.length;
-  const lostWindows = windows - (seen.ledger.windows.byStatus.ENQUEUED ?? 0);
+  const lostWindows = windows - cron.idleWindows - (seen.ledger.windows.byStatus.ENQUEUED ?? 0);
   const unsettled = seen.jobs.due + seen.jobs.scheduled + seen.jobs.running;
   const missing = {
     windows: lostWindows,

@@ -39,30 +39,31 @@ export function conclude(run: DemoRun): DemoResult {
   const unsettled = jobs.due + jobs.scheduled + jobs.running;
   const lostJobs = enqueued - jobs.succeeded - jobs.dead - jobs.cancelled + observation.unaccounted;
   const enqueuedWindows = ledger.windows.byStatus.ENQUEUED ?? 0;
-  const lostWindows = windows.length - enqueuedWindows + ledger.windows.neverStarted;
+  const { idleWindows } = cron;
+  const lostWindows = windows.length - idleWindows - enqueuedWindows + ledger.windows.neverStarted;
   const failedRuns = ledger.runs.byStatus.FAILED ?? 0;
   const cancelledRuns = ledger.runs.byStatus.CANCELLED ?? 0;
   const openRuns = ledger.runs.byStatus.RUNNING ?? 0;
   const oftenDispatched = windows.filter(({ dispatched }) => dispatched > 1).length;
-  const byRepairOnly = windows.filter(({ dispatched }) => dispatched === 0).length;
+  const byRepairOnly = windows.filter(({ dispatched }) => dispatched === 0).length - idleWindows;
   const unexpected = windows.flatMap((window) => window.unexpected);
 
   const checks: Check[] = [
     {
-      name: "every window was dispatched once",
+      name: "every window was dispatched once, or had nothing to do",
       ok:
         windows.length > 0 &&
         oftenDispatched === 0 &&
         byRepairOnly <= observation.repaired &&
-        enqueuedWindows === windows.length,
-      detail: `${enqueuedWindows} of ${windows.length} windows on record as sent, ${oftenDispatched} by two ticks, ${byRepairOnly} by the reconciler alone`,
+        enqueuedWindows + idleWindows === windows.length,
+      detail: `${enqueuedWindows} of ${windows.length} windows on record as sent, ${idleWindows} idle, ${oftenDispatched} by two ticks, ${byRepairOnly} by the reconciler alone`,
     },
     {
-      name: "every other tick was a duplicate or is answered 503",
+      name: "every other tick was a duplicate, idle, or is answered 503",
       ok: unexpected.length === 0 && ticks.sent >= 3 * windows.length,
       detail:
         unexpected.length === 0
-          ? `${ticks.sent} ticks: ${ticks.dispatched} dispatched, ${ticks.suppressed} duplicate, ${ticks.failed} failed`
+          ? `${ticks.sent} ticks: ${ticks.dispatched} dispatched, ${ticks.suppressed} duplicate, ${ticks.idle} idle, ${ticks.failed} failed`
           : unexpected.slice(0, 3).join(" | "),
     },
     {
@@ -156,7 +157,7 @@ export function formatResult(result: DemoResult): string {
     "",
     `Inngest server  ${result.engine}`,
     `Duration        ${(result.durationMs / 1000).toFixed(1)} s`,
-    `Ticks           ${ticks.sent} sent, ${ticks.dispatched} dispatched, ${ticks.suppressed} suppressed, ${ticks.failed} failed`,
+    `Ticks           ${ticks.sent} sent, ${ticks.dispatched} dispatched, ${ticks.suppressed} suppressed, ${ticks.idle} idle, ${ticks.failed} failed`,
     `Windows         ${windows.total}, ${windows.lost} lost`,
     `Jobs            ${jobs.enqueued} enqueued, ${jobs.succeeded} succeeded, ${jobs.retried} retried, ${jobs.dead} dead, ${jobs.lost} lost, ${jobs.doubleSent} sent twice`,
     `Runs            ${runs.total}, ${runs.failed} failed, ${runs.duplicateForWindow} for a window that another run did`,

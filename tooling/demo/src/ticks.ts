@@ -6,6 +6,8 @@ export interface WindowLog {
   /** Receipts `dispatch-only`. */
   dispatched: number;
   suppressed: number;
+  /** Responses of 200 with nothing to do. */
+  idle: number;
   /** Responses of 503. */
   failed: number;
   /** Anything else. */
@@ -17,6 +19,7 @@ export interface TickCounts {
   readonly sent: number;
   readonly dispatched: number;
   readonly suppressed: number;
+  readonly idle: number;
   readonly failed: number;
 }
 
@@ -66,9 +69,18 @@ export class CronService {
       this.windows.reduce((total, window) => total + read(window), 0);
     const dispatched = sum((window) => window.dispatched);
     const suppressed = sum((window) => window.suppressed);
+    const idle = sum((window) => window.idle);
     const failed = sum((window) => window.failed);
     const unexpected = sum((window) => window.unexpected.length);
-    return { sent: dispatched + suppressed + failed + unexpected, dispatched, suppressed, failed };
+    const sent = dispatched + suppressed + idle + failed + unexpected;
+    return { sent, dispatched, suppressed, idle, failed };
+  }
+
+  /** Windows whose every tick found nothing to do: none of them is on record. */
+  get idleWindows(): number {
+    return this.windows.filter(
+      ({ idle, dispatched, suppressed }) => idle > 0 && dispatched + suppressed === 0,
+    ).length;
   }
 
   /** Comes to the next window. */
@@ -80,6 +92,7 @@ export class CronService {
       scheduledAt: new Date(startMs + 1_000),
       dispatched: 0,
       suppressed: 0,
+      idle: 0,
       failed: 0,
       unexpected: [],
     };
@@ -117,6 +130,7 @@ export class CronService {
     else if (status === 503) window.failed += 1;
     else if (status === 200 && body.includes("dispatch-duplicate-suppressed"))
       window.suppressed += 1;
+    else if (status === 200 && body.includes('"mode":"idle"')) window.idle += 1;
     else window.unexpected.push(`${status} ${body.slice(0, 200)}`);
   }
 

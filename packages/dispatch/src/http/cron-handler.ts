@@ -49,7 +49,10 @@ const retried: ReadonlySet<DispatchMode> = new Set(["dispatch-failed", "ledger-n
 /**
  * Creates the cron route: GET or POST with `Authorization: Bearer <secret>`. The response's body is the
  * receipt, its status that of the receipt's mode. A scheduler that knows when the tick was meant to be says
- * so in the header `x-evenkeel-scheduled-at` (ISO 8601); a late tick then still belongs to its own window.
+ * so in the header `x-evenkeel-scheduled-at` (ISO 8601, at most 24 hours ago and a minute ahead); a late tick then still
+ * belongs to its own window. Vercel's cron jobs send no such time. A run of Vercel Schedules has one and an execution id
+ * (vercel.com/docs/schedules/concepts), which its SDK hands to a function; headers of a route are not documented, so such
+ * a function calls `dispatcher.dispatch` with both.
  * `x-correlation-id` is kept when it is 1 to 200 plain characters. Refused ticks are counted and logged as
  * `cron.refused`, one line a minute at most.
  *

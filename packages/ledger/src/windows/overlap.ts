@@ -1,9 +1,3 @@
-/** The runs under way that an earlier window of the same schedule and scope sent for, a query without its select list. */
-export const overlappingRuns: string = `FROM evenkeel.background_function_run AS run
-    JOIN evenkeel.background_dispatch_window AS earlier ON earlier.dispatch_key = run.dispatch_key
-    WHERE run.status = 'RUNNING' AND run.event_name <> 'background/maintenance.requested'
-      AND earlier.schedule = :schedule AND earlier.scope = :scope AND earlier.window_start < :windowStart::timestamptz`;
-
 /** The parameters of {@link overlapping}. */
 export type OverlapParameter =
   | "skipOnOverlap"
@@ -21,7 +15,10 @@ export type OverlapParameter =
  * one sent for, or a job that one started.
  */
 export const overlapping: string = `(:skipOnOverlap::boolean AND (EXISTS (
-    SELECT ${overlappingRuns}
+    SELECT FROM evenkeel.background_function_run AS run
+    JOIN evenkeel.background_dispatch_window AS earlier ON earlier.dispatch_key = run.dispatch_key
+    WHERE run.status = 'RUNNING' AND run.event_name <> 'background/maintenance.requested'
+      AND earlier.schedule = :schedule AND earlier.scope = :scope AND earlier.window_start < :windowStart::timestamptz
   ) OR EXISTS (
     SELECT FROM evenkeel.background_job AS job
     WHERE job.tenant_id = :jobTenant AND job.type = :jobType

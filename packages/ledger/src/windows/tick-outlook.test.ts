@@ -6,8 +6,8 @@ import { afterEach, beforeEach, expect, inject, test } from "vitest";
 import { toSqlClient } from "../database/database.ts";
 import { createLedger, type Ledger } from "../ledger.ts";
 import { newJob } from "../testing/job-queue.ts";
-import { explainStatement, rowsRead } from "../testing/plan.ts";
-import { outlookStatement, type TickOutlook, type TickRequest } from "./tick-outlook.ts";
+import { explainStatement } from "../testing/plan.ts";
+import type { TickOutlook, TickRequest } from "./tick-outlook.ts";
 import type { WindowClaim } from "./window.ts";
 
 let database: TestDatabase;
@@ -310,17 +310,20 @@ test("with 20,000 tenants scheduled for tomorrow an idle look reads a few rows o
      FROM generate_series(1, 20000) AS n, (SELECT now() + interval '1 day' AS tomorrow) AS once`,
   );
   await maintained();
-  const values = outlookStatement.values({
-    ...tickAt(clock.now()),
-    windowStart: windowAt(clock.now()).windowStart.toISOString(),
-  });
+  const { dispatchKey, windowStart } = tickAt(clock.now());
   for (const stats of ["none", "analyzed"]) {
     if (stats === "analyzed") await database.pool.query("ANALYZE evenkeel.background_job");
-    const nodes = await explainStatement(database, outlookStatement.text, values);
-    const ofJobs = nodes.filter((node) => node["Relation Name"] === "background_job");
-    expect(ofJobs.length).toBeGreaterThan(3);
-    expect(ofJobs.map((node) => node["Node Type"])).not.toContain("Seq Scan");
-    expect(Math.max(...ofJobs.map(rowsRead))).toBeLessThanOrEqual(10);
+    const reads: number[] = [];
+    for (let call = 0; call < 8; call += 1) {
+      const [node] = await explainStatement(
+        database,
+        `SELECT FROM evenkeel.look_at_tick($1, 's', 'global', $2, 60, true, false, 120000, 1200000)`,
+        [dispatchKey, windowStart],
+      );
+      reads.push(node?.["Shared Hit Blocks"] ?? Number.NaN);
+    }
+    // A connection's first calls read the catalog; the table has hundreds of pages.
+    expect(Math.min(...reads)).toBeLessThan(80);
   }
   expect(await look()).toEqual(idle);
 });

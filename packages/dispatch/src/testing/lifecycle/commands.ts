@@ -107,6 +107,22 @@ function redriveCommand(diesAt: CrashPoint | undefined): Command {
   return command(describe("redrive", diesAt), (world) => world.redrive(diesAt));
 }
 
+function dueTickCommand(isUnavailable: boolean, diesAt: CrashPoint | undefined): Command {
+  return command(
+    describe(`tick of now that sends what is due${isUnavailable ? ", send fails" : ""}`, diesAt),
+    async (world) => {
+      world.inngest.isUnavailable = isUnavailable;
+      await world.tickIfDue(diesAt);
+      world.inngest.isUnavailable = false;
+    },
+  );
+}
+
+/** A tick as the cron route makes it: it sends what is due, and nothing where nothing is. */
+const dueTick = fc
+  .record({ isUnavailable: fc.boolean(), diesAt: deathAt(tickPoints) })
+  .map(({ isUnavailable, diesAt }) => dueTickCommand(isUnavailable, diesAt));
+
 const tick = fc
   .record({
     window: fc.nat({ max: 2 }),
@@ -357,6 +373,8 @@ export const lifecycleSequences: fc.Arbitrary<[readonly Command[], Iterable<Comm
     [
       tick,
       tick,
+      dueTick,
+      dueTick,
       job,
       run,
       run,

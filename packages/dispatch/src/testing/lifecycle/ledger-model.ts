@@ -5,6 +5,8 @@ export interface ModelWindow {
   status: "DISPATCHING" | "ENQUEUE_FAILED" | "ENQUEUED";
   readonly start: number;
   readonly createdAt: number;
+  /** Whether its last claim was to send for a run; `false`: upkeep alone. */
+  sendsWork: boolean;
   fence: string;
   leaseUntil: number;
   claims: number;
@@ -83,6 +85,8 @@ export class LedgerModel {
   history: ModelHistory[] = [];
   letters: ModelLetter[] = [];
   outbox: ModelOutboxEvent[] = [];
+  /** Windows whose tick found nothing to do, by dispatch key. */
+  readonly idle: Set<string> = new Set();
   /** The job that took the unique key last. */
   keyHolder: number | undefined;
   /** The job that an enqueue in an open transaction met under its key: nobody claims it. */
@@ -92,13 +96,14 @@ export class LedgerModel {
     this.now = now;
   }
 
-  claimWindow(dispatchKey: string, start: number): "claimed" | "duplicate" {
+  claimWindow(dispatchKey: string, start: number, sendsWork = true): "claimed" | "duplicate" {
     const window = this.windows.get(dispatchKey);
     if (window === undefined) {
       this.windows.set(dispatchKey, {
         status: "DISPATCHING",
         start,
         createdAt: this.now(),
+        sendsWork,
         fence: "",
         leaseUntil: this.now() + settings.dispatchLeaseMs,
         claims: 1,
@@ -117,9 +122,29 @@ export class LedgerModel {
       return "duplicate";
     }
     window.status = "DISPATCHING";
+    window.sendsWork = sendsWork;
     window.leaseUntil = this.now() + settings.dispatchLeaseMs;
     window.claims += 1;
     return "claimed";
+  }
+
+  /** Whether a tick has work: something is due, or will be while a drain would still wait. */
+  hasWork(): boolean {
+    const soon = this.now() + settings.lookaheadMs;
+    return [...this.jobs.values()].some((job) =>
+      job.state === "PENDING"
+        ? true
+        : (job.state === "RUNNING" ? job.leaseUntil : job.runAt) <= soon,
+    );
+  }
+
+  /** Whether a window of the last day waits to be sent again. */
+  waitsForRepair(): boolean {
+    return [...this.windows.values()].some(
+      (window) =>
+        (window.status === "ENQUEUE_FAILED" || this.hasExpired(window)) &&
+        window.createdAt > this.now() - settings.latenessMs,
+    );
   }
 
   hasExpired(window: ModelWindow): boolean {

@@ -71,9 +71,26 @@ export function mirrorLedger(state: MirrorState, host: Host): MirroredLedger {
 function mirrorWindows({ ledger, model, host, same }: Mirror): MirroredLedger["windows"] {
   return {
     ...ledger.windows,
+    look: async (tick) => {
+      const hasWork = model.hasWork();
+      const answer = await ledger.windows.look(tick);
+      same("windows.look, work", answer.hasWork, hasWork);
+      if (model.waitsForRepair()) same("windows.look, upkeep", answer.isMaintenanceDue, true);
+      const isIdle = !hasWork && !answer.isMaintenanceDue && !model.windows.has(tick.dispatchKey);
+      same("windows.look, idle", answer.isIdle, isIdle);
+      if (isIdle) model.idle.add(tick.dispatchKey);
+      same(
+        "windows.wasIdle",
+        await ledger.windows.wasIdle(tick.dispatchKey),
+        isIdle || model.idle.has(tick.dispatchKey),
+      );
+      return answer;
+    },
     claim: async (claim) => {
       await host.reached("beforeClaim");
-      const expected = model.claimWindow(claim.dispatchKey, claim.windowStart.getTime());
+      const sendsWork = claim.events?.includes("background/process.requested") !== false;
+      const startsAt = claim.windowStart.getTime();
+      const expected = model.claimWindow(claim.dispatchKey, startsAt, sendsWork);
       const answer = await ledger.windows.claim(claim);
       same("windows.claim", answer.outcome, expected);
       if (answer.outcome === "claimed") {

@@ -29,6 +29,7 @@ export function reconcileModel(model: LedgerModel): ModelReconciliation {
     model.letters.filter(({ kind, sourceId }) => kind === "DISPATCH" && sourceId === key);
   const isUnstarted = (key: string, window: ModelWindow): boolean =>
     window.status === "ENQUEUED" &&
+    window.sendsWork &&
     window.enqueuedAt < now - neverStartedAfterMs &&
     !model.hasLiveRun(key);
   const isUndispatched = (window: ModelWindow): boolean =>

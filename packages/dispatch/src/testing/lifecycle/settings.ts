@@ -2,6 +2,8 @@
 export const settings = {
   /** A window. */
   windowMs: 60_000,
+  /** What becomes due within it is due to a tick. */
+  lookaheadMs: 2_000,
   /** A tick's claim. */
   dispatchLeaseMs: 30_000,
   /** A repair's claim, as the reconciler has it. */

@@ -53,9 +53,11 @@ export function stateOf(model: LedgerModel): LifecycleState {
 export async function clearState(pool: Pool): Promise<void> {
   const tables = Object.values(columns).map((from) => from.slice(from.indexOf("FROM")));
   const statements = tables.map((from) => `DELETE ${from}`);
-  const others = ["background_outbox_relay", "background_job_unique_key"].map(
-    (table) => `DELETE FROM "evenkeel"."${table}"`,
-  );
+  const others = [
+    "background_outbox_relay",
+    "background_schedule_idle",
+    "background_job_unique_key",
+  ].map((table) => `DELETE FROM "evenkeel"."${table}"`);
   await pool.query([...statements, ...others].join(";"));
 }
 

@@ -96,6 +96,18 @@ export class World {
     );
   }
 
+  /** A tick of now that sends what is due, and nothing where nothing is. */
+  async tickIfDue(diesAt?: CrashPoint): Promise<void> {
+    await this.#onHost(diesAt, (host, ledger) =>
+      this.#dispatcher(host, ledger).dispatch({
+        schedule: "model",
+        scheduledAt: new Date(this.clock.now()),
+        source: "model",
+        onlyIfDue: true,
+      }),
+    );
+  }
+
   async reconcile(diesAt?: CrashPoint): Promise<void> {
     await this.#onHost(diesAt, (host, ledger) =>
       createReconciler({

@@ -23,6 +23,7 @@ interface Row {
 interface ProductClient extends PrismaRawClient {
   readonly invoice: { create(input: { readonly data: object }): Promise<Row> };
   readonly order: { create(input: { readonly data: object }): Promise<Row> };
+  readonly tenant: { findMany(query: object): Promise<Row[]> };
 }
 
 export declare const prisma: ProductClient & {
