@@ -1,6 +1,6 @@
 import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import { scopeOf } from "@evenkeel/dispatch";
-import type { DispatchEventData } from "@evenkeel/events";
+import type { ScheduledEventData } from "@evenkeel/events";
 import { processRequestedEvent } from "@evenkeel/events/inngest";
 import {
   addDrainCounts,
@@ -175,7 +175,7 @@ function checkNumber(field: string, value: number, min: number): void {
 /** Records a window that was sent while the ledger was unavailable, as found by the function `owner`. */
 export async function fillRecord(
   ledger: Pick<Ledger, "windows">,
-  data: DispatchEventData,
+  data: ScheduledEventData,
   owner: string,
 ): Promise<void> {
   const { dispatchKey, schedule, tenantId, lane, correlationId, params } = data;
