@@ -9,6 +9,16 @@ export {
 export type { DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 export { redactError } from "./database/redaction.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./runs/run-guard.ts";
+export type { HandshakeStore } from "./handshake/handshake-store.ts";
+export type { LedgerEvidence, RunningFunction } from "./handshake/handshake-evidence.ts";
+export type { HandshakeReading, SentHandshake } from "./handshake/handshake.ts";
+export type {
+  CallRefusal,
+  HostIdentity,
+  HostObservation,
+  HostRecord,
+  HostRegistration,
+} from "./hosts/host.ts";
 export type { ClaimByIdRequest } from "./jobs/claim/claim-by-id.ts";
 export {
   effectTransitions,
@@ -39,6 +49,7 @@ export {
 export type { JobStore } from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export {
+  describeWriteRefusal,
   isRefusedValue,
   isUnreachable,
   LedgerError,
@@ -99,6 +110,7 @@ export {
   windowTransitions,
   type ClaimOutcome,
   type MissedWindow,
+  type SendNote,
   type StartedWindow,
   type WindowClaim,
   type WindowRecord,

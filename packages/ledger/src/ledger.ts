@@ -10,6 +10,7 @@ import { watchPool } from "./database/pool-watch.ts";
 import { openBeside, openPool } from "./database/pools.ts";
 import { createRowSecurity, everyTenant, oneTenant } from "./database/tenant-scope.ts";
 import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
+import { createHandshakeStore, type HandshakeStore } from "./handshake/handshake-store.ts";
 import { createJobStore, type JobStore } from "./jobs/job-store.ts";
 import { createOperatorLedger, type OperatorLedger } from "./operator-ledger.ts";
 import { createOutboxStore, type OutboxStore } from "./outbox/outbox-store.ts";
@@ -70,6 +71,7 @@ export interface Ledger {
   readonly deadLetters: DeadLetterStore;
   readonly schedules: ScheduleStore;
   readonly outbox: OutboxStore;
+  readonly handshake: HandshakeStore;
   /**
    * Finds what the dispatch path left undone, claims its repair, marks silent runs as stale, and reports
    * windows that ran twice. Bounded; any number of hosts may call it at once.
@@ -154,6 +156,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
     outbox: createOutboxStore(sql),
+    handshake: createHandshakeStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
     prune: (request) => prune(sql, request),
     forTenant: (tenantId) => createTenantLedger(oneTenant(sql, rowSecurity, tenantId)),

@@ -100,7 +100,10 @@ test("a paused schedule claims nothing until it is resumed", async () => {
   const key = randomUUID();
   const claim = claimFor(key, { schedule: "paused-schedule" });
   await ledger.asOperator("ops").schedules.pause("paused-schedule", { reason: "incident" });
-  expect(await ledger.windows.claim(claim)).toEqual({ outcome: "paused", reason: "incident" });
+  expect(await ledger.windows.claim(claim)).toMatchObject({
+    outcome: "paused",
+    reason: "incident",
+  });
   expect(await ledger.windows.find(key)).toBeUndefined();
   await ledger.asOperator("ops").schedules.resume("paused-schedule");
   expect(await ledger.windows.claim(claim)).toMatchObject({ outcome: "claimed" });

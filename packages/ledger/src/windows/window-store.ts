@@ -1,12 +1,14 @@
 import type { SqlClient, SqlValue } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
+import { noteSent } from "../handshake/handshake.ts";
 import { claimWindow } from "./window-claim.ts";
 import {
   describeWindow,
   toRecord,
   type ClaimOutcome,
   type MissedWindow,
+  type SendNote,
   type StartedWindow,
   type WindowClaim,
   type WindowParameter,
@@ -22,9 +24,9 @@ export interface WindowStore {
    */
   claim(claim: WindowClaim): Promise<ClaimOutcome>;
   /** Records that the events were sent. `false`: the fence no longer holds; nothing was written. */
-  markEnqueued(dispatchKey: string, fence: string): Promise<boolean>;
+  markEnqueued(dispatchKey: string, fence: string, note?: SendNote): Promise<boolean>;
   /** Records that the send failed; the next tick may claim at once. `false`: the fence no longer holds. */
-  markFailed(dispatchKey: string, fence: string, error: string): Promise<boolean>;
+  markFailed(dispatchKey: string, fence: string, error: string, note?: SendNote): Promise<boolean>;
   /** Records that the work ran inline. `false`: the fence no longer holds. */
   markInline(dispatchKey: string, fence: string): Promise<boolean>;
   /**
@@ -87,11 +89,22 @@ WHERE dispatch_key = $1 AND fence = $2::uuid AND status = 'DISPATCHING'
 RETURNING dispatch_key`;
 }
 
-const markEnqueuedStatement = settleStatement(
+/** A statement that ends a claim and notes the handshake that was sent with it, if `$3` names the build. */
+function settleSendStatement(assignment: string): string {
+  return `
+WITH settled AS (${settleStatement(assignment)}, lane
+), handshake AS (
+  SELECT settled.lane, settled.dispatch_key, $3::text AS build FROM settled WHERE $3::text IS NOT NULL
+), noted AS (${noteSent("handshake")}
+)
+SELECT dispatch_key FROM settled`;
+}
+
+const markEnqueuedStatement = settleSendStatement(
   "status = 'ENQUEUED', enqueued_at = clock_timestamp(), last_error = NULL",
 );
-const markFailedStatement = settleStatement(
-  "status = 'ENQUEUE_FAILED', failure_count = failure_count + 1, last_error = $3",
+const markFailedStatement = settleSendStatement(
+  "status = 'ENQUEUE_FAILED', failure_count = failure_count + 1, last_error = $4",
 );
 const markInlineStatement = settleStatement("status = 'INLINE_EMERGENCY'");
 
@@ -101,9 +114,15 @@ export function createWindowStore(sql: SqlClient): WindowStore {
     (await sql.query(text, values)).length === 1;
   return {
     claim: (claim) => claimWindow(sql, claim),
-    markEnqueued: (dispatchKey, fence) => writes(markEnqueuedStatement, [dispatchKey, fence]),
-    markFailed: (dispatchKey, fence, error) =>
-      writes(markFailedStatement, [dispatchKey, fence, redactError(error)]),
+    markEnqueued: (dispatchKey, fence, note) =>
+      writes(markEnqueuedStatement, [dispatchKey, fence, note?.handshakeBuild ?? null]),
+    markFailed: (dispatchKey, fence, error, note) =>
+      writes(markFailedStatement, [
+        dispatchKey,
+        fence,
+        note?.handshakeBuild ?? null,
+        redactError(error),
+      ]),
     markInline: (dispatchKey, fence) => writes(markInlineStatement, [dispatchKey, fence]),
     recordMissed: async (missed) =>
       (await sql.query(recordMissedStatement, [JSON.stringify(missed)])).length,
