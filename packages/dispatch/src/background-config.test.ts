@@ -29,6 +29,7 @@ test("nothing set: closed endpoint, Inngest off, no inline work, windows of a mi
     windowSeconds: 60,
     concurrency: 4,
     environment: "production",
+    serveFunctions: true,
     trimmed: [],
     inngest: { dev: false },
   });

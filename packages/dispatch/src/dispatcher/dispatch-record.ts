@@ -1,7 +1,15 @@
 import { defined, describeMessage, withDeadline, type Lane, type Logger } from "@evenkeel/core";
-import { isUnreachable, redactError, type ClaimOutcome, type Ledger } from "@evenkeel/ledger";
+import { maintenanceRequested } from "@evenkeel/events";
+import {
+  isUnreachable,
+  redactError,
+  type ClaimOutcome,
+  type Ledger,
+  type SendNote,
+} from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
+import type { HandshakeWatch } from "../handshake/handshake-watch.ts";
 import { scopeOf } from "../schedule/dispatch-key.ts";
 import type { PreparedDispatch } from "./prepared-dispatch.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
@@ -21,6 +29,8 @@ export interface DispatchRecordOptions {
   readonly logger: Logger;
   readonly leaseMs: number;
   readonly ledgerTimeoutMs: number;
+  /** Hears where the handshake stands, and of writes that the ledger refused; absent: nobody watches. */
+  readonly watch?: HandshakeWatch | undefined;
 }
 
 /**
@@ -57,6 +67,7 @@ export class DispatchRecord {
         leaseMs,
       }),
     );
+    if (outcome?.handshake !== undefined) this.#options.watch?.observe(outcome.handshake);
     return outcome ?? { outcome: "untracked" };
   }
 
@@ -66,7 +77,7 @@ export class DispatchRecord {
     const isRecorded =
       claim.outcome === "claimed" &&
       (await this.#ask("markEnqueued", (windows) =>
-        windows.markEnqueued(dispatchKey, claim.fence),
+        windows.markEnqueued(dispatchKey, claim.fence, this.#noteOf(dispatch)),
       ));
     return this.receipt(dispatch, "dispatch-only", isRecorded === true);
   }
@@ -90,7 +101,7 @@ export class DispatchRecord {
     const isRecorded =
       claim.outcome === "claimed" &&
       (await this.#ask("markFailed", (windows) =>
-        windows.markFailed(dispatch.dispatchKey, claim.fence, reason),
+        windows.markFailed(dispatch.dispatchKey, claim.fence, reason, this.#noteOf(dispatch)),
       ));
     return this.receipt(dispatch, "dispatch-failed", isRecorded === true, { reason });
   }
@@ -153,6 +164,13 @@ export class DispatchRecord {
     };
   }
 
+  /** A maintenance event is the handshake. */
+  #noteOf({ events }: PreparedDispatch): SendNote {
+    return events.some(({ name }) => name === maintenanceRequested.name)
+      ? { handshakeBuild: this.#options.watch?.build ?? "" }
+      : {};
+  }
+
   /** Asks the ledger; one that fails or takes too long is logged and counts as unavailable. */
   async #ask<T>(
     what: string,
@@ -163,6 +181,7 @@ export class DispatchRecord {
     try {
       return await withDeadline(ledgerTimeoutMs, () => ask(ledger.windows));
     } catch (error) {
+      this.#options.watch?.ledgerFailed(error);
       logger.error("dispatch.ledger_unavailable", {
         during: what,
         unreachable: isUnreachable(error),

@@ -4,6 +4,7 @@ import { silentLogger, withDeadline, type Lane, type Logger } from "@evenkeel/co
 import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
+import type { HandshakeWatch } from "../handshake/handshake-watch.ts";
 import {
   computeWindow,
   nudgeWindowSeconds,
@@ -42,6 +43,8 @@ export interface DispatcherOptions {
    * `config.windowSeconds`, in any scope.
    */
   readonly schedules?: readonly Schedule[];
+  /** Says in receipts while what is sent does not come back; absent: nobody watches. */
+  readonly handshake?: HandshakeWatch;
   /** Part of every event id: `production`, `staging`. Every host of an environment needs the same. */
   readonly environment: string;
   /** Names this host in the ledger. */
@@ -98,7 +101,16 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { ledger, runInline, logger = silentLogger } = options;
   const clock = options.clock ?? { now: () => new Date() };
   const schedules = new Map((options.schedules ?? []).map((schedule) => [schedule.id, schedule]));
-  const record = new DispatchRecord({ ledger, lane, owner, logger, leaseMs, ledgerTimeoutMs });
+  const watch = options.handshake;
+  const record = new DispatchRecord({
+    ledger,
+    lane,
+    owner,
+    logger,
+    leaseMs,
+    ledgerTimeoutMs,
+    watch,
+  });
   // Inline work is done and recorded while the claim still holds.
   const budgetMs = Math.max(1, leaseMs - sendTimeoutMs - ledgerTimeoutMs);
   const inline = new InlineFallback({ record, runInline, config, lane, budgetMs, clock, logger });
@@ -126,26 +138,32 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return record.enqueued(dispatch, held);
   }
 
+  async function dispatchWindow(request: DispatchRequest): Promise<Receipt> {
+    const at = request.scheduledAt ?? clock.now();
+    const schedule = schedules.get(request.schedule);
+    checkScope(schedule, request);
+    const window = schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds);
+    const dispatch = prepareNow(request, window);
+    const canSend = config.useInngest.enabled;
+    const isForced = inline.isForced();
+    if (!isForced && !canSend && !inline.isOn()) {
+      return record.receipt(dispatch, "not-configured", false, {
+        reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
+      });
+    }
+    const held = await claim(dispatch);
+    const declined = record.declined(dispatch, held);
+    if (declined !== undefined) return declined;
+    if (isForced) return inline.work(dispatch, held, "inline-forced");
+    if (!canSend) return inline.work(dispatch, held, "inline-emergency-fallback");
+    return send(dispatch, held);
+  }
+
   return {
     dispatch: async (request) => {
-      const at = request.scheduledAt ?? clock.now();
-      const schedule = schedules.get(request.schedule);
-      checkScope(schedule, request);
-      const window = schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds);
-      const dispatch = prepareNow(request, window);
-      const canSend = config.useInngest.enabled;
-      const isForced = inline.isForced();
-      if (!isForced && !canSend && !inline.isOn()) {
-        return record.receipt(dispatch, "not-configured", false, {
-          reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
-        });
-      }
-      const held = await claim(dispatch);
-      const declined = record.declined(dispatch, held);
-      if (declined !== undefined) return declined;
-      if (isForced) return inline.work(dispatch, held, "inline-forced");
-      if (!canSend) return inline.work(dispatch, held, "inline-emergency-fallback");
-      return send(dispatch, held);
+      const receipt = await dispatchWindow(request);
+      const handshake = config.useInngest.enabled ? await watch?.failing() : undefined;
+      return handshake === undefined ? receipt : { ...receipt, handshake };
     },
     nudge: async (request) => {
       checkScope(schedules.get(request.schedule), request);
