@@ -5,6 +5,7 @@ import { defined, silentLogger, type Logger } from "@evenkeel/core";
 import {
   createCronHandler,
   createDispatcher,
+  createHandshakeStarter,
   createNudge,
   createOutboxRelay,
   createReceiptHandler,
@@ -15,6 +16,8 @@ import {
   parseBackgroundConfig,
   type BackgroundConfig,
   type Dispatcher,
+  type HandshakeStarter,
+  type HandshakeWatch,
   type Nudge,
   type OutboxRelay,
   type Reconciler,
@@ -33,6 +36,8 @@ import type {
   FunctionSettings,
 } from "./background-options.ts";
 import { createEventSender, createOutboxSender } from "./event-sender.ts";
+import { composeHandshake } from "./handshake/compose-handshake.ts";
+import type { HostRegistrar } from "./handshake/host-registrar.ts";
 
 /** Every part of a host, made from one set of options. */
 export interface BackgroundParts extends BackgroundResources {
@@ -53,6 +58,12 @@ export interface BackgroundParts extends BackgroundResources {
   /** The background functions, and the product's own after them. */
   readonly functions: readonly InngestFunction.Any[];
   readonly nudge: Nudge;
+  /** Says whether what is sent comes back, and why not. */
+  readonly handshake: HandshakeWatch;
+  /** Sends the handshake of a host that starts. */
+  readonly startHandshake: HandshakeStarter;
+  /** Registers this host in the ledger; `undefined`: it serves no functions. */
+  readonly registrar: HostRegistrar | undefined;
   readonly cron: (request: Request) => Promise<Response>;
   readonly cronOfSchedule: (request: Request) => Promise<Response>;
   readonly receipts: (request: Request) => Promise<Response>;
@@ -86,6 +97,7 @@ function readConfig(options: BackgroundPartsOptions): BackgroundConfig {
   return parseBackgroundConfig(options.environment, {
     now: new Date(),
     servesFunctions: true,
+    ...defined({ hostName: options.hostName }),
     required: typeof options.pool === "function" ? ["DATABASE_URL"] : [],
   });
 }
@@ -96,7 +108,7 @@ function composeOn(
   pool: BackgroundPool,
   ownsPool: boolean,
 ): BackgroundParts {
-  const { appId, appVersion, fetch, clock, schedules = [], logger = silentLogger } = options;
+  const { appId, appVersion, clock, schedules = [], logger = silentLogger } = options;
   const { cronSecrets, environment, windowSeconds } = config;
   // Host names and process ids repeat where hosts are started from one template.
   const owner = options.owner ?? `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
@@ -107,23 +119,23 @@ function composeOn(
     typeof options.handlers === "function" ? options.handlers({ config, pool }) : options.handlers;
   const ledger = createLedger({ pool, logger });
   const runner = stoppable(createRunner({ ...options.runner, ...base, ledger, handlers }), options);
+  const handshake = composeHandshake({ ...options, config, ledger, logger });
   const client = createBackgroundClient({
     ...base,
-    ...defined({ appVersion, fetch }),
+    ...defined({ appVersion }),
+    fetch: handshake.fetch,
     appId,
     config: config.inngest,
     ledger,
   });
   const runInline = ({ budgetMs }: { readonly budgetMs: number }): Promise<unknown> =>
     runner.drain({ budgetMs });
+  const sending = { ...timed, ledger, send: createEventSender(client), config, environment };
   const dispatcher = createDispatcher({
-    ...timed,
-    ledger,
-    send: createEventSender(client),
+    ...sending,
+    handshake: handshake.watch,
     ...(options.runsInline === false ? {} : { runInline }),
-    config,
     schedules,
-    environment,
   });
   const { neverStartedAfterMs, staleAfterMs } = options;
   const reconciler = createReconciler({
@@ -180,6 +192,9 @@ function composeOn(
     pruner,
     functions: [...background, ...own],
     nudge,
+    handshake: handshake.watch,
+    startHandshake: createHandshakeStarter({ ...sending, ...defined({ build: appVersion }) }),
+    registrar: handshake.registrar,
     cron: createCronHandler(handler),
     cronOfSchedule: createCronHandler({ ...handler, schedules }),
     receipts: createReceiptHandler({ ...defined({ clock }), ledger, cronSecrets, logger }),

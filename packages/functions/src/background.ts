@@ -5,6 +5,8 @@ import type { Inngest, InngestFunction } from "inngest";
 
 import type { BackgroundPartsOptions } from "./background-options.ts";
 import { composeParts, type BackgroundParts } from "./background-parts.ts";
+import { renewEveryMs } from "./handshake/host-registrar.ts";
+import { observeServe, refuseToServe } from "./handshake/observed-serve.ts";
 import { repeat, type Repetition } from "./repeat.ts";
 
 /** What a host serves to Inngest. */
@@ -33,7 +35,10 @@ export interface Background<Args extends unknown[], Result> {
   readonly cronOfSchedule: (request: Request) => Promise<Response>;
   /** The route `/api/cron/receipts/[dispatchKey]`: returns what became of a tick. GET, with the cron secret. */
   readonly receipts: (request: Request) => Promise<Response>;
-  /** The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. */
+  /**
+   * The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. 404 with the reason on a host that serves no
+   * functions by `BACKGROUND_JOBS_SERVE_FUNCTIONS`.
+   */
   readonly inngest: (...args: Args) => Result;
   /** Asks for a dispatch at once, after the transaction that enqueued has committed. It never rejects. */
   readonly nudge: Nudge;
@@ -47,7 +52,8 @@ export interface Background<Args extends unknown[], Result> {
   /** Brings the database to this build's schema; safe to call from every host at every start. */
   readonly migrate: () => Promise<MigrationResult>;
   /**
-   * Begins the outbox's relay and the watchdog, in a process that stays. Repeated calls change nothing, and so does
+   * Begins the outbox's relay and the watchdog, in a process that stays, registers the host where it serves functions,
+   * sends a handshake, and looks every few seconds whether it comes back. Repeated calls change nothing, and so does
    * one after `close()`.
    */
   readonly start: (options?: StartOptions) => void;
@@ -58,6 +64,9 @@ export interface Background<Args extends unknown[], Result> {
    */
   readonly close: () => Promise<void>;
 }
+
+/** The pause between two looks at the handshake, in milliseconds. */
+const handshakePauseMs = 5_000;
 
 /** The pause between two looks of the watchdog, in milliseconds. */
 const watchPauseMs = 60_000;
@@ -83,15 +92,17 @@ export function createBackground<Args extends unknown[], Result>(
   const composed = new Lazy(() => composeParts(options));
   const parts = (): BackgroundParts => composed.get();
   const handler = new Lazy(() => {
-    const { client, functions } = parts();
-    return options.serve({ client, functions });
+    const { client, functions, registrar } = parts();
+    if (registrar === undefined) return refusing<Args, Result>();
+    return observeServe(options.serve({ client, functions }), (call) => registrar.served(call));
   });
   let running: Repetition[] | undefined;
+  let starting: Promise<unknown> | undefined;
   let hasClosed = false;
   let closing: Promise<void> | undefined;
 
   async function close({ ledger, pool, ownsPool }: BackgroundParts): Promise<void> {
-    await Promise.all((running ?? []).map((repetition) => repetition.stop()));
+    await Promise.all([starting, ...(running ?? []).map((repetition) => repetition.stop())]);
     await ledger.close();
     if (ownsPool) await pool.end();
   }
@@ -116,8 +127,25 @@ export function createBackground<Args extends unknown[], Result>(
     migrate: async () => parts().ledger.migrate(),
     start: ({ watchdog: watches = true } = {}) => {
       if (running !== undefined || hasClosed) return;
-      const { relay, watchdog } = parts();
+      const { relay, watchdog, registrar, handshake, startHandshake } = parts();
       running = [relay.start()];
+      if (registrar !== undefined) {
+        running.push(
+          repeat(
+            renewEveryMs,
+            () => registrar.renew(),
+            () => {},
+          ),
+        );
+      }
+      starting = startHandshake();
+      running.push(
+        repeat(
+          handshakePauseMs,
+          () => handshake.report(),
+          () => {},
+        ),
+      );
       if (!watches) return;
       // On a timer of its own: maintenance runs only when ticks come, and this looks for those that did not.
       const onError = (error: unknown): void =>
@@ -131,6 +159,13 @@ export function createBackground<Args extends unknown[], Result>(
       await closing;
     },
   };
+}
+
+/** As what `serve` would have returned: frameworks take a `Response`, and Node's response has been ended. */
+function refusing<Args extends unknown[], Result>(): (...args: Args) => Result {
+  const refuse: unknown = refuseToServe;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
+  return refuse as (...args: Args) => Result;
 }
 
 /** A value that is made at its first use and kept. A failure is not kept: the next use tries again. */

@@ -24,6 +24,8 @@ export {
   type DeadLetterFunctionOptions,
   type DeadLetterOutcome,
 } from "./dead-letter-function.ts";
+export type { HostRegistrar } from "./handshake/host-registrar.ts";
+export type { ServedCall } from "./handshake/observations.ts";
 export { createEventSender, createOutboxSender, type EventSender } from "./event-sender.ts";
 export {
   createRequestRuns,

@@ -16,7 +16,7 @@ import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 /** What the maintenance function works with. */
 export interface MaintenanceFunctionOptions {
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "guards">;
+  readonly ledger: Pick<Ledger, "guards" | "handshake">;
   /** Repairs what the dispatch path left undone. */
   readonly reconciler: Reconciler;
   /** Finds windows that no tick asked for; absent: this function does not look for them. */
@@ -39,7 +39,10 @@ export type MaintenanceOutcome =
       Partial<WatchdogReport & PrunerReport>);
 
 /** The id of {@link createMaintenanceFunction}'s function within its app. */
-const maintenanceFunctionId = "background-maintenance";
+export const maintenanceFunctionId = "background-maintenance";
+
+/** How many maintenance runs work at a time. */
+export const maintenanceConcurrency = 1;
 
 /** Creates the function that keeps the ledger in order, once per dispatched window. */
 export function createMaintenanceFunction(
@@ -54,15 +57,17 @@ export function createMaintenanceFunction(
       name: "Background maintenance",
       triggers: [maintenanceRequestedEvent],
       idempotency: "event.id",
-      concurrency: [{ limit: 1 }],
+      concurrency: [{ limit: maintenanceConcurrency }],
       retries: 2,
       timeouts: { start: "1h", finish: "10m" },
     },
     async ({ event, step, runId }): Promise<MaintenanceOutcome> => {
-      const { dispatchKey } = event.data;
-      const guard = await step.run("take-guard", () =>
-        ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId }),
-      );
+      const { dispatchKey, lane } = event.data;
+      const guard = await step.run("take-guard", async () => {
+        // The event is the handshake: with this it has come back.
+        await ledger.handshake.markBack({ lane, dispatchKey });
+        return ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId });
+      });
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 
       const report = await step.run("reconcile", () => reconciler.run());

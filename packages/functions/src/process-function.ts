@@ -62,7 +62,7 @@ export type ProcessOutcome =
 const maxSteps = 30;
 
 /** The id of {@link createProcessFunction}'s function within its app. */
-const processFunctionId = "process-background-jobs";
+export const processFunctionId = "process-background-jobs";
 
 /**
  * Creates the function that drains the queue for a dispatched window. Its first step takes the guard: a
