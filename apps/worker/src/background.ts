@@ -28,6 +28,8 @@ export function composeBackground(options: CompositionOptions): WorkerBackground
   return createBackground({
     ...shared,
     appId: "evenkeel",
+    hostName: "worker",
+    ...defined({ serveOrigin }),
     config,
     handlers: inbox.handlers,
     neverStartedAfterMs,
