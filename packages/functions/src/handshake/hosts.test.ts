@@ -98,6 +98,11 @@ test("an address that is set wins over what a request shows", async () => {
   ]);
 });
 
+test.each(["127.0.0.1", "localhost", "[::1]"])("%s is one name for this machine", async (name) => {
+  await open().inngest(put(`http://${name}:3001/api/inngest`));
+  expect(await registered()).toMatchObject([{ serve_url: "http://localhost:3001/api/inngest" }]);
+});
+
 test("replicas and a rolling deploy of one address are fine; a second address is logged once", async () => {
   const url = "https://shop.example/api/inngest";
   for (const appVersion of ["b1", "b1", "b2"]) await open({ appVersion }).inngest(put(url));

@@ -1,6 +1,8 @@
 import type { ProcessEvidence, SendFailure } from "@evenkeel/dispatch";
 import type { CallRefusal, HostObservation } from "@evenkeel/ledger";
 
+import { comparableAddress } from "./address.ts";
+
 /** A request that the host's serve endpoint answered. */
 export interface ServedCall {
   readonly method: string;
@@ -45,7 +47,8 @@ export class Observations {
   /** Where Inngest reaches the host, without a query; empty while nobody knows. */
   get serveUrl(): string {
     const origin = this.#origin ?? this.#seenUrl?.origin;
-    return origin === undefined ? "" : `${origin}${this.#seenUrl?.pathname ?? usualPath}`;
+    if (origin === undefined) return "";
+    return comparableAddress(new URL(this.#seenUrl?.pathname ?? usualPath, origin));
   }
 
   /** The SDK's name and version; empty before it was heard of. */

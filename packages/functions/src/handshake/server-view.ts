@@ -4,6 +4,8 @@ import type { BackgroundConfig, ServerFunction, ServerRun, ServerView } from "@e
 import { maintenanceRequested } from "@evenkeel/events";
 import { z } from "zod";
 
+import { comparableAddress } from "./address.ts";
+
 /** What the reader of a server's API works with. */
 export interface ServerLookOptions {
   readonly appId: string;
@@ -98,7 +100,7 @@ async function lookAtApp(
     const functions = body.functions.flatMap((fn): ServerFunction[] => {
       if (fn.slug?.startsWith(`${appId}-`) !== true) return [];
       const url = fn.url ?? stepUrl(fn.steps);
-      return [{ id: fn.slug, ...(url === undefined ? {} : { url: withoutQuery(url) }) }];
+      return [{ id: fn.slug, ...(url === undefined ? {} : { url: toComparable(url) }) }];
     });
     const sdk = body.handlers?.find((handler) => handler.sdk.appName === appId)?.sdk.sdk;
     return {
@@ -144,10 +146,8 @@ function stepUrl(steps: unknown): string | undefined {
   return shape.safeParse(steps).data?.[0]?.uri;
 }
 
-function withoutQuery(url: string): string {
-  if (!URL.canParse(url)) return url;
-  const { origin, pathname } = new URL(url);
-  return `${origin}${pathname}`;
+function toComparable(url: string): string {
+  return URL.canParse(url) ? comparableAddress(new URL(url)) : url;
 }
 
 /** A signing key is shown to the API as its hash. */
