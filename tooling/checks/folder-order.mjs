@@ -6,7 +6,8 @@
 const folderOrder = {
   "packages/ledger": [
     ["database"],
-    ["audit", "runs", "outbox", "schedules", "retention"],
+    ["audit", "runs", "outbox", "schedules", "retention", "hosts"],
+    ["handshake"],
     ["windows"],
     ["dead-letters"],
     ["jobs"],
@@ -23,7 +24,7 @@ const folderOrder = {
   "packages/dispatch": [
     ["dispatch-error.ts", "variables.ts"],
     ["background-config.ts"],
-    ["schedule"],
+    ["schedule", "handshake"],
     ["fan-out"],
     ["dispatcher"],
     ["http", "maintenance"],

@@ -11,6 +11,7 @@ import { readConfig } from "./env.ts";
 /** The process's background work. Its parts are made at the first request: a build has no environment. */
 export const background = createBackground({
   appId: "evenkeel",
+  hostName: "web",
   config: readConfig,
   pool: ({ databaseUrl }) =>
     new Pool({

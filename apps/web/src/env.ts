@@ -6,5 +6,6 @@ export function readConfig(): BackgroundConfig {
     now: new Date(),
     required: ["DATABASE_URL"],
     servesFunctions: true,
+    hostName: "web",
   });
 }

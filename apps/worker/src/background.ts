@@ -29,6 +29,8 @@ export function composeBackground(options: CompositionOptions): WorkerBackground
   return createBackground({
     ...shared,
     appId: "evenkeel",
+    hostName: "worker",
+    ...defined({ serveOrigin }),
     config,
     handlers: inbox.handlers,
     // The web host dispatches them, and this one watches.

@@ -73,6 +73,7 @@ export function readEnvironment(variables: Environment): WorkerEnvironment {
     now: new Date(),
     required: ["DATABASE_URL"],
     servesFunctions: true,
+    hostName: "worker",
     hostProblems,
     hostVariables,
   });

@@ -118,7 +118,7 @@ test.each<[string, string, number]>([
 ])("%s ends nothing but its own request", async (_case, bytes, status) => {
   expect(await sendBytes(bytes)).toMatch(new RegExp(`^HTTP/1.1 ${status} `, "u"));
   expect(await sendBytes(request("GET /readyz HTTP/1.1"))).toMatch(
-    /^HTTP\/1.1 200 .*\{"ok":true\}/su,
+    /^HTTP\/1.1 200 .*\{"ok":true,"handshake":null\}/su,
   );
 });
 

@@ -53,8 +53,10 @@ function createApp({ background, stopSignal, logger }: HttpServerOptions): Hono 
   app.get("/readyz", async () => {
     if (stopSignal.aborted) return json(503, { ok: false, reason: "draining" });
     try {
-      await background.parts().ledger.ping();
-      return json(200, { ok: true });
+      const { ledger, handshake } = background.parts();
+      await ledger.ping();
+      // Told, and no reason to take the worker out: it is ready for what comes.
+      return json(200, { ok: true, handshake: handshake.latest() ?? null });
     } catch (error) {
       const reason = error instanceof EvenkeelError ? error.code : "database";
       return json(503, { ok: false, reason });

@@ -31,6 +31,7 @@ test("nothing set: closed endpoint, Inngest off, no inline work, windows of a mi
     concurrency: 4,
     environment: "production",
     migrate: "start",
+    serveFunctions: true,
     trimmed: [],
     inngest: { dev: false },
   });

@@ -7,6 +7,7 @@ import {
   devMode,
   findPadded,
   flag,
+  hostChoice,
   instant,
   oneOf,
   readVariable,
@@ -47,6 +48,11 @@ export interface BackgroundConfig {
    * or `production`. Every host of an environment must see the same.
    */
   readonly environment: string;
+  /**
+   * Whether hosts serve functions to Inngest, or the name of the one host that does:
+   * `BACKGROUND_JOBS_SERVE_FUNCTIONS`, or `true`. Of the hosts of one app, one address may serve.
+   */
+  readonly serveFunctions: boolean | string;
   /** Where Postgres is. */
   readonly databaseUrl?: string;
   /** Whether the host brings the database to its build's schema: `start`, which is the default, `only` and then ends. */
@@ -63,6 +69,8 @@ export interface BackgroundConfig {
     readonly dev: boolean;
     readonly devUrl?: string;
     readonly env?: string;
+    /** Where Inngest reaches this host, where that is not what its requests show. */
+    readonly serveOrigin?: string;
   };
 }
 
@@ -81,6 +89,7 @@ const variables = z.object({
   BACKGROUND_JOBS_INLINE_EMERGENCY_FALLBACK_UNTIL: instant,
   BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS: wholeNumber(15, 3600),
   BACKGROUND_JOBS_INNGEST_CONCURRENCY: wholeNumber(1, 64),
+  BACKGROUND_JOBS_SERVE_FUNCTIONS: hostChoice,
   INNGEST_EVENT_KEY: secret(),
   INNGEST_SIGNING_KEY: secret(),
   INNGEST_SIGNING_KEY_FALLBACK: secret(),
@@ -88,6 +97,8 @@ const variables = z.object({
   INNGEST_DEV: devMode,
   INNGEST_ENV: text,
   MIGRATE: oneOf(migrateModes),
+  INNGEST_SERVE_ORIGIN: address(/^https?$/u, "must be an http or https URL"),
+  INNGEST_SERVE_HOST: address(/^https?$/u, "must be an http or https URL"),
   DATABASE_URL: address(
     /^postgres(ql)?$/u,
     "must be of the form postgresql://user:password@host:5432/database",
@@ -110,9 +121,12 @@ export interface ConfigOptions {
   readonly required?: readonly string[];
   /**
    * Whether this host serves functions to Inngest; defaults to `false`. If so, `INNGEST_SIGNING_KEY` must be set
-   * outside the development mode, unless `BACKGROUND_JOBS_USE_INNGEST` is off: without it every call is refused.
+   * outside the development mode, unless `BACKGROUND_JOBS_USE_INNGEST` is off, or `BACKGROUND_JOBS_SERVE_FUNCTIONS`
+   * leaves them to another host: without it every call is refused.
    */
   readonly servesFunctions?: boolean;
+  /** The host's name, which `BACKGROUND_JOBS_SERVE_FUNCTIONS` may be: `web`, `worker`. None by default. */
+  readonly hostName?: string;
   /** Problems with the host's own variables, to be reported together with the others; none by default. */
   readonly hostProblems?: readonly ConfigProblem[];
   /** Names of the host's own variables, for `trimmed`; none by default. */
@@ -130,7 +144,7 @@ export function parseBackgroundConfig(
   environment: Environment,
   options: ConfigOptions,
 ): BackgroundConfig {
-  const { now, required = [], servesFunctions = false } = options;
+  const { now, required = [], servesFunctions: mayServe = false } = options;
   const { hostProblems = [], hostVariables = [] } = options;
   // Read once: what is told of whitespace is about the values that were taken.
   const raw = Object.fromEntries(
@@ -152,7 +166,7 @@ export function parseBackgroundConfig(
   problems.push(
     ...inlineSwitches.flatMap((name) => checkExpiry(given, name, now)),
     ...checkReceiptsSecrets(given),
-    ...(servesFunctions ? checkSigningKey(given) : []),
+    ...(mayServe && isServing(given, options.hostName) ? checkSigningKey(given) : []),
   );
   if (!parsed.success || problems.length > 0) throw invalidConfiguration(problems);
 
@@ -181,6 +195,7 @@ export function parseBackgroundConfig(
     concurrency: values.BACKGROUND_JOBS_INNGEST_CONCURRENCY ?? 4,
     environment: values.INNGEST_ENV ?? "production",
     migrate: values.MIGRATE ?? "start",
+    serveFunctions: values.BACKGROUND_JOBS_SERVE_FUNCTIONS ?? true,
     trimmed: findPadded(raw),
     inngest: {
       ...dev,
@@ -190,6 +205,7 @@ export function parseBackgroundConfig(
         signingKeyFallback: values.INNGEST_SIGNING_KEY_FALLBACK,
         baseUrl: values.INNGEST_BASE_URL,
         env: values.INNGEST_ENV,
+        serveOrigin: values.INNGEST_SERVE_ORIGIN ?? values.INNGEST_SERVE_HOST,
       }),
     },
   };
@@ -217,6 +233,21 @@ function checkReceiptsSecrets(given: Environment): ConfigProblem[] {
   return ["RECEIPTS_SECRET", "RECEIPTS_SECRET_PREVIOUS"]
     .filter((name) => given[name] !== undefined && schedulers.has(given[name]))
     .map((name) => ({ name, problem: "must differ from CRON_SECRET and CRON_SECRET_PREVIOUS" }));
+}
+
+/**
+ * Whether a host with this name serves functions to Inngest: where all hosts do, or where it is the one that is named.
+ */
+export function servesFunctions(
+  { serveFunctions }: Pick<BackgroundConfig, "serveFunctions">,
+  hostName: string | undefined,
+): boolean {
+  return typeof serveFunctions === "boolean" ? serveFunctions : serveFunctions === hostName;
+}
+
+function isServing(given: Environment, hostName: string | undefined): boolean {
+  const { data = true } = hostChoice.safeParse(given["BACKGROUND_JOBS_SERVE_FUNCTIONS"]);
+  return servesFunctions({ serveFunctions: data }, hostName);
 }
 
 function checkSigningKey(given: Environment): ConfigProblem[] {

@@ -1,6 +1,7 @@
 export {
   decideMode,
   parseBackgroundConfig,
+  servesFunctions,
   type BackgroundConfig,
   type ConfigOptions,
   type EffectiveMode,
@@ -21,6 +22,26 @@ export {
   type Dispatcher,
   type DispatcherOptions,
 } from "./dispatcher/dispatcher.ts";
+export type {
+  HandshakeEvidence,
+  ProcessEvidence,
+  SendFailure,
+  ServerFunction,
+  ServerRun,
+  ServerView,
+} from "./handshake/evidence.ts";
+export {
+  createHandshakeWatch,
+  type HandshakeReport,
+  type HandshakeWatch,
+  type HandshakeWatchOptions,
+} from "./handshake/handshake-watch.ts";
+export { rankSuspects, type Suspect, type SuspectCause } from "./handshake/suspects.ts";
+export {
+  createHandshakeStarter,
+  type HandshakeStarter,
+  type HandshakeStarterOptions,
+} from "./dispatcher/handshake-starter.ts";
 export type { InlineRequest, RunInline } from "./dispatcher/inline-fallback.ts";
 export type { DispatchRequest, OutgoingEvent } from "./dispatcher/prepared-dispatch.ts";
 export {

@@ -66,6 +66,15 @@ export const flag: z.ZodType<boolean | undefined> = variable(
   (value) => parseSwitch(value) ?? new Problem(switchProblem),
 );
 
+/** A switch for every host, or the name of the one host that it is on for. */
+export const hostChoice: z.ZodType<boolean | string | undefined> = variable(
+  (value) =>
+    parseSwitch(value) ??
+    (/^[a-z][a-z0-9-]{0,49}$/u.test(value)
+      ? value
+      : new Problem("must be true, false or the name of the host that serves")),
+);
+
 /** A whole number within bounds. */
 export function wholeNumber(min: number, max: number): z.ZodType<number | undefined> {
   return variable((value) => {

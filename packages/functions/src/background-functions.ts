@@ -16,7 +16,10 @@ export interface BackgroundFunctionsOptions extends Pick<
 > {
   /** Made by `createBackgroundClient`. */
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "guards" | "windows" | "runs" | "deadLetters" | "asOperator">;
+  readonly ledger: Pick<
+    Ledger,
+    "guards" | "windows" | "runs" | "deadLetters" | "handshake" | "asOperator"
+  >;
   readonly runner: Pick<Runner, "drain" | "runOne">;
   /** The dispatcher's own: part of the ids of events that delegate isolated jobs to runs. */
   readonly environment: string;

@@ -106,6 +106,15 @@ export type BackgroundPartsOptions = ConfigSource &
       RunnerOptions,
       "concurrency" | "singleTenant" | "batchSize" | "leaseMs" | "settleDelayMs"
     >;
+    /**
+     * The host's name, such as `web` or `worker`. With `BACKGROUND_JOBS_SERVE_FUNCTIONS` set to a name, that host alone
+     * serves functions, and `inngest` of any other answers 404. None by default.
+     */
+    readonly hostName?: string;
+    /** Where Inngest reaches this host; defaults to `config.inngest.serveOrigin`, or what its requests show. */
+    readonly serveOrigin?: string;
+    /** How long a handshake may take before it fails, in milliseconds; defaults to 10,000. */
+    readonly handshakeTimeoutMs?: number;
     /** Whether the operator's inline switches work on this host; defaults to `true`. */
     readonly runsInline?: boolean;
     /**

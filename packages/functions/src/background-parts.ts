@@ -6,6 +6,7 @@ import {
   createCronHandler,
   createDispatcher,
   createFanOut,
+  createHandshakeStarter,
   createNudge,
   createOutboxRelay,
   createReceiptHandler,
@@ -16,6 +17,8 @@ import {
   parseBackgroundConfig,
   type BackgroundConfig,
   type Dispatcher,
+  type HandshakeStarter,
+  type HandshakeWatch,
   type Nudge,
   type OutboxRelay,
   type Reconciler,
@@ -35,6 +38,8 @@ import type {
   FunctionSettings,
 } from "./background-options.ts";
 import { createEventSender, createOutboxSender } from "./event-sender.ts";
+import { composeHandshake } from "./handshake/compose-handshake.ts";
+import type { HostRegistrar } from "./handshake/host-registrar.ts";
 
 /** Every part of a host, made from one set of options. */
 export interface BackgroundParts extends BackgroundResources {
@@ -55,6 +60,12 @@ export interface BackgroundParts extends BackgroundResources {
   /** The background functions, and the product's own after them. */
   readonly functions: readonly InngestFunction.Any[];
   readonly nudge: Nudge;
+  /** Says whether what is sent comes back, and why not. */
+  readonly handshake: HandshakeWatch;
+  /** Sends the handshake of a host that starts. */
+  readonly startHandshake: HandshakeStarter;
+  /** Registers this host in the ledger; `undefined`: it serves no functions. */
+  readonly registrar: HostRegistrar | undefined;
   readonly cron: (request: Request) => Promise<Response>;
   readonly cronOfSchedule: (request: Request) => Promise<Response>;
   readonly receipts: (request: Request) => Promise<Response>;
@@ -96,6 +107,7 @@ function readConfig(options: BackgroundPartsOptions): BackgroundConfig {
   return parseBackgroundConfig(options.environment, {
     now: new Date(),
     servesFunctions: true,
+    ...defined({ hostName: options.hostName }),
     required: typeof options.pool === "object" ? [] : ["DATABASE_URL"],
   });
 }
@@ -106,7 +118,7 @@ function composeOn(
   pool: BackgroundPool,
   ownsPool: boolean,
 ): BackgroundParts {
-  const { appId, appVersion, fetch, clock, schedules = [] } = options;
+  const { appId, appVersion, clock, schedules = [] } = options;
   const logger = resolveLogger(options.logger);
   const { cronSecrets, receiptsSecrets, environment, windowSeconds } = config;
   // Host names and process ids repeat where hosts are started from one template.
@@ -124,9 +136,11 @@ function composeOn(
     createRunner({ ...options.runner, ...base, ledger, handlers: [...handlers, ...fanOuts] }),
     options,
   );
+  const handshake = composeHandshake({ ...options, config, ledger, logger });
   const client = createBackgroundClient({
     ...base,
-    ...defined({ appVersion, fetch }),
+    ...defined({ appVersion }),
+    fetch: handshake.fetch,
     appId,
     config: config.inngest,
     ledger,
@@ -134,16 +148,15 @@ function composeOn(
   const runInline: RunInline = ({ budgetMs, deadlineMs, signal }) =>
     runner.drain({ budgetMs, deadlineMs, signal });
   const { hostTimeoutMs, neverStartedAfterMs, staleAfterMs } = options;
+  const sending = { ...timed, ledger, send: createEventSender(client), config, environment };
   const dispatcher = createDispatcher({
-    ...timed,
-    ledger,
-    send: createEventSender(client),
+    ...sending,
+    handshake: handshake.watch,
     ...(options.runsInline === false ? {} : { runInline }),
     ...(hostTimeoutMs === undefined ? {} : { inlineDeadlineMs: inlineDeadlineOf(hostTimeoutMs) }),
     config,
     ...defined({ neverStartedAfterMs, staleAfterMs }),
     schedules,
-    environment,
   });
   const reconciler = createReconciler({
     ...base,
@@ -199,6 +212,9 @@ function composeOn(
     pruner,
     functions: [...background, ...own],
     nudge,
+    handshake: handshake.watch,
+    startHandshake: createHandshakeStarter({ ...sending, ...defined({ build: appVersion }) }),
+    registrar: handshake.registrar,
     cron: createCronHandler(handler),
     cronOfSchedule: createCronHandler({ ...handler, schedules }),
     receipts: createReceiptHandler({ ...defined({ clock }), ledger, receiptsSecrets, logger }),

@@ -6,6 +6,8 @@ import type { Inngest, InngestFunction } from "inngest";
 import type { BackgroundPartsOptions } from "./background-options.ts";
 import { composeParts, type BackgroundParts } from "./background-parts.ts";
 import { createRoutes, type BackgroundRoutes, type RoutedHandlers } from "./background-routes.ts";
+import { renewEveryMs } from "./handshake/host-registrar.ts";
+import { observeServe, refuseToServe } from "./handshake/observed-serve.ts";
 import { repeat, type Repetition } from "./repeat.ts";
 import { StartMigration } from "./start-migration.ts";
 
@@ -35,7 +37,10 @@ export interface Background<Args extends unknown[], Result> {
   readonly cronOfSchedule: (request: Request) => Promise<Response>;
   /** The route `/api/cron/receipts/[dispatchKey]`: returns what became of a tick. GET, with `RECEIPTS_SECRET`. */
   readonly receipts: (request: Request) => Promise<Response>;
-  /** The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. */
+  /**
+   * The route `/api/inngest`: what `serve` returned, for GET, POST and PUT. 404 with the reason on a host that serves no
+   * functions by `BACKGROUND_JOBS_SERVE_FUNCTIONS`.
+   */
   readonly inngest: (...args: Args) => Result;
   /**
    * All of these routes in one, for a catch-all such as `app/api/[...background]/route.ts`: `/cron/background-jobs`,
@@ -63,7 +68,8 @@ export interface Background<Args extends unknown[], Result> {
    */
   readonly migrateAtStart: () => void;
   /**
-   * Begins the outbox's relay and the watchdog, in a process that stays. Repeated calls change nothing, and so does
+   * Begins the outbox's relay and the watchdog, in a process that stays, registers the host where it serves functions,
+   * sends a handshake, and looks every few seconds whether it comes back. Repeated calls change nothing, and so does
    * one after `close()`.
    */
   readonly start: (options?: StartOptions) => void;
@@ -74,6 +80,9 @@ export interface Background<Args extends unknown[], Result> {
    */
   readonly close: () => Promise<void>;
 }
+
+/** The pause between two looks at the handshake, in milliseconds. */
+const handshakePauseMs = 5_000;
 
 /** The pause between two looks of the watchdog, in milliseconds. */
 const watchPauseMs = 60_000;
@@ -99,8 +108,9 @@ export function createBackground<Args extends unknown[], Result>(
   const composed = new Lazy(() => composeParts(options));
   const parts = (): BackgroundParts => composed.get();
   const handler = new Lazy(() => {
-    const { client, functions } = parts();
-    return options.serve({ client, functions });
+    const { client, functions, registrar } = parts();
+    if (registrar === undefined) return refusing<Args, Result>();
+    return observeServe(options.serve({ client, functions }), (call) => registrar.served(call));
   });
   const migrate = async (): Promise<MigrationResult> => parts().ledger.migrate();
   const migrateUnlessOff = async (): Promise<void> => {
@@ -108,11 +118,12 @@ export function createBackground<Args extends unknown[], Result>(
   };
   const starting = new StartMigration(migrateUnlessOff, migratesAtUse, logger);
   let running: Repetition[] | undefined;
+  let starting: Promise<unknown> | undefined;
   let hasClosed = false;
   let closing: Promise<void> | undefined;
 
   async function close({ ledger, pool, ownsPool }: BackgroundParts): Promise<void> {
-    await Promise.all((running ?? []).map((repetition) => repetition.stop()));
+    await Promise.all([starting, ...(running ?? []).map((repetition) => repetition.stop())]);
     await ledger.close();
     if (ownsPool) await pool.end();
   }
@@ -151,8 +162,25 @@ export function createBackground<Args extends unknown[], Result>(
     migrateAtStart: () => starting.begin(),
     start: ({ watchdog: watches = true } = {}) => {
       if (running !== undefined || hasClosed) return;
-      const { relay, watchdog } = parts();
+      const { relay, watchdog, registrar, handshake, startHandshake } = parts();
       running = [relay.start()];
+      if (registrar !== undefined) {
+        running.push(
+          repeat(
+            renewEveryMs,
+            () => registrar.renew(),
+            () => {},
+          ),
+        );
+      }
+      starting = startHandshake();
+      running.push(
+        repeat(
+          handshakePauseMs,
+          () => handshake.report(),
+          () => {},
+        ),
+      );
       if (!watches) return;
       // On a timer of its own: maintenance runs only when ticks come, and this looks for those that did not.
       const onError = (error: unknown): void =>
@@ -166,6 +194,13 @@ export function createBackground<Args extends unknown[], Result>(
       await closing;
     },
   };
+}
+
+/** As what `serve` would have returned: frameworks take a `Response`, and Node's response has been ended. */
+function refusing<Args extends unknown[], Result>(): (...args: Args) => Result {
+  const refuse: unknown = refuseToServe;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
+  return refuse as (...args: Args) => Result;
 }
 
 /** A value that is made at its first use and kept. A failure is not kept: the next use tries again. */

@@ -33,6 +33,8 @@ export {
   type FunctionPolicy,
   type PolicySettings,
 } from "./function-policy.ts";
+export type { HostRegistrar } from "./handshake/host-registrar.ts";
+export type { ServedCall } from "./handshake/observations.ts";
 export { createEventSender, createOutboxSender, type EventSender } from "./event-sender.ts";
 export {
   guarded,

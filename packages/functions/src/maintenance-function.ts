@@ -18,7 +18,7 @@ import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
 /** What the maintenance function works with. */
 export interface MaintenanceFunctionOptions {
   readonly client: Inngest;
-  readonly ledger: Pick<Ledger, "guards">;
+  readonly ledger: Pick<Ledger, "guards" | "handshake">;
   /** Repairs what the dispatch path left undone. */
   readonly reconciler: Reconciler;
   /** Finds windows that no tick asked for; absent: this function does not look for them. */
@@ -61,11 +61,13 @@ export function createMaintenanceFunction(
       ...checkpointingOf(hostTimeoutMs),
     },
     async ({ event, step, runId }): Promise<MaintenanceOutcome> => {
-      const { dispatchKey } = event.data;
+      const { dispatchKey, lane } = event.data;
       const guard = await step.run("take-guard", () =>
-        boundStep(hostTimeoutMs, () =>
-          ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId }),
-        ),
+        boundStep(hostTimeoutMs, async () => {
+          // The event is the handshake: with this it has come back.
+          await ledger.handshake.markBack({ lane, dispatchKey });
+          return ledger.guards.take({ functionId, dispatchKey, continuation: 0, runId });
+        }),
       );
       if (guard.outcome === "held") return skippedDuplicate(guard.runId);
 

@@ -12,6 +12,16 @@ export { openPool, type PoolSettings } from "./database/pools.ts";
 export type { DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
 export { redactError } from "./database/redaction.ts";
 export type { GuardOutcome, GuardRequest, GuardStore } from "./runs/run-guard.ts";
+export type { HandshakeStore } from "./handshake/handshake-store.ts";
+export type { LedgerEvidence, RunningFunction } from "./handshake/handshake-evidence.ts";
+export type { HandshakeReading, SentHandshake } from "./handshake/handshake.ts";
+export type {
+  CallRefusal,
+  HostIdentity,
+  HostObservation,
+  HostRecord,
+  HostRegistration,
+} from "./hosts/host.ts";
 export type { ClaimByIdRequest } from "./jobs/claim/claim-by-id.ts";
 export {
   effectTransitions,
@@ -43,6 +53,7 @@ export type { JobStore } from "./jobs/job-store.ts";
 export { createLedger, type Ledger, type LedgerOptions } from "./ledger.ts";
 export {
   isNotReady,
+  describeWriteRefusal,
   isRefusedValue,
   isUnreachable,
   LedgerError,
@@ -107,6 +118,7 @@ export {
   type FanOutState,
   type MissedWindow,
   type StartedJob,
+  type SendNote,
   type StartedWindow,
   type WindowClaim,
   type WindowRecord,

@@ -12,6 +12,7 @@ import { openBeside, openPool } from "./database/pools.ts";
 import { Readiness } from "./database/readiness.ts";
 import { createRowSecurity, everyTenant, oneTenant } from "./database/tenant-scope.ts";
 import { createDeadLetterStore, type DeadLetterStore } from "./dead-letters/dead-letter-store.ts";
+import { createHandshakeStore, type HandshakeStore } from "./handshake/handshake-store.ts";
 import { createJobStore, type JobStore } from "./jobs/job-store.ts";
 import { createOperatorLedger, type OperatorLedger } from "./operator-ledger.ts";
 import { createOutboxStore, type OutboxStore } from "./outbox/outbox-store.ts";
@@ -80,6 +81,7 @@ export interface Ledger {
   readonly deadLetters: DeadLetterStore;
   readonly schedules: ScheduleStore;
   readonly outbox: OutboxStore;
+  readonly handshake: HandshakeStore;
   /**
    * Finds what the dispatch path left undone, claims its repair, marks silent runs as stale, and reports
    * windows that ran twice. Bounded; any number of hosts may call it at once.
@@ -174,6 +176,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     deadLetters: createDeadLetterStore(sql),
     schedules: createScheduleStore(sql),
     outbox: createOutboxStore(sql),
+    handshake: createHandshakeStore(sql),
     reconcile: (request) => reconcile(sql, runs, request),
     prune: (request) => prune(sql, request),
     forTenant: (tenantId) => createTenantLedger(oneTenant(sql, rowSecurity, tenantId)),

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { askForFault, type EngineFault } from "./faults/engine-faults.ts";
+import { showHandshake, type HandshakeShow } from "./handshake.ts";
 import { Observer, type Observation } from "./observer.ts";
 import type { Progress } from "./progress.ts";
 import { readMails, startSystem } from "./system/system.ts";
@@ -16,6 +17,7 @@ export interface DemoRun {
   readonly observation: Observation;
   readonly outageTicksFailed: number;
   readonly workersUsed: number;
+  readonly handshake: HandshakeShow;
   /** Addresses of what runs, for `--keep`. */
   readonly addresses: Readonly<Record<string, string>>;
 }
@@ -52,6 +54,7 @@ export async function runDemo({
   const system = await startSystem(teardown, signal);
   const { cron, gate, inbox } = system;
   progress.say(`Inngest server: ${system.server.engine}; database: ${system.databaseDescription}`);
+  const handshake = await showHandshake(system, { progress, teardown, signal });
 
   const parts = await readMails(mails, ingestParts);
   let ingested = 0;
@@ -114,6 +117,7 @@ export async function runDemo({
     observation: await observer.conclude(),
     outageTicksFailed,
     workersUsed,
+    handshake,
     addresses: {
       web: system.webUrl,
       worker: system.workerUrl,

@@ -49,6 +49,7 @@ export function conclude(run: DemoRun): DemoResult {
   const unexpected = windows.flatMap((window) => window.unexpected);
 
   const checks: Check[] = [
+    ...handshakeChecks(run),
     {
       name: "every window was dispatched once, or had nothing to do",
       ok:
@@ -144,6 +145,24 @@ export function conclude(run: DemoRun): DemoResult {
     deadLetters: { open: ledger.deadLetters.open },
     checks,
   };
+}
+
+function handshakeChecks({ handshake: { roundTripMs, named } }: DemoRun): Check[] {
+  const checks: Check[] = [
+    {
+      name: "the handshake of a host that starts came back",
+      ok: roundTripMs !== undefined,
+      detail: roundTripMs === undefined ? "it did not" : `in ${roundTripMs} ms`,
+    },
+  ];
+  if (named === undefined) return checks;
+  const { cause, afterMs } = named;
+  checks.push({
+    name: "a wrong signing key was named by the handshake",
+    ok: cause === "signature_refused",
+    detail: `${cause} after ${(afterMs / 1_000).toFixed(1)} s`,
+  });
+  return checks;
 }
 
 /** The result as a table for people. */

@@ -6,6 +6,7 @@ import {
   type Lane,
   type Logger,
 } from "@evenkeel/core";
+import { maintenanceRequested } from "@evenkeel/events";
 import {
   isNotReady,
   isUnreachable,
@@ -13,12 +14,14 @@ import {
   redactError,
   type ClaimOutcome,
   type Ledger,
+  type SendNote,
   type TickOutlook,
   type TickRequest,
   type TransactionClient,
 } from "@evenkeel/ledger";
 
 import { DispatchError } from "../dispatch-error.ts";
+import type { HandshakeWatch } from "../handshake/handshake-watch.ts";
 import { scopeOf } from "../schedule/dispatch-key.ts";
 import type { PreparedDispatch } from "./prepared-dispatch.ts";
 import type { DispatchMode, Receipt } from "./receipt.ts";
@@ -46,6 +49,8 @@ export interface DispatchRecordOptions {
   readonly logger: Logger;
   readonly leaseMs: number;
   readonly ledgerTimeoutMs: number;
+  /** Hears where the handshake stands, and of writes that the ledger refused; absent: nobody watches. */
+  readonly watch?: HandshakeWatch | undefined;
 }
 
 /**
@@ -69,9 +74,11 @@ export class DispatchRecord {
     >,
   ): Promise<TickOutlook | undefined> {
     const { schedule, tenantId } = request;
-    return this.#ask("look", (windows) =>
+    const { lane, watch } = this.#options;
+    const outlook = await this.#ask("look", (windows) =>
       windows.look({
         ...judgement,
+        lane,
         dispatchKey,
         schedule,
         scope: scopeOf(tenantId),
@@ -79,6 +86,8 @@ export class DispatchRecord {
         windowSeconds: window.seconds,
       }),
     );
+    if (outlook !== undefined) watch?.observe(outlook.handshake);
+    return outlook;
   }
 
   /**
@@ -120,9 +129,11 @@ export class DispatchRecord {
     };
     const ask = async (windows: Ledger["windows"]): Promise<Claim> => {
       try {
-        return await (started === undefined
+        const claimed = await (started === undefined
           ? windows.claim(claim)
           : windows.claimAndStart(claim, start));
+        if (claimed.handshake !== undefined) this.#options.watch?.observe(claimed.handshake);
+        return claimed;
       } catch (error) {
         // What is sent now would count as dispatched, and its runs would fail for the same cause.
         if (isNotReady(error)) return { outcome: "not-ready", reason: describeFailure(error) };
@@ -141,7 +152,7 @@ export class DispatchRecord {
     const isRecorded =
       claim.outcome === "claimed" &&
       (await this.#ask("markEnqueued", (windows) =>
-        windows.markEnqueued(dispatchKey, claim.fence),
+        windows.markEnqueued(dispatchKey, claim.fence, this.#noteOf(dispatch)),
       ));
     return this.receipt(dispatch, "dispatch-only", isRecorded === true);
   }
@@ -179,7 +190,7 @@ export class DispatchRecord {
     const isRecorded =
       claim.outcome === "claimed" &&
       (await this.#ask("markFailed", (windows) =>
-        windows.markFailed(dispatch.dispatchKey, claim.fence, reason),
+        windows.markFailed(dispatch.dispatchKey, claim.fence, reason, this.#noteOf(dispatch)),
       ));
     return this.receipt(dispatch, "dispatch-failed", isRecorded === true, { reason });
   }
@@ -248,6 +259,14 @@ export class DispatchRecord {
     };
   }
 
+  /** The maintenance event of a window is its handshake. One that a nudge brings along has a window of its own. */
+  #noteOf({ dispatchKey, events }: PreparedDispatch): SendNote {
+    const isHandshake = events.some(
+      ({ name, data }) => name === maintenanceRequested.name && data.dispatchKey === dispatchKey,
+    );
+    return isHandshake ? { handshakeBuild: this.#options.watch?.build ?? "" } : {};
+  }
+
   /** Asks the ledger; one that fails or takes too long is logged and counts as unavailable. */
   async #ask<T>(
     what: string,
@@ -258,6 +277,7 @@ export class DispatchRecord {
     try {
       return await withDeadline(ledgerTimeoutMs, () => ask(ledger.windows));
     } catch (error) {
+      this.#options.watch?.ledgerFailed(error);
       logger.error("dispatch.ledger_unavailable", {
         during: what,
         unreachable: isUnreachable(error),

@@ -5,6 +5,7 @@ import { maintenanceRequested } from "@evenkeel/events";
 import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
+import type { HandshakeWatch } from "../handshake/handshake-watch.ts";
 import {
   computeWindow,
   nudgeWindowSeconds,
@@ -47,6 +48,8 @@ export interface DispatcherOptions {
    * `config.windowSeconds`, in any scope.
    */
   readonly schedules?: readonly Schedule[];
+  /** Says in receipts while what is sent does not come back; absent: nobody watches. */
+  readonly handshake?: HandshakeWatch;
   /** Part of every event id: `production`, `staging`. Every host of an environment needs the same. */
   readonly environment: string;
   /** Names this host in the ledger. */
@@ -131,7 +134,16 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const logger = resolveLogger(options.logger);
   const clock = options.clock ?? { now: () => new Date() };
   const schedules = new Map((options.schedules ?? []).map((schedule) => [schedule.id, schedule]));
-  const record = new DispatchRecord({ ledger, lane, owner, logger, leaseMs, ledgerTimeoutMs });
+  const watch = options.handshake;
+  const record = new DispatchRecord({
+    ledger,
+    lane,
+    owner,
+    logger,
+    leaseMs,
+    ledgerTimeoutMs,
+    watch,
+  });
   const inline = new InlineFallback({
     record,
     runInline,
@@ -231,30 +243,36 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return send({ ...dispatch, events }, held, { ...limits, worksInline: false });
   }
 
+  async function dispatchWindow(request: DispatchRequest): Promise<Receipt> {
+    const prepared = prepareTick(request);
+    const schedule = schedules.get(request.schedule);
+    const canSend = config.useInngest.enabled;
+    const isForced = inline.isForced();
+    if (!isForced && !canSend && !inline.isOn()) {
+      return record.receipt(prepared, "not-configured", false, {
+        reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
+      });
+    }
+    const isLimited = request.onlyIfDue === true && canSend && !isForced;
+    const dispatch = isLimited ? await limitToDue(prepared) : prepared;
+    if (dispatch === "idle") return record.receipt(prepared, "idle", true);
+    const problem = canSend && !isForced ? undefined : findInlineProblem(schedule);
+    if (problem !== undefined) {
+      return record.receipt(prepared, "not-configured", false, { reason: problem });
+    }
+    const held = await claim(dispatch);
+    const declined = record.declined(dispatch, held);
+    if (declined !== undefined) return declined;
+    if (isForced) return inline.work(dispatch, held, "inline-forced");
+    if (!canSend) return inline.work(dispatch, held, "inline-emergency-fallback");
+    return send(dispatch, held, { worksInline: true });
+  }
+
   return {
     dispatch: async (request) => {
-      const prepared = prepareTick(request);
-      const schedule = schedules.get(request.schedule);
-      const canSend = config.useInngest.enabled;
-      const isForced = inline.isForced();
-      if (!isForced && !canSend && !inline.isOn()) {
-        return record.receipt(prepared, "not-configured", false, {
-          reason: `Inngest is off (${config.useInngest.because}) and no inline switch is on.`,
-        });
-      }
-      const isLimited = request.onlyIfDue === true && canSend && !isForced;
-      const dispatch = isLimited ? await limitToDue(prepared) : prepared;
-      if (dispatch === "idle") return record.receipt(prepared, "idle", true);
-      const problem = canSend && !isForced ? undefined : findInlineProblem(schedule);
-      if (problem !== undefined) {
-        return record.receipt(prepared, "not-configured", false, { reason: problem });
-      }
-      const held = await claim(dispatch);
-      const declined = record.declined(dispatch, held);
-      if (declined !== undefined) return declined;
-      if (isForced) return inline.work(dispatch, held, "inline-forced");
-      if (!canSend) return inline.work(dispatch, held, "inline-emergency-fallback");
-      return send(dispatch, held, { worksInline: true });
+      const receipt = await dispatchWindow(request);
+      const handshake = config.useInngest.enabled ? await watch?.failing() : undefined;
+      return handshake === undefined ? receipt : { ...receipt, handshake };
     },
     catchUp: async (request, limits = {}) => sendOnly(prepareTick(request), limits),
     nudge: async (request) => {

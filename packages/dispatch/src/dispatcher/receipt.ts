@@ -1,5 +1,7 @@
 import type { Lane } from "@evenkeel/core";
 
+import type { HandshakeReport } from "../handshake/handshake-watch.ts";
+
 /** What became of a tick. */
 export type DispatchMode =
   | "dispatch-only"
@@ -33,6 +35,8 @@ export interface Receipt {
   readonly reason?: string;
   /** What inline work reported. */
   readonly inline?: unknown;
+  /** Present while what is sent does not come back: since when, and why. */
+  readonly handshake?: HandshakeReport;
 }
 
 const statuses: Readonly<Record<DispatchMode, number>> = {

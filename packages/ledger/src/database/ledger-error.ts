@@ -74,6 +74,18 @@ export function isRefusedValue(error: unknown): boolean {
   );
 }
 
+/**
+ * Returns why Postgres takes no writes of this user, in words without values: its transactions are read-only, or the
+ * user has no right to. `undefined`: the error says nothing of the kind.
+ */
+export function describeWriteRefusal(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const code = "code" in error ? String(error.code) : "";
+  if (code === "25006") return "its transactions are read-only";
+  if (code === "not_granted") return "the database user has no right to";
+  return describeWriteRefusal(error.cause);
+}
+
 // A table, a sequence, a schema, a type or a function that is not there; and a column, which only an older schema lacks.
 const missingCodes = new Set(["42P01", "3F000", "42704", "42883"]);
 const missingColumn = "42703";

@@ -1,5 +1,8 @@
+import type { Lane } from "@evenkeel/core";
+
 import type { SqlClient } from "../database/database.ts";
 import { defineStatement } from "../database/statement.ts";
+import { readingOf, type HandshakeReading } from "../handshake/handshake.ts";
 
 /** The window that a tick belongs to, and by what it is judged. */
 export interface TickRequest {
@@ -8,6 +11,7 @@ export interface TickRequest {
   readonly scope: string;
   readonly windowStart: Date;
   readonly windowSeconds: number;
+  readonly lane: Lane;
   /** Whether the window is recorded as idle where there is nothing to do. `false`: only looks. */
   readonly mayBeIdle: boolean;
   /** Whether a run under way of an earlier window leaves this one out, which its claim then records. */
@@ -26,11 +30,14 @@ export interface TickOutlook {
   readonly hasWork: boolean;
   /** Whether upkeep is due: something waits for repair, or its last is long enough ago. */
   readonly isMaintenanceDue: boolean;
+  /** Where the handshake of the lane stands. */
+  readonly handshake: HandshakeReading;
 }
 
 /** `evenkeel.look_at_tick` says what is due, and records an idle window; it stands in the migration that made it. */
 const lookStatement = defineStatement<keyof TickRequest>(`
-SELECT has_work AS "hasWork", is_maintenance_due AS "isMaintenanceDue", is_idle AS "isIdle"
+SELECT has_work AS "hasWork", is_maintenance_due AS "isMaintenanceDue", is_idle AS "isIdle",
+  ${readingOf(":lane::evenkeel.lane")} AS handshake
 FROM evenkeel.look_at_tick(
   asked_key => :dispatchKey, asked_schedule => :schedule, asked_scope => :scope,
   starts_at => :windowStart::timestamptz, seconds => :windowSeconds::int, may_be_idle => :mayBeIdle::boolean,
@@ -51,8 +58,8 @@ export async function lookAtTick(sql: SqlClient, tick: TickRequest): Promise<Tic
     }),
   );
   if (row === undefined) throw new Error("A look at what is due came back without a row.");
-  const { isIdle, hasWork, isMaintenanceDue } = row;
-  return { isIdle, hasWork, isMaintenanceDue };
+  const { isIdle, hasWork, isMaintenanceDue, handshake } = row;
+  return { isIdle, hasWork, isMaintenanceDue, handshake };
 }
 
 const wasIdleStatement = `

@@ -5,6 +5,7 @@ import type { SqlClient, SqlValue } from "../database/database.ts";
 import { isUnreachable } from "../database/ledger-error.ts";
 import { defineStatement } from "../database/statement.ts";
 import type { PgQueryable } from "../database/transaction-client.ts";
+import { readingOf, type HandshakeReading } from "../handshake/handshake.ts";
 import { overlapping, type OverlapParameter } from "./overlap.ts";
 import {
   describeWindow,
@@ -73,7 +74,7 @@ WITH paused AS (
   RETURNING dispatch_window.*
 )
 SELECT claim.*, claim.fence = :fence::uuid AS claimed, paused.pause_reason,
-  claim.dispatch_key IS NULL AS is_paused,
+  claim.dispatch_key IS NULL AS is_paused, ${readingOf(":lane::evenkeel.lane")} AS handshake,
   -- A count of duplicates is worth no wait for the disk, and they queue behind each other on the row.
   CASE WHEN claim.fence <> :fence::uuid THEN set_config('synchronous_commit', 'off', true) END AS relaxed
 FROM (SELECT 1) AS one
@@ -84,6 +85,7 @@ interface ClaimRow extends WindowRow {
   readonly claimed: boolean;
   readonly is_paused: boolean;
   readonly pause_reason: string | null;
+  readonly handshake: HandshakeReading;
 }
 
 /**
@@ -133,11 +135,11 @@ export async function claimWindow(sql: SqlClient, claim: WindowClaim): Promise<C
       jobKey: claim.started?.uniqueKey ?? null,
     }),
   );
-  if (row === undefined || row.is_paused) {
-    return { outcome: "paused", reason: row?.pause_reason ?? null };
-  }
-  if (!row.claimed) return { outcome: "duplicate", window: toRecord(row) };
+  if (row === undefined) return { outcome: "paused", reason: null };
+  const { handshake } = row;
+  if (row.is_paused) return { outcome: "paused", reason: row.pause_reason, handshake };
+  if (!row.claimed) return { outcome: "duplicate", window: toRecord(row), handshake };
   return row.status === "SKIPPED_OVERLAP"
-    ? { outcome: "overlap", window: toRecord(row) }
-    : { outcome: "claimed", fence: row.fence, claimCount: row.claim_count };
+    ? { outcome: "overlap", window: toRecord(row), handshake }
+    : { outcome: "claimed", fence: row.fence, claimCount: row.claim_count, handshake };
 }

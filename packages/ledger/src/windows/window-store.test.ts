@@ -97,7 +97,10 @@ test("a paused schedule claims nothing until it is resumed", async () => {
   const key = randomUUID();
   const claim = claimFor(key, { schedule: "paused-schedule" });
   await t.ledger.asOperator("ops").schedules.pause("paused-schedule", { reason: "incident" });
-  expect(await t.ledger.windows.claim(claim)).toEqual({ outcome: "paused", reason: "incident" });
+  expect(await t.ledger.windows.claim(claim)).toMatchObject({
+    outcome: "paused",
+    reason: "incident",
+  });
   expect(await t.ledger.windows.find(key)).toBeUndefined();
   await t.ledger.asOperator("ops").schedules.resume("paused-schedule");
   expect(await t.ledger.windows.claim(claim)).toMatchObject({ outcome: "claimed" });

@@ -3,6 +3,7 @@ import type { SqlValue } from "../database/database.ts";
 import { redactError } from "../database/redaction.ts";
 import { defineStatement } from "../database/statement.ts";
 import type { TransactionClient } from "../database/transaction-client.ts";
+import { noteSent } from "../handshake/handshake.ts";
 import {
   beginFanOut,
   findUnsettled,
@@ -18,6 +19,7 @@ import {
   type ClaimOutcome,
   type FanOutState,
   type MissedWindow,
+  type SendNote,
   type StartedWindow,
   type WindowClaim,
   type WindowParameter,
@@ -54,9 +56,9 @@ export interface WindowStore {
   /** Returns those of the tenants that have an unsettled job of a type, under unique keys of a range. */
   findUnsettled(jobs: StartedJobs): Promise<string[]>;
   /** Records that the events were sent. `false`: the fence no longer holds; nothing was written. */
-  markEnqueued(dispatchKey: string, fence: string): Promise<boolean>;
+  markEnqueued(dispatchKey: string, fence: string, note?: SendNote): Promise<boolean>;
   /** Records that the send failed; the next tick may claim at once. `false`: the fence no longer holds. */
-  markFailed(dispatchKey: string, fence: string, error: string): Promise<boolean>;
+  markFailed(dispatchKey: string, fence: string, error: string, note?: SendNote): Promise<boolean>;
   /** Holds a claim for so many milliseconds from now on. `false`: the fence no longer holds; nothing was written. */
   renew(dispatchKey: string, fence: string, leaseMs: number): Promise<boolean>;
   /** Records that the work ran inline. `false`: the fence no longer holds. */
@@ -128,11 +130,22 @@ WHERE dispatch_key = $1 AND fence = $2::uuid AND status = 'DISPATCHING'
 RETURNING dispatch_key`;
 }
 
-const markEnqueuedStatement = settleStatement(
+/** A statement that ends a claim and notes the handshake that was sent with it, if `$3` names the build. */
+function settleSendStatement(assignment: string): string {
+  return `
+WITH settled AS (${settleStatement(assignment)}, lane
+), handshake AS (
+  SELECT settled.lane, settled.dispatch_key, $3::text AS build FROM settled WHERE $3::text IS NOT NULL
+), noted AS (${noteSent("handshake")}
+)
+SELECT dispatch_key FROM settled`;
+}
+
+const markEnqueuedStatement = settleSendStatement(
   "status = 'ENQUEUED', enqueued_at = clock_timestamp(), last_error = NULL",
 );
-const markFailedStatement = settleStatement(
-  "status = 'ENQUEUE_FAILED', failure_count = failure_count + 1, last_error = $3",
+const markFailedStatement = settleSendStatement(
+  "status = 'ENQUEUE_FAILED', failure_count = failure_count + 1, last_error = $4",
 );
 const renewStatement = `
 UPDATE evenkeel.background_dispatch_window
@@ -173,9 +186,15 @@ export function createWindowStore(sql: Connections): WindowStore {
     beginFanOut: (dispatchKey) => beginFanOut(sql, dispatchKey),
     stepFanOut: (step) => stepFanOut(sql, step),
     findUnsettled: (jobs) => findUnsettled(sql, jobs),
-    markEnqueued: (dispatchKey, fence) => writes(markEnqueuedStatement, [dispatchKey, fence]),
-    markFailed: (dispatchKey, fence, error) =>
-      writes(markFailedStatement, [dispatchKey, fence, redactError(error)]),
+    markEnqueued: (dispatchKey, fence, note) =>
+      writes(markEnqueuedStatement, [dispatchKey, fence, note?.handshakeBuild ?? null]),
+    markFailed: (dispatchKey, fence, error, note) =>
+      writes(markFailedStatement, [
+        dispatchKey,
+        fence,
+        note?.handshakeBuild ?? null,
+        redactError(error),
+      ]),
     renew: (dispatchKey, fence, leaseMs) => writes(renewStatement, [dispatchKey, fence, leaseMs]),
     markInline: (dispatchKey, fence) => writes(markInlineStatement, [dispatchKey, fence]),
     recordMissed: async (missed) =>

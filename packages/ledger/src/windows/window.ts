@@ -2,6 +2,7 @@ import type { JsonValue, Lane } from "@evenkeel/core";
 
 import type { SqlValue } from "../database/database.ts";
 import { encodeStorable, toStorableText } from "../database/storable-json.ts";
+import type { HandshakeReading } from "../handshake/handshake.ts";
 
 /** Where a dispatch window stands. */
 export type WindowStatus =
@@ -68,13 +69,22 @@ export interface StartedJob {
   readonly keysUntil: string;
 }
 
-/** What came of a claim. */
-export type ClaimOutcome =
+/** What came of a claim, and where the handshake of its lane stood. */
+export type ClaimOutcome = { readonly handshake?: HandshakeReading } & (
   | { readonly outcome: "claimed"; readonly fence: string; readonly claimCount: number }
   | { readonly outcome: "duplicate"; readonly window: WindowRecord }
   | { readonly outcome: "paused"; readonly reason: string | null }
   /** An earlier window's run is under way; the window is on record as left out. */
-  | { readonly outcome: "overlap"; readonly window: WindowRecord };
+  | { readonly outcome: "overlap"; readonly window: WindowRecord }
+);
+
+/** What a window's send says beside its outcome. */
+export interface SendNote {
+  /**
+   * The build that sent a maintenance event with the window: it is a handshake, which is noted. Absent: none was sent.
+   */
+  readonly handshakeBuild?: string;
+}
 
 /** How far a window was fanned out to tenants. */
 export interface FanOutState {
