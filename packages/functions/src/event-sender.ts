@@ -21,16 +21,25 @@ export type EventSender = (
 export function createEventSender(client: Pick<Inngest, "send">): EventSender {
   return async (events, { signal } = {}) => {
     const payloads = events.map((event) => {
+      // A product's own contract is known to the dispatcher, and not here.
+      if (isCheckedEvent(event)) return toPayload(event);
       const contract = eventContracts.get(event.name);
       if (contract === undefined) {
         const { name } = event;
         throw new InputError("invalid_payload", `${name} has no contract in this build.`, { name });
       }
-      const { id, name, data } = isCheckedEvent(event) ? event : checkEvent(contract, event);
-      return { id, name, data, v: String(contract.version) };
+      return toPayload(checkEvent(contract, event));
     });
     await withSendSignal(signal, () => client.send(payloads));
   };
+}
+
+function toPayload({
+  id,
+  name,
+  data,
+}: Pick<OutgoingEvent, "id" | "name"> & { data: { schemaVersion: number } }) {
+  return { id, name, data, v: String(data.schemaVersion) };
 }
 
 /**
