@@ -1,7 +1,7 @@
 /** Runs once when the server starts: a wrong variable ends it here, and not at the first tick. */
 export async function register(): Promise<void> {
   if (process.env["NEXT_RUNTIME"] !== "nodejs") return;
-  const { describeMessage, EvenkeelError, redactText } = await import("@evenkeel/core");
+  const { EvenkeelError, redactText } = await import("@evenkeel/core");
   const { background } = await import("./background.ts");
   try {
     if (background.parts().config.migrate === "only") {
@@ -12,7 +12,7 @@ export async function register(): Promise<void> {
     background.migrateAtStart();
   } catch (error) {
     if (!(error instanceof EvenkeelError)) throw error;
-    process.stderr.write(`${redactText(describeMessage(error))}\n`);
+    process.stderr.write(`${redactText(error.message)}\n`);
     process.exit(1);
   }
 }

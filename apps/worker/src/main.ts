@@ -1,4 +1,4 @@
-import { describeMessage, EvenkeelError, fieldsFirst, redactText } from "@evenkeel/core";
+import { EvenkeelError, fieldsFirst, redactText } from "@evenkeel/core";
 import { pino } from "pino";
 
 import { readEnvironment } from "./env.ts";
@@ -14,7 +14,7 @@ try {
 } catch (error) {
   if (!(error instanceof EvenkeelError)) throw error;
   // One line for people; the process has nothing else to say.
-  process.stderr.write(`${redactText(describeMessage(error))}\n`);
+  process.stderr.write(`${redactText(error.message)}\n`);
   process.exitCode = 1;
 }
 

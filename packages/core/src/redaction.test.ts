@@ -121,7 +121,7 @@ test("what cannot be told is named, and never throws", () => {
       throw new Error("no");
     },
   });
-  expect(redactValue({ ok: true, circle })).toEqual({ ok: true, circle: "[unreadable]" });
+  expect(redactValue({ ok: true, circle })).toEqual({ ok: true, circle: "[failed to read]" });
   const loop: Record<string, unknown> = {};
   loop["self"] = loop;
   expect(redactValue(loop)).toEqual({ self: "[circular]" });

@@ -51,7 +51,7 @@ function redactAt(value: unknown, name: string, depth: number, above: Set<object
   try {
     return redactObject(value, name, depth - 1, above);
   } catch {
-    return "[unreadable]";
+    return "[failed to read]";
   } finally {
     above.delete(value);
   }
