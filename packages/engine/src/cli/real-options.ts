@@ -2,7 +2,7 @@
  * Options of the real command (`inngest dev`) that mean nothing here, with why. They are taken, and one
  * line says so: scripts written for the real command run as they are.
  */
-export const ignoredOptions: Readonly<Record<string, { takesValue: boolean; because: string }>> = {
+const ignoredOptions: Readonly<Record<string, { takesValue: boolean; because: string }>> = {
   "no-discovery": { takesValue: false, because: "the engine looks for no apps by itself" },
   persist: { takesValue: false, because: "the engine keeps everything in memory" },
   config: { takesValue: true, because: "the engine reads no configuration file" },

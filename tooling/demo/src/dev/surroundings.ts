@@ -79,7 +79,7 @@ export async function startSurroundings(options: {
 }
 
 /** The first free port of the loopback address, from one on. */
-export async function portFrom(first: number): Promise<number> {
+async function portFrom(first: number): Promise<number> {
   for (let port = first; port < first + 100; port += 1) {
     if (await isFree(port)) return port;
   }
