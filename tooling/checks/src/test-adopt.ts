@@ -8,7 +8,8 @@ import { startPostgres, type PostgresCluster } from "@evenkeel/test-postgres";
 import { Client } from "pg";
 
 import { followGuide } from "./adopt/guide.ts";
-import { followQuickStart, type QuickStart } from "./adopt/quick-start.ts";
+import { followPnpmLines } from "./adopt/pnpm-line.ts";
+import { followQuickStart, type QuickStart, type WayIn } from "./adopt/quick-start.ts";
 import { packPackage, servePackages, type PackedRegistry } from "./packed-packages.ts";
 
 /*
@@ -16,7 +17,7 @@ import { packPackage, servePackages, type PackedRegistry } from "./packed-packag
  * docs/adopt.md in a product of its own. Both outside the workspace, with our packages as they are published, which a
  * registry of this machine serves; all else comes from the registry that npm has.
  *
- *   pnpm test:adopt [quick-start] [guide]
+ *   pnpm test:adopt [pnpm] [quick-start] [guide]
  *
  * What a reader writes is asserted; how long it takes is a report. Exits with 1 when something does not hold, with 2
  * when there is no registry and nothing could be checked.
@@ -49,15 +50,16 @@ async function check(): Promise<number> {
   opened.cluster = await startPostgres({ durable: false });
   const env = await readerEnvironment(opened.registry);
   let failures = 0;
-  const parts = { "quick-start": checkQuickStart, guide: checkGuide };
+  const { url: registryUrl } = opened.registry;
+  const parts = { pnpm: checkPnpm, "quick-start": checkQuickStart, guide: checkGuide };
   for (const [name, part] of Object.entries(parts)) {
     if (wanted.length > 0 && !wanted.includes(name)) continue;
     const folder = join(work, name);
     await mkdir(folder);
     const databaseUrl = await createDatabase(opened.cluster, name.replace("-", "_"));
-    const problems = await part({ root, folder, databaseUrl, env }).catch((error: unknown) => [
-      error instanceof Error ? error.message : String(error),
-    ]);
+    const problems = await part({ root, folder, databaseUrl, env, registryUrl }).catch(
+      (error: unknown) => [error instanceof Error ? error.message : String(error)],
+    );
     for (const problem of problems) console.error(`FAILED  ${name}: ${problem}`);
     if (problems.length === 0) console.log(`ok      ${name}`);
     failures += problems.length;
@@ -65,7 +67,12 @@ async function check(): Promise<number> {
   return failures === 0 ? 0 : 1;
 }
 
-async function checkQuickStart(way: Parameters<typeof followQuickStart>[0]): Promise<string[]> {
+async function checkPnpm(way: WayIn): Promise<string[]> {
+  await followPnpmLines(way);
+  return [];
+}
+
+async function checkQuickStart(way: WayIn): Promise<string[]> {
   const done = await followQuickStart(way);
   report(done);
   const problems: string[] = [];
@@ -76,7 +83,7 @@ async function checkQuickStart(way: Parameters<typeof followQuickStart>[0]): Pro
   return problems;
 }
 
-async function checkGuide(way: Parameters<typeof followGuide>[0]): Promise<string[]> {
+async function checkGuide(way: WayIn): Promise<string[]> {
   await followGuide(way);
   return [];
 }

@@ -120,10 +120,17 @@ async function goThrough({ folder, env, database }: Drill): Promise<void> {
           `${String(cause)}\n${app.output().slice(-3_000)}\n${engine.output().slice(-2_000)}`,
         );
       });
+      // What a killed app still held would be out of reach for the lease of 30 s.
+      await until("nothing runs any more", async () => (await running()) === 0);
     } finally {
       await app.close();
     }
   };
+  const running = (): Promise<number> =>
+    count(
+      database,
+      "SELECT count(*)::int AS count FROM evenkeel.background_job WHERE state = 'RUNNING'",
+    );
   let minutesAgo = 0;
   /** Each tick is of another minute, so that none is another's duplicate. */
   const tick = async (path = "background-jobs"): Promise<string> => {

@@ -12,6 +12,8 @@ export interface WayIn {
   readonly folder: string;
   readonly databaseUrl: string;
   readonly env: NodeJS.ProcessEnv;
+  /** Where our packages are. */
+  readonly registryUrl: string;
 }
 
 /** What a step took. Whether it is mostly a matter of the network is told apart. */
@@ -76,8 +78,20 @@ export async function followQuickStart({
   } finally {
     await shell.close();
   }
+  await build(join(folder, "shop"), env);
   const lines = files.reduce((sum, file) => sum + countLines(file), 0);
   return { files: files.length, lines, steps };
+}
+
+/** Builds the app as a build machine does, which has none of its variables. */
+async function build(app: string, env: NodeJS.ProcessEnv): Promise<void> {
+  const shell = openShell(app, env);
+  try {
+    await shell.run("npx next build");
+    console.log("        next build, without variables");
+  } finally {
+    await shell.close();
+  }
 }
 
 /** What comes before the files. */
