@@ -3,6 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { z } from "zod";
+
 /*
  * Packs core, ledger and jobs as they were at a commit, built, into one tarball: an older build for the tests that run it
  * beside the present schema.
@@ -31,10 +33,9 @@ try {
   symlinkSync(join(root, "node_modules"), join(source, "node_modules"));
   execFileSync(process.execPath, [join(source, "packages", "ledger", "scripts", "generate.ts")]);
   for (const part of ["core", "ledger", "jobs"]) pack(join(source, "packages", part), part);
-  execFileSync("tar", [
-    ...["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"],
-    ...["-czf", join(import.meta.dirname, "older-builds", `${name}.tgz`), "-C", packed, "."],
-  ]);
+  const file = join(import.meta.dirname, "older-builds", `${name}.tgz`);
+  const reproducible = "--sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner".split(" ");
+  execFileSync("tar", [...reproducible, "-czf", file, "-C", packed, "."]);
 
   /** Builds a package as it is published, without what a type checker or a debugger reads. */
   function pack(folder: string, part: string): void {
@@ -45,8 +46,9 @@ try {
       ["src/index.ts", ...options, "--out-dir", join(target, "dist")],
       { cwd: folder },
     );
-    const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as object;
-    const published = { ...manifest, ...(Reflect.get(manifest, "publishConfig") as object) };
+    const text = readFileSync(join(folder, "package.json"), "utf8");
+    const manifest = z.looseObject({ publishConfig: z.looseObject({}) }).parse(JSON.parse(text));
+    const published = { ...manifest, ...manifest.publishConfig };
     writeFileSync(join(target, "package.json"), `${JSON.stringify(published, null, 2)}\n`);
   }
 } finally {

@@ -75,8 +75,12 @@ async function work() {
   const { progress } = await ledger.receipt(dispatchKey);
   const { deleted } = await ledger.prune();
   await ledger.reconcile({
-    ...{ owner: "older", leaseMs: 60_000, neverStartedAfterMs: 60_000, staleAfterMs: 60_000 },
-    ...{ maxAgeMs: 3_600_000, limit: 10 },
+    owner: "older",
+    leaseMs: 60_000,
+    neverStartedAfterMs: 60_000,
+    staleAfterMs: 60_000,
+    maxAgeMs: 3_600_000,
+    limit: 10,
   });
   await ledger.report();
   return {
