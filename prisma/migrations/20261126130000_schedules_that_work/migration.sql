@@ -74,6 +74,7 @@ BEGIN
       SELECT FROM evenkeel.background_dispatch_window AS dispatch_window
       WHERE dispatch_window.status IN ('DISPATCHING', 'ENQUEUE_FAILED')
         AND (dispatch_window.status = 'ENQUEUE_FAILED' OR dispatch_window.lease_expires_at <= now())
+        AND (dispatch_window.next_repair_at IS NULL OR dispatch_window.next_repair_at <= now())
         AND (dispatch_window.created_at > last_day OR EXISTS (
           SELECT FROM evenkeel.background_dead_letter AS letter
           WHERE letter.kind = 'DISPATCH' AND letter.source_id = dispatch_window.dispatch_key
@@ -88,6 +89,7 @@ BEGIN
       WHERE dispatch_window.status = 'ENQUEUED' AND dispatch_window.events ? 'background/process.requested'
         AND dispatch_window.enqueued_at > unstarted_since - interval '10 minutes'
         AND dispatch_window.enqueued_at < unstarted_since
+        AND (dispatch_window.next_repair_at IS NULL OR dispatch_window.next_repair_at <= now())
         AND NOT EXISTS (
           SELECT FROM evenkeel.background_function_run AS run
           WHERE run.dispatch_key = dispatch_window.dispatch_key

@@ -48,7 +48,14 @@ function tickAt(ms: number, change: Partial<TickRequest> & { readonly seconds?: 
   );
   const judgement = { neverStartedAfterMs: 2 * minuteMs, staleAfterMs: 20 * minuteMs };
   const window = { dispatchKey, schedule, scope, windowStart, windowSeconds };
-  return { ...window, ...judgement, mayBeIdle: true, skipOnOverlap: false, ...rest };
+  return {
+    ...window,
+    ...judgement,
+    mayBeIdle: true,
+    skipOnOverlap: false,
+    lane: "stable",
+    ...rest,
+  };
 }
 
 const look = (
