@@ -33,7 +33,7 @@ function windowAt(ms: number, schedule = "s", seconds = 60): Omit<WindowClaim, "
     scope: "global",
     windowStart,
     windowSeconds: seconds,
-    lane: "stable",
+    lane: "stable" as const,
     owner: "o",
     correlationId: "c",
   };
@@ -53,7 +53,7 @@ function tickAt(ms: number, change: Partial<TickRequest> & { readonly seconds?: 
     ...judgement,
     mayBeIdle: true,
     skipOnOverlap: false,
-    lane: "stable",
+    lane: "stable" as const,
     ...rest,
   };
 }
