@@ -109,7 +109,11 @@ export function createBackground<Args extends unknown[], Result>(
   const parts = (): BackgroundParts => composed.get();
   const handler = new Lazy(() => {
     const { client, functions, registrar } = parts();
-    if (registrar === undefined) return refusing<Args, Result>();
+    if (registrar === undefined) {
+      const refuse: unknown = refuseToServe;
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- frameworks take a Response; Node's is ended
+      return refuse as (...args: Args) => Result;
+    }
     return observeServe(options.serve({ client, functions }), (call) => registrar.served(call));
   });
   const migrate = async (): Promise<MigrationResult> => parts().ledger.migrate();
@@ -194,13 +198,6 @@ export function createBackground<Args extends unknown[], Result>(
       await closing;
     },
   };
-}
-
-/** As what `serve` would have returned: frameworks take a `Response`, and Node's response has been ended. */
-function refusing<Args extends unknown[], Result>(): (...args: Args) => Result {
-  const refuse: unknown = refuseToServe;
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
-  return refuse as (...args: Args) => Result;
 }
 
 /** A value that is made at its first use and kept. A failure is not kept: the next use tries again. */

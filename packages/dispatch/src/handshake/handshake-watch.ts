@@ -91,7 +91,7 @@ export function createHandshakeWatch(options: HandshakeWatchOptions): HandshakeW
   const { ledger, appId, environment, lane = "stable", build = "" } = options;
   const { functionId, limits, failingAfterMs = 10_000, timeoutMs = 2_000 } = options;
   const logger = options.logger ?? silentLogger;
-  let known: { readonly reading: HandshakeReading; readonly atMs: number } | undefined;
+  let known: KnownReading | undefined;
   let refusal: { readonly why: string; readonly since: Date } | undefined;
   let isFailing = false;
   let latest: HandshakeReport | undefined;
@@ -116,21 +116,13 @@ export function createHandshakeWatch(options: HandshakeWatchOptions): HandshakeW
     }
   }
 
-  function failureOf({ reading, atMs }: NonNullable<typeof known>): Failure | undefined {
-    const { unansweredSince, unansweredMs, unstartedSince } = reading;
-    const waitedMs = (unansweredMs ?? 0) + performance.now() - atMs;
-    // What could not be sent need not be waited for.
+  function failureNow(): Failure | undefined {
     const isUnsent = options.observed?.().sendFailure !== undefined;
-    if (unansweredSince !== null && (isUnsent || waitedMs >= failingAfterMs)) {
-      return { since: new Date(unansweredSince), missing: "handshake" };
-    }
-    return unstartedSince === null
-      ? undefined
-      : { since: new Date(unstartedSince), missing: "work" };
+    return known && failureOf(known, isUnsent ? 0 : failingAfterMs);
   }
 
   async function gather(): Promise<readonly Suspect[]> {
-    const failure = (known && failureOf(known)) ?? { since: new Date(), missing: "handshake" };
+    const failure = failureNow() ?? { since: new Date(), missing: "handshake" };
     const sentKey = known?.reading.sentKey ?? null;
     const [fromLedger, server] = await Promise.all([
       attempt("evidence", () => ledger.handshake.evidence({ appId, lane })),
@@ -147,22 +139,6 @@ export function createHandshakeWatch(options: HandshakeWatchOptions): HandshakeW
       ...(refusal === undefined ? {} : { writeRefusal: refusal.why }),
       ...(fromLedger === undefined ? {} : { ledger: fromLedger }),
       ...(server === undefined ? {} : { server }),
-    });
-  }
-
-  /** Two addresses that serve one app are named while all is well: whichever syncs last takes the calls. */
-  function suspectAddresses(): readonly Suspect[] {
-    const { otherAddresses = [] } = options.observed?.() ?? {};
-    if (otherAddresses.length === 0) return [];
-    return rankSuspects({
-      appId,
-      lane,
-      environment,
-      functionId,
-      limits,
-      since: new Date(),
-      missing: "handshake",
-      process: { otherAddresses },
     });
   }
 
@@ -184,7 +160,7 @@ export function createHandshakeWatch(options: HandshakeWatchOptions): HandshakeW
 
   async function makeReport(): Promise<HandshakeReport | undefined> {
     if (!isFresh()) await readings.get();
-    const failure = known && isFresh() ? failureOf(known) : undefined;
+    const failure = isFresh() ? failureNow() : undefined;
     const since = failure?.since ?? refusal?.since;
     const lastOkAt = known?.reading.okAt ?? null;
     const roundTripMs = known?.reading.roundTripMs ?? null;
@@ -193,7 +169,7 @@ export function createHandshakeWatch(options: HandshakeWatchOptions): HandshakeW
       // a ledger that is unavailable says nothing of Inngest.
       if (!isFresh()) return undefined;
       turn(false, { lane, lastOkAt, roundTripMs });
-      const suspects = suspectAddresses();
+      const suspects = suspectAddresses(options);
       return { ...timesOf(lastOkAt, roundTripMs), failingSince: null, suspects };
     }
     const suspects = await rankings.get();
@@ -229,6 +205,39 @@ function timesOf(
   roundTripMs: number | null,
 ): Pick<HandshakeReport, "lastOkAt" | "roundTripMs"> {
   return { lastOkAt: lastOkAt === null ? null : new Date(lastOkAt).toISOString(), roundTripMs };
+}
+
+/** A reading, and when it was made. */
+interface KnownReading {
+  readonly reading: HandshakeReading;
+  readonly atMs: number;
+}
+
+/** What has been out for too long. What could not be sent need not be waited for. */
+function failureOf({ reading, atMs }: KnownReading, failingAfterMs: number): Failure | undefined {
+  const { unansweredSince, unansweredMs, unstartedSince } = reading;
+  const waitedMs = (unansweredMs ?? 0) + performance.now() - atMs;
+  if (unansweredSince !== null && waitedMs >= failingAfterMs) {
+    return { since: new Date(unansweredSince), missing: "handshake" };
+  }
+  return unstartedSince === null ? undefined : { since: new Date(unstartedSince), missing: "work" };
+}
+
+/** Two addresses that serve one app are named while all is well: whichever syncs last takes the calls. */
+function suspectAddresses(options: HandshakeWatchOptions): readonly Suspect[] {
+  const { otherAddresses = [] } = options.observed?.() ?? {};
+  if (otherAddresses.length === 0) return [];
+  const { appId, environment, functionId, limits, lane = "stable" } = options;
+  return rankSuspects({
+    appId,
+    lane,
+    environment,
+    functionId,
+    limits,
+    since: new Date(),
+    missing: "handshake",
+    process: { otherAddresses },
+  });
 }
 
 /** A result that callers at one time share, and that is kept for a while. */

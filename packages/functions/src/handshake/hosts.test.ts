@@ -224,7 +224,7 @@ test.each(["//", "/api/inngest", "http://[", "*"])(
     const request = { method: "GET", url, headers: { host: "shop.example" } };
     const response = Object.assign(new EventEmitter(), { statusCode: 200, getHeader: () => "" });
     expect(() => handler(request, response)).not.toThrow();
-    expect(served).toEqual(URL.canParse(url, "http://shop.example") ? [expect.any(String)] : []);
+    expect(served).toHaveLength(Number(URL.canParse(url, "http://shop.example")));
   },
 );
 
