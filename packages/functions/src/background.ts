@@ -120,30 +120,30 @@ export function createBackground<Args extends unknown[], Result>(
   const migrateUnlessOff = async (): Promise<void> => {
     if (parts().config.migrate !== "off") await migrate();
   };
-  const starting = new StartMigration(migrateUnlessOff, migratesAtUse, logger);
+  const startMigration = new StartMigration(migrateUnlessOff, migratesAtUse, logger);
   let running: Repetition[] | undefined;
-  let starting: Promise<unknown> | undefined;
+  let firstHandshake: Promise<unknown> | undefined;
   let hasClosed = false;
   let closing: Promise<void> | undefined;
 
   async function close({ ledger, pool, ownsPool }: BackgroundParts): Promise<void> {
-    await Promise.all([starting, ...(running ?? []).map((repetition) => repetition.stop())]);
+    await Promise.all([firstHandshake, ...(running ?? []).map((repetition) => repetition.stop())]);
     await ledger.close();
     if (ownsPool) await pool.end();
   }
 
   const handlers: RoutedHandlers<Args, Result> = {
     cron: async (request) => {
-      await starting.retryAndWait();
+      await startMigration.retryAndWait();
       return parts().cron(request);
     },
     cronOfSchedule: async (request) => {
-      await starting.retryAndWait();
+      await startMigration.retryAndWait();
       return parts().cronOfSchedule(request);
     },
     receipts: async (request) => parts().receipts(request),
     inngest: (...args) => {
-      starting.retry();
+      startMigration.retry();
       return handler.get()(...args);
     },
   };
@@ -163,7 +163,7 @@ export function createBackground<Args extends unknown[], Result>(
     },
     parts,
     migrate,
-    migrateAtStart: () => starting.begin(),
+    migrateAtStart: () => startMigration.begin(),
     start: ({ watchdog: watches = true } = {}) => {
       if (running !== undefined || hasClosed) return;
       const { relay, watchdog, registrar, handshake, startHandshake } = parts();
@@ -177,7 +177,7 @@ export function createBackground<Args extends unknown[], Result>(
           ),
         );
       }
-      starting = startHandshake();
+      firstHandshake = startHandshake();
       running.push(
         repeat(
           handshakePauseMs,
