@@ -4,7 +4,7 @@ import type { Ledger } from "@evenkeel/ledger";
 import { Inngest } from "inngest";
 
 import { RequestTime } from "./host-timeout.ts";
-import { createRunRecorder } from "./run-recorder.ts";
+import { createRunRecorder } from "./runs/run-recorder.ts";
 import { toSdkLogger } from "./sdk-logger.ts";
 import { fetchWithSendSignal } from "./send-signal.ts";
 

@@ -11,7 +11,7 @@ import type { Ledger } from "@evenkeel/ledger";
 import { NonRetriableError, type GetStepTools, type Inngest, type InngestFunction } from "inngest";
 
 import { fillRecord } from "./process-function.ts";
-import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
+import { skippedDuplicate, type SkippedDuplicate } from "./runs/run-outcome.ts";
 
 /** What starts a guarded function. */
 export type GuardedTrigger =

@@ -60,5 +60,5 @@ export {
   type ProcessFunctionOptions,
   type ProcessOutcome,
 } from "./process-function.ts";
-export { type SkippedDuplicate } from "./run-outcome.ts";
-export { createRunRecorder, type RunRecorderOptions } from "./run-recorder.ts";
+export { type SkippedDuplicate } from "./runs/run-outcome.ts";
+export { createRunRecorder, type RunRecorderOptions } from "./runs/run-recorder.ts";

@@ -13,7 +13,7 @@ import type { Inngest, InngestFunction } from "inngest";
 
 import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { boundStep, checkpointingOf } from "./host-timeout.ts";
-import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
+import { skippedDuplicate, type SkippedDuplicate } from "./runs/run-outcome.ts";
 
 /** What the maintenance function works with. */
 export interface MaintenanceFunctionOptions {

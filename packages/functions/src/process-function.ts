@@ -15,7 +15,7 @@ import type { Inngest, InngestFunction } from "inngest";
 
 import { functionOptions, functionPolicies } from "./function-policy.ts";
 import { boundDrain, boundStep, checkpointingOf, limitsOf, stepReserveMs } from "./host-timeout.ts";
-import { skippedDuplicate, type SkippedDuplicate } from "./run-outcome.ts";
+import { skippedDuplicate, type SkippedDuplicate } from "./runs/run-outcome.ts";
 import { sendTimeoutMs, withSendSignal } from "./send-signal.ts";
 
 /** What the process function works with. */

@@ -17,7 +17,7 @@ import { enqueue, enqueueMany } from "./enqueue.ts";
 import { PrismaClient } from "./generated/prisma/client.ts";
 import { cancelJob, rescheduleJob } from "./job-changes.ts";
 import { createRunner } from "./runner/runner.ts";
-import { openQueue, type Queue } from "./testing/queue.ts";
+import { setup, type Setup } from "./testing/setup.ts";
 
 /** What a driver could take for something else: text that is JSON, quotes, dollars, times and other alphabets. */
 const hard = `[1] {"a": null} $1 $2 'it''s' \\ "q" 2026-01-01T00:00:00Z ünïcödé`;
@@ -28,15 +28,15 @@ const noteJob = defineJob({
   payload: z.object({ note: z.string(), list: z.array(z.number()).default([]) }),
 });
 
-let queue: Queue;
+let t: Setup;
 let empty: TestDatabase;
 const closing: (() => Promise<unknown>)[] = [];
 beforeAll(async () => {
-  [queue, empty] = await Promise.all([openQueue(), createTestDatabase({ migrated: false })]);
+  [t, empty] = await Promise.all([setup(), createTestDatabase({ migrated: false })]);
 });
 afterAll(async () => {
   await Promise.all(closing.map((close) => close()));
-  await Promise.all([queue.close(), empty.drop()]);
+  await Promise.all([t.close(), empty.drop()]);
 });
 
 /** Runs work in a transaction of a library, as its documentation shows. */
@@ -77,11 +77,11 @@ const libraries: Readonly<Record<string, (database: TestDatabase) => Transact>> 
 
 describe.each(Object.entries(libraries))("in a transaction of %s", (library, open) => {
   const tenantId = library.toLowerCase();
-  const jobs = (): ReturnType<Queue["ledger"]["forTenant"]>["jobs"] =>
-    queue.ledger.forTenant(tenantId).jobs;
+  const jobs = (): ReturnType<Setup["ledger"]["forTenant"]>["jobs"] =>
+    t.ledger.forTenant(tenantId).jobs;
 
   test("a job exists if and when it commits, as it was given", async () => {
-    const transact = open(queue.database);
+    const transact = open(t.database);
     const input = { tenantId, payload: { note: hard, list: [1, 2] }, correlationId: hard };
     const job = await transact(async (tx) => {
       const inserted = await enqueue(tx, noteJob, input);
@@ -96,7 +96,7 @@ describe.each(Object.entries(libraries))("in a transaction of %s", (library, ope
   });
 
   test("no job is left when it fails", async () => {
-    const transact = open(queue.database);
+    const transact = open(t.database);
     const ids: string[] = [];
     const failed = transact(async (tx) => {
       const many = Array.from({ length: 200 }, () => ({ tenantId, payload: { note: hard } }));
@@ -109,7 +109,7 @@ describe.each(Object.entries(libraries))("in a transaction of %s", (library, ope
   });
 
   test("unique keys, cancellations and new due times are as with pg", async () => {
-    const transact = open(queue.database);
+    const transact = open(t.database);
     const input = { tenantId, payload: { note: hard }, unique: hard, delayMs: 60_000 };
     const [first, second] = await transact((tx) => enqueueMany(tx, noteJob, [input, input]));
     expect([first, second]).toMatchObject([{ created: true }, { created: false, id: first?.id }]);
@@ -121,22 +121,22 @@ describe.each(Object.entries(libraries))("in a transaction of %s", (library, ope
   });
 
   test("a job completes with it, and an event leaves with it", async () => {
-    const transact = open(queue.database);
+    const transact = open(t.database);
     const type = defineJob({
       type: `complete.${library.replaceAll(/\W/gu, "")}`,
       version: 1,
       payload: z.object({}),
       result: z.object({ note: z.string() }),
     });
-    const { id } = await enqueue(queue.database.pool, type, { tenantId, payload: {} });
+    const { id } = await enqueue(t.database.pool, type, { tenantId, payload: {} });
     const handler = handleJob(type, async ({ completeIn }) => {
       await transact(async (tx) => {
-        await queue.ledger.outbox.add(tx, { name: "note/kept", data: { note: hard } });
+        await t.ledger.outbox.add(tx, { name: "note/kept", data: { note: hard } });
         await completeIn(tx, { note: hard });
       });
       return { note: hard };
     });
-    const runner = createRunner({ ledger: queue.ledger, handlers: [handler], owner: library });
+    const runner = createRunner({ ledger: t.ledger, handlers: [handler], owner: library });
     expect(await runner.drain({ budgetMs: 60_000 })).toMatchObject({ succeeded: 1, retried: 0 });
     expect(await jobs().find(id)).toMatchObject({ status: "SUCCEEDED", result: { note: hard } });
   });

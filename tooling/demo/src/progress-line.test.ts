@@ -14,7 +14,7 @@ const snapshot: Snapshot = {
   },
   runs: 3,
   windows: 34,
-  ticks: { sent: 102, dispatched: 34, suppressed: 66, failed: 2 },
+  ticks: { sent: 102, dispatched: 34, suppressed: 66, idle: 0, failed: 2 },
 };
 
 test("the progress line fits every width, and says what is done from 20 columns on", () => {

@@ -1,31 +1,19 @@
-import { randomUUID } from "node:crypto";
-
-import { defined, resolveLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
+import { resolveLogger, withDeadline, type Lane, type Logger } from "@evenkeel/core";
 import { maintenanceRequested } from "@evenkeel/events";
 import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
 import type { HandshakeWatch } from "../handshake/handshake-watch.ts";
-import {
-  computeWindow,
-  nudgeWindowSeconds,
-  type DispatchWindow,
-} from "../schedule/dispatch-window.ts";
-import { checkScope, type Schedule } from "../schedule/schedule.ts";
+import type { Schedule } from "../schedule/schedule.ts";
 import { DispatchRecord, type Claim } from "./dispatch-record.ts";
-import { mayBeIdle, withDueEvents } from "./due-events.ts";
-import { InlineFallback, type RunInline } from "./inline-fallback.ts";
+import { limitToDue } from "./due-events.ts";
+import { InlineFallback, type InlineFallbackOptions, type RunInline } from "./inline-fallback.ts";
 import { bringMaintenance } from "./nudge-maintenance.ts";
-import {
-  prepare,
-  prepareRepair,
-  type DispatchRequest,
-  type OutgoingEvent,
-  type PreparedDispatch,
-} from "./prepared-dispatch.ts";
+import { createPreparation, isNudge } from "./preparation.ts";
+import type { DispatchRequest, OutgoingEvent, PreparedDispatch } from "./prepared-dispatch.ts";
 import type { Receipt } from "./receipt.ts";
 import { withSignal } from "./send-limits.ts";
-import { findInlineProblem, repairedEventOf, startedWorkOf, workEventOf } from "./window-start.ts";
+import { findInlineProblem, startedWorkOf } from "./window-start.ts";
 
 /** What a dispatcher works with. */
 export interface DispatcherOptions {
@@ -144,40 +132,19 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     ledgerTimeoutMs,
     watch,
   });
-  const inline = new InlineFallback({
-    record,
-    runInline,
-    config,
-    lane,
-    leaseMs,
-    budgetMs: Math.max(1, leaseMs - sendTimeoutMs - ledgerTimeoutMs),
-    deadlineMs: options.inlineDeadlineMs ?? 50_000,
-    sendTimeoutMs,
-    graceMs: ledgerTimeoutMs,
-    clock,
-    logger,
-  });
-
-  const prepareNow = (request: DispatchRequest, window: DispatchWindow): PreparedDispatch =>
-    prepare(request, {
-      ...defined({
-        workEvent: isNudge(window)
-          ? undefined
-          : workEventOf(schedules.get(request.schedule), request, window),
-      }),
-      window,
-      lane,
-      environment,
-      requestedAt: clock.now(),
-      correlationId: randomUUID(),
-    });
-
-  const prepareTick = (request: DispatchRequest): PreparedDispatch => {
-    const at = request.scheduledAt ?? clock.now();
-    const schedule = schedules.get(request.schedule);
-    checkScope(schedule, request);
-    return prepareNow(request, schedule?.windowAt(at) ?? computeWindow(at, config.windowSeconds));
+  const judgement = {
+    neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
+    staleAfterMs: options.staleAfterMs ?? 1_200_000,
   };
+  const timeouts = { leaseMs, sendTimeoutMs, ledgerTimeoutMs };
+  const inline = openInline(options, { ...timeouts, record, lane, clock, logger });
+  const preparation = createPreparation({
+    schedules,
+    windowSeconds: config.windowSeconds,
+    lane,
+    environment,
+    clock,
+  });
 
   const claim = (dispatch: PreparedDispatch): Promise<Claim> => {
     const schedule = schedules.get(dispatch.request.schedule);
@@ -192,19 +159,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     if (inline.isForced()) return "Work is forced inline, which only a tick does.";
     return config.useInngest.enabled ? undefined : `Inngest is off (${config.useInngest.because}).`;
   };
-
-  /** Leaves out what is not due; a window of which nothing is left is on record as idle. */
-  async function limitToDue(dispatch: PreparedDispatch): Promise<PreparedDispatch | "idle"> {
-    const schedule = schedules.get(dispatch.request.schedule);
-    const isWorkOptional = mayBeIdle(dispatch.request, schedule);
-    const outlook = await record.look(dispatch, {
-      mayBeIdle: isWorkOptional,
-      skipOnOverlap: schedule?.overlap === "skip",
-      neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
-      staleAfterMs: options.staleAfterMs ?? 1_200_000,
-    });
-    return outlook?.isIdle === true ? "idle" : withDueEvents(dispatch, outlook, isWorkOptional);
-  }
 
   async function send(
     dispatch: PreparedDispatch,
@@ -244,7 +198,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   async function dispatchWindow(request: DispatchRequest): Promise<Receipt> {
-    const prepared = prepareTick(request);
+    const prepared = preparation.tick(request);
     const schedule = schedules.get(request.schedule);
     const canSend = config.useInngest.enabled;
     const isForced = inline.isForced();
@@ -254,7 +208,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       });
     }
     const isLimited = request.onlyIfDue === true && canSend && !isForced;
-    const dispatch = isLimited ? await limitToDue(prepared) : prepared;
+    const dispatch = isLimited
+      ? await limitToDue(prepared, { record, schedule, ...judgement })
+      : prepared;
     if (dispatch === "idle") return record.receipt(prepared, "idle", true);
     const problem = canSend && !isForced ? undefined : findInlineProblem(schedule);
     if (problem !== undefined) {
@@ -274,19 +230,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const handshake = config.useInngest.enabled ? await watch?.failing() : undefined;
       return handshake === undefined ? receipt : { ...receipt, handshake };
     },
-    catchUp: async (request, limits = {}) => sendOnly(prepareTick(request), limits),
-    nudge: async (request) => {
-      checkScope(schedules.get(request.schedule), request);
-      return sendOnly(prepareNow(request, computeWindow(clock.now(), nudgeWindowSeconds)));
-    },
+    catchUp: async (request, limits = {}) => sendOnly(preparation.tick(request), limits),
+    nudge: async (request) => sendOnly(preparation.nudge(request)),
     repair: async (repair, limits) => {
-      const { schedule, claimCount } = repair.window;
-      const workEvent = repairedEventOf(schedules.get(schedule), repair.window);
-      const dispatch = prepareRepair(repair, {
-        ...defined({ workEvent }),
-        environment,
-        requestedAt: clock.now(),
-      });
+      const dispatch = preparation.repair(repair);
+      const { claimCount } = repair.window;
       const held = { outcome: "claimed", fence: repair.fence, claimCount } as const;
       const reason = whyHeld() ?? findMissing(dispatch, repair);
       if (reason !== undefined) return record.failed(dispatch, held, new Error(reason));
@@ -296,9 +244,28 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   };
 }
 
-/** A nudge drains the queue, whatever the schedule's own windows start. */
-function isNudge({ seconds }: DispatchWindow): boolean {
-  return seconds === nudgeWindowSeconds;
+/** What works for a tick inside its request, within the times of a dispatch. */
+function openInline(
+  { config, runInline, inlineDeadlineMs = 50_000 }: DispatcherOptions,
+  {
+    ledgerTimeoutMs: graceMs,
+    ...parts
+  }: Pick<
+    InlineFallbackOptions,
+    "record" | "lane" | "leaseMs" | "sendTimeoutMs" | "clock" | "logger"
+  > & {
+    readonly ledgerTimeoutMs: number;
+  },
+): InlineFallback {
+  const budgetMs = Math.max(1, parts.leaseMs - parts.sendTimeoutMs - graceMs);
+  return new InlineFallback({
+    ...parts,
+    config,
+    runInline,
+    budgetMs,
+    deadlineMs: inlineDeadlineMs,
+    graceMs,
+  });
 }
 
 /** Returns what a repair lacks of the work of its window: upkeep may be missing, whose next is not far. */

@@ -4,9 +4,9 @@ import type { Ledger, RunStore } from "@evenkeel/ledger";
 import { serve } from "inngest/edge";
 import { afterEach, expect, test } from "vitest";
 
-import { createBackgroundClient } from "./background-client.ts";
-import { createEventSender } from "./event-sender.ts";
-import { createBackgroundApp, windowEvent, type BackgroundApp } from "./testing/background-app.ts";
+import { createBackgroundClient } from "../background-client.ts";
+import { createEventSender } from "../event-sender.ts";
+import { createBackgroundApp, windowEvent, type BackgroundApp } from "../testing/background-app.ts";
 
 const open: BackgroundApp[] = [];
 afterEach(async () => {
