@@ -118,33 +118,19 @@ export interface Dispatcher {
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { config, environment, lane = "stable", owner } = options;
   const { leaseMs = 30_000, sendTimeoutMs = 10_000, ledgerTimeoutMs = 5_000 } = options;
-  const { ledger, runInline } = options;
+  const { ledger, handshake: watch } = options;
   const logger = resolveLogger(options.logger);
   const clock = options.clock ?? { now: () => new Date() };
   const schedules = new Map((options.schedules ?? []).map((schedule) => [schedule.id, schedule]));
-  const watch = options.handshake;
-  const record = new DispatchRecord({
-    ledger,
-    lane,
-    owner,
-    logger,
-    leaseMs,
-    ledgerTimeoutMs,
-    watch,
-  });
+  const times = { leaseMs, ledgerTimeoutMs };
+  const record = new DispatchRecord({ ...times, ledger, lane, owner, logger, watch });
   const judgement = {
     neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
     staleAfterMs: options.staleAfterMs ?? 1_200_000,
   };
-  const timeouts = { leaseMs, sendTimeoutMs, ledgerTimeoutMs };
-  const inline = openInline(options, { ...timeouts, record, lane, clock, logger });
-  const preparation = createPreparation({
-    schedules,
-    windowSeconds: config.windowSeconds,
-    lane,
-    environment,
-    clock,
-  });
+  const inline = openInline(options, { ...times, sendTimeoutMs, record, lane, clock, logger });
+  const { windowSeconds } = config;
+  const preparation = createPreparation({ schedules, windowSeconds, lane, environment, clock });
 
   const claim = (dispatch: PreparedDispatch): Promise<Claim> => {
     const schedule = schedules.get(dispatch.request.schedule);
