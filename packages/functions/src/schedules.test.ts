@@ -30,6 +30,7 @@ beforeEach(async () => {
     appId: "shop",
     environment: {
       CRON_SECRET: "0123456789abcdef",
+      RECEIPTS_SECRET: "fedcba9876543210",
       INNGEST_DEV: "1",
       INNGEST_BASE_URL: engine.url,
     },
@@ -75,12 +76,11 @@ afterEach(async () => {
 });
 
 async function ask(path: string): Promise<Record<string, unknown>> {
-  const handler = path.startsWith("receipts/") ? background.receipts : background.cronOfSchedule;
-  const response = await handler(
-    new Request(`http://localhost/api/cron/${path}`, {
-      headers: { authorization: "Bearer 0123456789abcdef" },
-    }),
-  );
+  const isReceipt = path.startsWith("receipts/");
+  const handler = isReceipt ? background.receipts : background.cronOfSchedule;
+  const secret = isReceipt ? "fedcba9876543210" : "0123456789abcdef";
+  const headers = { authorization: `Bearer ${secret}` };
+  const response = await handler(new Request(`http://localhost/api/cron/${path}`, { headers }));
   return z.record(z.string(), z.unknown()).parse(await response.json());
 }
 

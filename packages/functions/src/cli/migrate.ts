@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 
-import { EvenkeelError } from "@evenkeel/core";
+import { EvenkeelError, silentLogger } from "@evenkeel/core";
 import { createLedger, openPool } from "@evenkeel/ledger";
 
 const usage = `evenkeel-migrate [--grant-to <user>]
@@ -33,7 +33,8 @@ async function main(args: readonly string[]): Promise<number> {
     return 2;
   }
   const pool = openPool(databaseUrl);
-  const ledger = createLedger({ pool });
+  // It says itself what it did.
+  const ledger = createLedger({ pool, logger: silentLogger });
   try {
     const { applied } = await ledger.migrate();
     for (const name of applied) process.stdout.write(`applied ${name}\n`);
