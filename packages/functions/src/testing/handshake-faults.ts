@@ -134,18 +134,12 @@ export async function openScene(
   };
 }
 
-/** Ticks a host for the window of some minutes ago: each has a dispatch key of its own. */
+/** Dispatches the window of some minutes ago, with its handshake though none be due: each has a key of its own. */
 export async function tick(host: FaultHost, minutesAgo = 1): Promise<Receipt> {
-  const scheduledAt = new Date(Date.now() - minutesAgo * 60_000).toISOString();
-  const response = await host.cron(
-    new Request("http://localhost/api/cron/background-jobs", {
-      headers: {
-        authorization: "Bearer 0123456789abcdef",
-        "x-evenkeel-scheduled-at": scheduledAt,
-      },
-    }),
-  );
-  return (await response.json()) as Receipt;
+  const scheduledAt = new Date(Date.now() - minutesAgo * 60_000);
+  return host
+    .parts()
+    .dispatcher.dispatch({ schedule: "background-jobs", source: "operator", scheduledAt });
 }
 
 /** Ticks until a cause is named first; returns the suspects. */

@@ -143,6 +143,7 @@ export class LedgerModel {
     return [...this.windows.values()].some(
       (window) =>
         (window.status === "ENQUEUE_FAILED" || this.hasExpired(window)) &&
+        window.nextRepairAt <= this.now() &&
         window.createdAt > this.now() - settings.latenessMs,
     );
   }
