@@ -6,7 +6,7 @@ import { serve } from "inngest/next";
 import { Pool } from "pg";
 import { pino } from "pino";
 
-import { readConfig } from "./env.ts";
+import { readConfig, readRepairTimes } from "./env.ts";
 
 /** The process's background work. Its parts are made at the first request: a build has no environment. */
 export const background = createBackground({
@@ -28,6 +28,7 @@ export const background = createBackground({
   maintenance: { relay: false, watchdog: false },
   // The Inngest route's `maxDuration`, in milliseconds.
   hostTimeoutMs: 60_000,
+  ...readRepairTimes(),
   serve,
   logger: fieldsFirst(pino({ name: "web" })),
 });

@@ -82,6 +82,9 @@ export async function startSystem(
     CRON_SECRET: cronSecret,
     BACKGROUND_JOBS_DISPATCH_WINDOW_SECONDS: String(windowSeconds),
     NEXT_TELEMETRY_DISABLED: "1",
+    // Shortened to fit: minutes in production.
+    WORKER_REPAIR_AFTER_SECONDS: "8",
+    WORKER_STALE_AFTER_SECONDS: "20",
   };
 
   const startServer = async (): Promise<InngestServer> => {
@@ -101,9 +104,6 @@ export async function startSystem(
         PORT: String(port),
         INBOX_REPLY_DELAY_SECONDS: "3",
         INBOX_SIMULATED_FAULTS: "true",
-        // Shortened to fit: minutes in production.
-        WORKER_REPAIR_AFTER_SECONDS: "8",
-        WORKER_STALE_AFTER_SECONDS: "20",
         // The cron service's clock runs ahead of the worker's.
         WORKER_WATCH_SCHEDULES: "false",
       },
