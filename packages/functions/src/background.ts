@@ -8,6 +8,7 @@ import { composeParts, type BackgroundParts } from "./background-parts.ts";
 import { createRoutes, type BackgroundRoutes, type RoutedHandlers } from "./background-routes.ts";
 import { renewEveryMs } from "./handshake/host-registrar.ts";
 import { observeServe, refuseToServe } from "./handshake/observed-serve.ts";
+import { HandshakeResend, resendLookMs } from "./handshake/resend.ts";
 import { repeat, type Repetition } from "./repeat.ts";
 import { StartMigration } from "./start-migration.ts";
 
@@ -178,6 +179,17 @@ export function createBackground<Args extends unknown[], Result>(
         );
       }
       firstHandshake = startHandshake();
+      const resend = new HandshakeResend(
+        async () => (await handshake.failing()) !== undefined,
+        startHandshake,
+      );
+      running.push(
+        repeat(
+          resendLookMs,
+          () => resend.look(),
+          () => {},
+        ),
+      );
       running.push(
         repeat(
           handshakePauseMs,
