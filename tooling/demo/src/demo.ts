@@ -68,6 +68,7 @@ export async function runDemo({
   let workersUsed = 1;
   let outageTicksFailed = 0;
   const deadlineMs = performance.now() + finishWithinMs;
+  let observation: Observation | undefined;
   for (let window = 1; ; window += 1) {
     const isKilling = window === script.workerKilled || window === script.memoryLost;
     if (isKilling || (window <= script.lastIngest && window % 2 === 0)) await ingestPart();
@@ -106,7 +107,11 @@ export async function runDemo({
     if (window > script.lastIngest && parts.length === 0) {
       cron.flush();
       const isDone = cron.open === 0 && (await observer.isQuiet());
-      if (isDone || performance.now() > deadlineMs) break;
+      const isLate = performance.now() > deadlineMs;
+      if (!isDone && !isLate) continue;
+      observation = await observer.conclude();
+      // Maintenance may have begun since it was quiet.
+      if (isLate || (observation.ledger.runs.byStatus.RUNNING ?? 0) === 0) break;
     }
   }
   return {
@@ -114,7 +119,7 @@ export async function runDemo({
     durationMs: Math.round(performance.now() - startedAtMs),
     ingested,
     cron,
-    observation: await observer.conclude(),
+    observation: observation ?? (await observer.conclude()),
     outageTicksFailed,
     workersUsed,
     handshake,
