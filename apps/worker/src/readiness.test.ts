@@ -12,6 +12,7 @@ import {
 import type { PoolClient } from "pg";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import { processEvent } from "./testing/process-event.ts";
 import { startWorkerProcess, type WorkerProcess } from "./testing/worker-process.ts";
 
 let database: TestDatabase;
@@ -67,21 +68,7 @@ async function hangJobs(worker: WorkerProcess): Promise<void> {
   await client.query("BEGIN");
   await client.query("LOCK TABLE inbox.message IN ACCESS EXCLUSIVE MODE");
   await engine.register(`${worker.url}/api/inngest`);
-  await engine.send({
-    id: "e-1",
-    name: "background/process.requested",
-    data: {
-      source: "test",
-      requestedAt: "2026-01-01T00:00:00.000Z",
-      dispatchKey: "background-jobs|v1|global|60|2026-01-01T00:00:00.000Z",
-      correlationId: "c-1",
-      dispatchWindowStart: "2026-01-01T00:00:00.000Z",
-      dispatchWindowSeconds: 60,
-      schemaVersion: 1,
-      lane: "stable",
-      schedule: "background-jobs",
-    },
-  });
+  await engine.send(processEvent);
   const waiting = `SELECT count(*)::int AS count FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'`;
   await until(async () => {

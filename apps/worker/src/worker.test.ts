@@ -7,6 +7,7 @@ import { createLedger, type Ledger } from "@evenkeel/ledger";
 import { createTestDatabase, type TestDatabase } from "@evenkeel/test-postgres/testing";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import { processEvent } from "./testing/process-event.ts";
 import { startWorkerProcess, type WorkerProcess } from "./testing/worker-process.ts";
 
 let database: TestDatabase;
@@ -53,22 +54,6 @@ async function isWorking(): Promise<boolean> {
   const { running, succeeded } = await ledger.jobs.counts();
   return running > 0 && succeeded > 0;
 }
-
-const processEvent = {
-  id: "e-1",
-  name: "background/process.requested",
-  data: {
-    source: "test",
-    requestedAt: "2026-01-01T00:00:00.000Z",
-    dispatchKey: "background-jobs|v1|global|60|2026-01-01T00:00:00.000Z",
-    correlationId: "c-1",
-    dispatchWindowStart: "2026-01-01T00:00:00.000Z",
-    dispatchWindowSeconds: 60,
-    schemaVersion: 1,
-    lane: "stable",
-    schedule: "background-jobs",
-  },
-};
 
 test("a worker at work takes no more on SIGTERM, leaves no job behind as running, and exits 0", async () => {
   const worker = await startWorker({ INBOX_REPLY_DELAY_SECONDS: "0" });
