@@ -4,14 +4,16 @@ import type { Ledger, WindowRepair } from "@evenkeel/ledger";
 
 import type { BackgroundConfig } from "../background-config.ts";
 import type { HandshakeWatch } from "../handshake/handshake-watch.ts";
+import { isNudge } from "../schedule/dispatch-window.ts";
 import type { Schedule } from "../schedule/schedule.ts";
 import { DispatchRecord, type Claim } from "./dispatch-record.ts";
 import { limitToDue } from "./due-events.ts";
 import { InlineFallback, type InlineFallbackOptions, type RunInline } from "./inline-fallback.ts";
 import { bringMaintenance } from "./nudge-maintenance.ts";
-import { createPreparation, isNudge } from "./preparation.ts";
+import { createPreparation } from "./preparation.ts";
 import type { DispatchRequest, OutgoingEvent, PreparedDispatch } from "./prepared-dispatch.ts";
 import type { Receipt } from "./receipt.ts";
+import { defaultRepairTimes } from "./repair-times.ts";
 import { withSignal } from "./send-limits.ts";
 import { findInlineProblem, startedWorkOf } from "./window-start.ts";
 
@@ -125,8 +127,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const times = { leaseMs, ledgerTimeoutMs };
   const record = new DispatchRecord({ ...times, ledger, lane, owner, logger, watch });
   const judgement = {
-    neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
-    staleAfterMs: options.staleAfterMs ?? 1_200_000,
+    neverStartedAfterMs: options.neverStartedAfterMs ?? defaultRepairTimes.neverStartedAfterMs,
+    staleAfterMs: options.staleAfterMs ?? defaultRepairTimes.staleAfterMs,
   };
   const inline = openInline(options, { ...times, sendTimeoutMs, record, lane, clock, logger });
   const { windowSeconds } = config;

@@ -1,4 +1,4 @@
-import { computeWindow, nudgeWindowSeconds } from "../schedule/dispatch-window.ts";
+import { computeWindow, isNudge } from "../schedule/dispatch-window.ts";
 import type { DispatchRecord } from "./dispatch-record.ts";
 import {
   prepareMaintenance,
@@ -19,7 +19,7 @@ export async function bringMaintenance(
   record: Pick<DispatchRecord, "isMaintenanceOverdue">,
   context: Pick<DispatchContext, "lane" | "environment" | "requestedAt">,
 ): Promise<OutgoingEvent[]> {
-  if (dispatch.window.seconds !== nudgeWindowSeconds) return [];
+  if (!isNudge(dispatch.window)) return [];
   if (!(await record.isMaintenanceOverdue(overdueSeconds * 1_000))) return [];
   // Its window is of five minutes: until a run of it is on record, the same id is sent again, and dropped.
   const window = computeWindow(context.requestedAt, overdueSeconds);

@@ -5,6 +5,7 @@ import type { WindowRepair } from "@evenkeel/ledger";
 
 import {
   computeWindow,
+  isNudge,
   nudgeWindowSeconds,
   type DispatchWindow,
 } from "../schedule/dispatch-window.ts";
@@ -39,11 +40,6 @@ interface Preparation {
   /** This very second. A nudge drains the queue, whatever the schedule's own windows start. */
   nudge(request: DispatchRequest): PreparedDispatch;
   repair(repair: WindowRepair): PreparedDispatch;
-}
-
-/** Whether a window is a nudge's. */
-export function isNudge({ seconds }: DispatchWindow): boolean {
-  return seconds === nudgeWindowSeconds;
 }
 
 export function createPreparation(settings: PreparationSettings): Preparation {

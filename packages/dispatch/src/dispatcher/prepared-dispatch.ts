@@ -11,7 +11,7 @@ import type { WindowRepair } from "@evenkeel/ledger";
 import type { z } from "zod";
 
 import { formatDispatchKey, formatEventId } from "../schedule/dispatch-key.ts";
-import { nudgeWindowSeconds, type DispatchWindow } from "../schedule/dispatch-window.ts";
+import { isNudge, type DispatchWindow } from "../schedule/dispatch-window.ts";
 
 /** An event as it is given to the sender: the id is deterministic, so sending it again is harmless. */
 export type OutgoingEvent = CheckedEvent<ScheduledEventData>;
@@ -82,8 +82,7 @@ export function prepare(request: DispatchRequest, context: DispatchContext): Pre
   const correlationId = request.correlationId ?? context.correlationId;
   const dispatch = { request, window, dispatchKey, correlationId };
   const work = toEvent(workEvent, dispatch, context);
-  const isNudge = window.seconds === nudgeWindowSeconds;
-  const events = isNudge ? [work] : [work, toEvent(upkeep, dispatch, context)];
+  const events = isNudge(window) ? [work] : [work, toEvent(upkeep, dispatch, context)];
   return { ...dispatch, events };
 }
 

@@ -2,6 +2,7 @@ import { defined, resolveLogger, type Logger } from "@evenkeel/core";
 import type { Ledger } from "@evenkeel/ledger";
 
 import type { Dispatcher } from "../dispatcher/dispatcher.ts";
+import { defaultRepairTimes } from "../dispatcher/repair-times.ts";
 
 /** What a reconciler works with. */
 export interface ReconcilerOptions {
@@ -67,8 +68,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       const { repairs, stale, breaches, givenUp } = await ledger.reconcile({
         owner,
         leaseMs: 60_000,
-        neverStartedAfterMs: options.neverStartedAfterMs ?? 120_000,
-        staleAfterMs: options.staleAfterMs ?? 20 * 60_000,
+        neverStartedAfterMs: options.neverStartedAfterMs ?? defaultRepairTimes.neverStartedAfterMs,
+        staleAfterMs: options.staleAfterMs ?? defaultRepairTimes.staleAfterMs,
         maxAgeMs: options.maxAgeMs ?? 24 * 60 * 60_000,
         limit: options.limit ?? 25,
         repairs: held === undefined,

@@ -9,6 +9,11 @@ export interface DispatchWindow {
 /** The length of a nudge's window, in seconds. No schedule and no setting makes windows as short. */
 export const nudgeWindowSeconds: number = 1;
 
+/** Whether a window is a nudge's. */
+export function isNudge({ seconds }: DispatchWindow): boolean {
+  return seconds === nudgeWindowSeconds;
+}
+
 /** The shortest window, in seconds. */
 const minWindowSeconds: number = nudgeWindowSeconds;
 
