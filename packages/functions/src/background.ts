@@ -169,33 +169,18 @@ export function createBackground<Args extends unknown[], Result>(
       if (running !== undefined || hasClosed) return;
       const { relay, watchdog, registrar, handshake, startHandshake } = parts();
       running = [relay.start()];
-      if (registrar !== undefined) {
-        running.push(
-          repeat(
-            renewEveryMs,
-            () => registrar.renew(),
-            () => {},
-          ),
-        );
-      }
+      // What these cannot do now the next look does; the handshake's own log says what fails.
+      const quietly = (pauseMs: number, task: () => Promise<unknown>): Repetition =>
+        repeat(pauseMs, task, () => {});
+      if (registrar !== undefined) running.push(quietly(renewEveryMs, () => registrar.renew()));
       firstHandshake = startHandshake();
       const resend = new HandshakeResend(
-        async () => (await handshake.failing()) !== undefined,
+        () => typeof handshake.latest()?.failingSince === "string",
         startHandshake,
       );
       running.push(
-        repeat(
-          resendLookMs,
-          () => resend.look(),
-          () => {},
-        ),
-      );
-      running.push(
-        repeat(
-          handshakePauseMs,
-          () => handshake.report(),
-          () => {},
-        ),
+        quietly(handshakePauseMs, () => handshake.report()),
+        quietly(resendLookMs, () => resend.look()),
       );
       if (!watches) return;
       // On a timer of its own: maintenance runs only when ticks come, and this looks for those that did not.

@@ -7,7 +7,7 @@ test("a handshake that does not come back is sent again after 15 s, and then in 
   let look = 0;
   const sentAt: number[] = [];
   const resend = new HandshakeResend(
-    async () => isFailing,
+    () => isFailing,
     async () => void sentAt.push(look),
   );
   await resend.look();

@@ -9,17 +9,17 @@ const mostLooks = 40;
  * app. The pauses double from 15 s on, up to ten minutes. To be called every {@link resendLookMs}.
  */
 export class HandshakeResend {
-  readonly #isFailing: () => Promise<boolean>;
+  readonly #isFailing: () => boolean;
   readonly #send: () => Promise<unknown>;
   #looks = 0;
 
-  constructor(isFailing: () => Promise<boolean>, send: () => Promise<unknown>) {
+  constructor(isFailing: () => boolean, send: () => Promise<unknown>) {
     this.#isFailing = isFailing;
     this.#send = send;
   }
 
   async look(): Promise<void> {
-    if (!(await this.#isFailing())) {
+    if (!this.#isFailing()) {
       this.#looks = 0;
       return;
     }
